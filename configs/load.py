@@ -1,0 +1,112 @@
+"""Read settings from YAML, with changes from the command line, and say what is wrong in one line per fault."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tag2mask.configs.schema import Config
+
+PATH_FIELDS = (
+    ("dataset", "root"),
+    ("saliency_set", "root"),
+    ("saliency", "maps"),
+    ("saliency", "checkpoint"),
+)
+WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "segmenter")
+
+
+class ConfigError(ValueError):
+    """The settings are wrong; the message names the file, the key, the value and the right one."""
+
+
+def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Read a settings file.
+
+    Args:
+        path: YAML file; its relative paths start at its own folder.
+        changes: `section.key=value`, the value in YAML; relative paths in them start at the current folder.
+
+    Raises:
+        ConfigError: unreadable file, unknown key (the nearest known one is named), or wrong value.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold sections such as 'dataset:', not {type(values).__name__}")
+    _make_absolute(values, path.absolute().parent)
+    for change in changes:
+        _apply(values, change)
+    _make_absolute(values, Path.cwd())
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {fault}" for fault in _faults(error))) from error
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """Write one `section.key=value` into the raw values."""
+    name, equals, text = change.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {change}: write section.key=value")
+    *sections, key = name.split(".")
+    model: Any = Config
+    place = values
+    for section in sections:
+        model = _section_model(model, section, change)
+        if not isinstance(place.get(section), dict):
+            place[section] = {}
+        place = place[section]
+    if key not in model.model_fields:
+        raise ConfigError(f"--set {change}: unknown key {key!r}; the nearest is {_nearest(key, model)!r}")
+    try:
+        place[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change}: the value is not YAML") from error
+
+
+def _section_model(model: type[BaseModel], section: str, change: str) -> type[BaseModel]:
+    field = model.model_fields.get(section)
+    if field is None:
+        raise ConfigError(f"--set {change}: unknown section {section!r}; the nearest is {_nearest(section, model)!r}")
+    kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    raise ConfigError(f"--set {change}: {section!r} is a single value; write {section}=value")
+
+
+def _nearest(name: str, model: type[BaseModel]) -> str:
+    return difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.0)[0]
+
+
+def _make_absolute(values: dict[str, Any], folder: Path) -> None:
+    """Let relative paths start at a folder; those that are absolute already stay."""
+    for section, field in PATH_FIELDS:
+        group = values.get(section)
+        if isinstance(group, dict) and isinstance(group.get(field), str):
+            group[field] = str((folder / Path(group[field]).expanduser()).resolve())
+    for section in WEIGHT_SECTIONS:
+        group = values.get(section)
+        backbone = group.get("backbone") if isinstance(group, dict) else None
+        if isinstance(backbone, dict) and backbone.get("weights", "none") not in ("none", "torchvision"):
+            backbone["weights"] = str((folder / Path(str(backbone["weights"])).expanduser()).resolve())
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """One line per fault: where, what, and the value given."""
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        given = fault.get("input")
+        shown = f" (given: {given!r})" if not isinstance(given, dict) and fault["type"] != "value_error" else ""
+        lines.append(f"{where}: {message}{shown}" if where else f"{message}{shown}")
+    return lines

@@ -1,0 +1,31 @@
+"""What a run may use but what must not change its results: never hashed."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tag2mask.configs.section import Section
+
+
+def available_cores() -> int:
+    """Cores this process may use (its affinity, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Runtime(Section):
+    """Where and how wide a run works."""
+
+    root: Path = Path("artifacts")
+    """Folder of the artifact store."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    cores: int = Field(default_factory=available_cores, ge=1)
+    """Cores to use in all."""
+    branches: int = Field(default=0, ge=0)
+    """Stages that may run side by side; 0 decides by the cores."""
+    shard: int = Field(default=32, ge=1)
+    """Photographs between two journal entries of an inference stage: at most one shard is repeated after a crash."""
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+    """Seconds of training between two checkpoints."""

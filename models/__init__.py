@@ -1,0 +1,1 @@
+"""Networks and losses: torch alone, no files, no configuration objects."""

@@ -1,0 +1,237 @@
+"""ImageNet backbones with side outputs and a chosen output stride.
+
+Parameters keep torchvision's names, so that its ImageNet weights load.  A stride is removed by letting that layer keep
+every position and dilating what follows: the positions that the strided network computes keep their values
+("a trous"), the others are filled in between.  VGG16 at stride 8 instead follows NSROM: its pool4 becomes a 3x3 pool
+of stride 1, conv5 is dilated by 2, and pool5 is left out at every stride.
+"""
+
+from collections.abc import Mapping
+
+import torchvision
+from torch import Tensor, nn
+
+from tag2mask.models.dilation import PhaseConv2d
+from tag2mask.models.initialisation import initialise_fan_out
+
+BACKBONES = ("vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1")
+"""Names that `build_backbone` knows."""
+
+OUTPUT_STRIDES = {
+    "vgg16": (8, 16),
+    "resnet18": (8, 16, 32),
+    "resnet50": (8, 16, 32),
+    "resnet101": (8, 16, 32),
+    "mobilenet_v2": (8, 16, 32),
+    "squeezenet1_1": (8, 16),
+}
+"""Output strides each backbone can have; the last is the one it comes with (VGG16's without pool5)."""
+
+_RESNET_HEAD = ("fc.weight", "fc.bias")
+_SINGLE_HEAD = ("classifier.1.weight", "classifier.1.bias")
+CLASSIFIER_KEYS = {
+    "vgg16": tuple(f"classifier.{index}.{kind}" for index in (0, 3, 6) for kind in ("weight", "bias")),
+    "resnet18": _RESNET_HEAD,
+    "resnet50": _RESNET_HEAD,
+    "resnet101": _RESNET_HEAD,
+    "mobilenet_v2": _SINGLE_HEAD,
+    "squeezenet1_1": _SINGLE_HEAD,
+}
+"""The keys of torchvision's ImageNet classifier that a backbone has no use for."""
+
+_VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+
+
+class Backbone(nn.Module):
+    """A network that returns feature maps, shallow to deep.
+
+    Attributes:
+        name: one of `BACKBONES`.
+        channels: of each side output.
+        strides: of each side output, in pixels of the image.  A map's size is about the image's divided by the stride;
+            the rounding at odd sizes is torchvision's (up; for squeezenet1_1 down, and up to two cells less).
+    """
+
+    def __init__(self, name: str, channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.name, self.channels, self.strides = name, channels, strides
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map `images` (N, 3, H, W) to one feature map (N, channels[k], h_k, w_k) per side output."""
+        raise NotImplementedError
+
+
+class FeatureStack(Backbone):
+    """A plain sequence of layers (VGG16, MobileNetV2, SqueezeNet), some of whose outputs are side outputs."""
+
+    def __init__(self, name: str, features: nn.Sequential, taps: tuple[int, ...], channels: tuple[int, ...],
+                 strides: tuple[int, ...]) -> None:
+        super().__init__(name, channels, strides)
+        self.features, self.taps = features, taps
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.forward`."""
+        outputs = []
+        for index, layer in enumerate(self.features):
+            images = layer(images)
+            if index in self.taps:
+                outputs.append(images)
+        return outputs
+
+
+class ResidualStages(Backbone):
+    """A ResNet without its classifier; side outputs are the ends of its four stages."""
+
+    def __init__(self, name: str, network: torchvision.models.ResNet, channels: tuple[int, ...],
+                 strides: tuple[int, ...]) -> None:
+        super().__init__(name, channels, strides)
+        self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.forward`."""
+        features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        outputs = []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            features = stage(features)
+            outputs.append(features)
+        return outputs
+
+
+def build_backbone(name: str, *, output_stride: int) -> Backbone:
+    """Build a backbone with random weights (torchvision's initialisation; VGG16: NSROM's).
+
+    Args:
+        name: one of `BACKBONES`.
+        output_stride: of the deepest side output, in pixels; see `OUTPUT_STRIDES`.
+
+    Raises:
+        ValueError: for an unknown name or a stride that the backbone cannot have; the message lists what can be had.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"unknown backbone {name!r}: choose one of {', '.join(BACKBONES)}")
+    if output_stride not in OUTPUT_STRIDES[name]:
+        allowed = ", ".join(map(str, OUTPUT_STRIDES[name]))
+        raise ValueError(f"{name} cannot have output_stride {output_stride}: choose one of {allowed}")
+    if name == "vgg16":
+        return _build_vgg16(output_stride)
+    if name == "mobilenet_v2":
+        return _build_mobilenet(output_stride)
+    if name == "squeezenet1_1":
+        return _build_squeezenet(output_stride)
+    return _build_resnet(name, output_stride)
+
+
+def load_imagenet(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
+    """Load the state dict of the whole torchvision classification model, all but its classifier.
+
+    Only the keys named in `CLASSIFIER_KEYS` are dropped (they may be absent); everything else has to fit.  Counters
+    `num_batches_tracked`, which old files lack and nothing here uses, may be absent too.
+
+    Raises:
+        ValueError: with the first missing, unexpected and wrongly shaped keys and their numbers.
+    """
+    own = backbone.state_dict()
+    given = {key: value for key, value in state_dict.items() if key not in CLASSIFIER_KEYS[backbone.name]}
+    optional = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    given = optional | given
+    problems = {
+        "missing": [key for key in own if key not in given],
+        "unexpected": [key for key in given if key not in own],
+        "wrongly shaped": [
+            f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in given and given[key].shape != own[key].shape
+        ],
+    }
+    found = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in problems.items() if keys]
+    if found:
+        raise ValueError(f"these are not torchvision's weights of {backbone.name}: {'; '.join(found)}")
+    backbone.load_state_dict(given, strict=True)
+
+
+def _first(keys: list[str], count: int = 3) -> str:
+    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
+
+
+def _build_vgg16(output_stride: int) -> Backbone:
+    layers: list[nn.Module] = []
+    taps: list[int] = []
+    channels = 3
+    for block, widths in enumerate(_VGG16_WIDTHS):
+        dilation = 2 if block == 4 and output_stride == 8 else 1
+        for width in widths:
+            layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+            channels = width
+        if block >= 2:
+            taps.append(len(layers) - 1)
+        if block == 3 and output_stride == 8:
+            layers.append(nn.MaxPool2d(3, stride=1, padding=1))
+        elif block < 4:
+            layers.append(nn.MaxPool2d(2, 2))
+    features = nn.Sequential(*layers)
+    initialise_fan_out(features)
+    return FeatureStack("vgg16", features, tuple(taps), (256, 512, 512), (4, 8, output_stride))
+
+
+def _build_resnet(name: str, output_stride: int) -> Backbone:
+    network: torchvision.models.ResNet = getattr(torchvision.models, name)(weights=None)
+    dilation, strides = 1, [4]
+    for stage in (network.layer2, network.layer3, network.layer4):
+        if strides[-1] < output_stride:
+            strides.append(2 * strides[-1])
+            continue
+        strides.append(output_stride)
+        _remove_stride(stage, dilation)
+        dilation *= 2
+    channels = (64, 128, 256, 512) if name == "resnet18" else (256, 512, 1024, 2048)
+    return ResidualStages(name, network, channels, tuple(strides))
+
+
+def _remove_stride(stage: nn.Module, dilation: int) -> None:
+    """Let a ResNet stage keep every position, its input being dilated by `dilation` already.
+
+    The convolution that had the stride still sees the old grid; what follows sees one twice as fine.
+    """
+    seen_stride = False
+    for layer in stage.modules():
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        strided = layer.stride == (2, 2)
+        layer.stride = (1, 1)
+        if layer.kernel_size == (3, 3):
+            spread = 2 * dilation if seen_stride else dilation
+            layer.dilation = layer.padding = (spread, spread)
+            seen_stride = seen_stride or strided
+
+
+def _build_mobilenet(output_stride: int) -> Backbone:
+    features = torchvision.models.mobilenet_v2(weights=None).features
+    stride, dilation, strides = 1, 1, []
+    for index, block in enumerate(features):
+        for path, layer in list(block.named_modules()):
+            if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (3, 3):
+                continue
+            strided = layer.stride == (2, 2)
+            removed = strided and stride == output_stride
+            if removed or dilation > 1:
+                parent, _, child = path.rpartition(".")
+                setattr(block.get_submodule(parent), child, PhaseConv2d.from_convolution(layer, dilation=dilation))
+            if removed:
+                dilation *= 2
+            elif strided:
+                stride *= 2
+        if index in (3, 6, 13, 18):
+            strides.append(stride)
+    return FeatureStack("mobilenet_v2", features, (3, 6, 13, 18), (24, 32, 96, 1280), tuple(strides))
+
+
+def _build_squeezenet(output_stride: int) -> Backbone:
+    features = torchvision.models.squeezenet1_1(weights=None).features
+    if output_stride == 8:
+        # Padded by one, the dense pool at position 2i + 1 covers what the strided one covered at i.
+        features[8] = nn.MaxPool2d(3, stride=1, padding=1)
+        for fire in features[9:]:
+            fire.expand3x3.dilation = fire.expand3x3.padding = (2, 2)
+    return FeatureStack("squeezenet1_1", features, (4, 7, 12), (128, 256, 512), (4, 8, output_stride))

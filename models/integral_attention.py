@@ -1,0 +1,30 @@
+"""Integral attention model: predicts the attention accumulated over a classifier's training (NSROM, stages C and D)."""
+
+from torch import Tensor, nn
+
+from tag2mask.models.backbones import Backbone
+from tag2mask.models.graph_reasoning import GraphReasoning
+from tag2mask.models.tag_classifier import checked_graph, convolution_stack
+
+
+class IntegralAttention(nn.Module):
+    """The classifier's layers with the ReLU moved: after the last head convolution, none behind the graph.
+
+    Arguments and errors as `TagClassifier`; there is no average over positions, and the new layers keep torch's own
+    initialisation.  With `head_convolutions=0` no ReLU is added: the backbone's deepest output goes to the graph as is.
+    """
+
+    def __init__(self, backbone: Backbone, *, classes: int, head_convolutions: int = 3, head_channels: int = 512,
+                 head_kernel: int = 3, graph: GraphReasoning | None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head, width = convolution_stack(
+            backbone.channels[-1], head_convolutions, head_channels, head_kernel, last_relu=True
+        )
+        self.graph = checked_graph(graph, width)
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map `images` (N, 3, H, W) to raw scores (N, C, h, w); their sigmoid estimates the accumulated attention."""
+        maps: Tensor = self.classify(self.graph(self.head(self.backbone(images)[-1])))
+        return maps

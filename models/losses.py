@@ -1,0 +1,125 @@
+"""Training losses, each computed from logits and finite wherever the logits are.
+
+Ignored positions enter neither a sum nor a gradient; an average over nothing is 0, not NaN.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = 255
+"""Label of pixels that teach nothing."""
+
+
+class ReciprocalLosses(NamedTuple):
+    """Scalars of `reciprocal_losses`; `total` is what to minimise."""
+
+    total: Tensor
+    cross_entropy: Tensor
+    cooperative: Tensor
+
+
+def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:
+    """Multi-label soft margin: -[y log s(p) + (1 - y) log(1 - s(p))], averaged over classes, then images.
+
+    Args:
+        logits: (N, C).
+        tags: (N, C), 1 where the image has the tag, else 0.
+    """
+    return F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))
+
+
+def integral_attention_loss(scores: Tensor, attention: Tensor) -> Tensor:
+    """Average of -t log s(x) where t > 0, plus average of log(1 + e^x) where t = 0 (NSROM, stage C).
+
+    Both averages run over the whole batch; one over no positions counts 0.  Unlike NSROM's code, nothing saturates or
+    overflows: the logarithms are taken of logits.
+
+    Args:
+        scores: x, (N, C, h, w), raw.
+        attention: t, (N, C, h, w) in [0, 1]: accumulated attention, zero planes for absent classes.
+    """
+    scores, attention = scores.float(), attention.float()
+    seen = attention > 0
+    present = _masked_mean(-attention * F.logsigmoid(scores), seen)
+    return present + _masked_mean(F.softplus(scores), ~seen)
+
+
+def reciprocal_losses(
+    foreground_logits: Tensor,
+    background_logits: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    cooperative: Literal["complementary", "literal"] = "complementary",
+    weight: float = 0.5,
+) -> ReciprocalLosses:
+    """Cross entropy of both maps (claim 4) plus `weight` times a cooperative divergence (claim 5) of patent 11,151,725.
+
+    With p, q the foreground and background probabilities and KL between Bernoulli distributions:
+
+    * "complementary": KL(q || 1-p) + KL(p || 1-q), zero where the two maps complement each other.
+    * "literal": KL(q || 1-p) + KL(q || p), as the claim is printed.  Its minimum is p = q = 1/2, so it pulls towards
+      "don't know": keep the weight at 0.1 or below.
+
+    The claims give no weight, and no background target; 1 - target is ours.
+
+    Args:
+        foreground_logits: (N, 1, H, W).
+        background_logits: (N, 1, H, W).
+        target: (N, 1, H, W) in [0, 1], the mask; any value where not valid.
+        valid: (N, 1, H, W), False at pixels to leave out of every term; None keeps all.
+        cooperative: which divergence.
+        weight: of the divergence, 0 or more.
+
+    Returns:
+        Scalars: total, cross_entropy (mean over the valid pixels, both maps added), cooperative (the same, unweighted).
+    """
+    if cooperative not in ("complementary", "literal"):
+        raise ValueError(f"cooperative must be 'complementary' or 'literal', got {cooperative!r}")
+    foreground, background, target = foreground_logits.float(), background_logits.float(), target.float()
+    valid = torch.ones_like(target, dtype=torch.bool) if valid is None else valid.bool()
+    target = torch.where(valid, target, 0.0)
+    entropy = F.binary_cross_entropy_with_logits(foreground, target, reduction="none")
+    entropy = entropy + F.binary_cross_entropy_with_logits(background, 1 - target, reduction="none")
+    divergence = bernoulli_divergence(background, -foreground)  # 1 - s(x) = s(-x)
+    if cooperative == "complementary":
+        divergence = divergence + bernoulli_divergence(foreground, -background)
+    else:
+        divergence = divergence + bernoulli_divergence(background, foreground)
+    entropy, divergence = _masked_mean(entropy, valid), _masked_mean(divergence, valid)
+    return ReciprocalLosses(entropy + weight * divergence, entropy, divergence)
+
+
+def bernoulli_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """KL(s(first) || s(second)) of two Bernoulli distributions given by logits, elementwise, in nats."""
+    one = torch.sigmoid(first) * (F.logsigmoid(first) - F.logsigmoid(second))
+    return one + torch.sigmoid(-first) * (F.logsigmoid(-first) - F.logsigmoid(-second))
+
+
+def segmentation_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Sum over the outputs of a segmenter of the cross entropy, each averaged over its labelled pixels.
+
+    Args:
+        logits: of each (N, C, h, w); labels are resized to each grid by the nearest pixel's centre.
+        labels: (N, H, W) integers, 0 to C - 1, or 255 to ignore.
+
+    Returns:
+        A scalar; 0, with zero gradient, if every label is 255.
+    """
+    if isinstance(logits, Tensor):
+        raise TypeError("logits must be a list of outputs: put a single one into a list")
+    losses = []
+    for output in logits:
+        resized = F.interpolate(labels[:, None].float(), size=output.shape[2:], mode="nearest-exact")
+        resized = resized[:, 0].long()  # (N, 1, h, w) -> (N, h, w)
+        total = F.cross_entropy(output.float(), resized, ignore_index=IGNORE, reduction="sum")
+        losses.append(total / (resized != IGNORE).sum().clamp_min(1))
+    return torch.stack(losses).sum()
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)

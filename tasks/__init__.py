@@ -1,0 +1,24 @@
+"""The stages, one file each; their order here is the order of the method.
+
+A version is raised by hand when the mathematics of its stage changes, so that artifacts made before are rebuilt.  It stands here
+and not in the stage's file because planning a run must not import torch.
+"""
+
+STAGE_VERSIONS = {
+    "index_dataset": 1,
+    "index_masks": 1,
+    "index_saliency_set": 1,
+    "train_classifier": 1,
+    "infer_cams": 1,
+    "train_attention": 1,
+    "infer_attention": 1,
+    "train_saliency": 1,
+    "predict_saliency": 1,
+    "mine_objects": 1,
+    "train_segmenter": 1,
+    "predict_masks": 1,
+    "refine_masks": 1,
+    "mask_nonsalient": 1,
+    "evaluate": 1,
+    "render_report": 1,
+}

@@ -1,0 +1,62 @@
+"""Label maps and grey maps as PNG: 8-bit palette for labels (0 background, 1..C class, 255 ignore), 8-bit grey for saliency."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.tasks.common.durable import write_file
+
+IGNORE = 255
+"""Label of a pixel that trains nothing."""
+
+
+def voc_palette(colours: int = 256) -> np.ndarray:
+    """(colours, 3) uint8: the colours of PASCAL VOC, made by spreading the bits of the index over the channels."""
+    index = np.arange(colours)
+    palette = np.zeros((colours, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+_PALETTE = voc_palette().tobytes()
+
+
+def write_labels(path: Path, labels: np.ndarray) -> Path:
+    """Write an (H, W) uint8 label map as a palette PNG, atomically."""
+    image = Image.frombytes("P", labels.shape[::-1], _checked(labels).tobytes())
+    image.putpalette(_PALETTE)
+    write_file(path, lambda file: image.save(file, format="PNG"))
+    return path
+
+
+def write_grey(path: Path, grey: np.ndarray) -> Path:
+    """Write an (H, W) uint8 map as a grey PNG, atomically."""
+    image = Image.fromarray(_checked(grey))
+    write_file(path, lambda file: image.save(file, format="PNG"))
+    return path
+
+
+def read_labels(path: Path) -> np.ndarray:
+    """(H, W) uint8 values of a palette or grey PNG, without applying the palette.
+
+    Raises:
+        ValueError: not an 8-bit single-channel image; the message names the file and its mode.
+    """
+    with Image.open(path) as image:
+        if image.mode not in ("P", "L"):
+            raise ValueError(
+                f"{path}: has mode {image.mode}; a label map is an 8-bit palette or grey PNG whose values are class numbers"
+            )
+        return np.array(image)
+
+
+read_grey = read_labels
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype != np.uint8 or pixels.ndim != 2:
+        raise ValueError(f"a map to write must be (H, W) uint8, not {pixels.shape} {pixels.dtype}")
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,33 @@
+"""What a stage is given besides its settings: resources and a place to report to.  Nothing here may change a result."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def _silent(done: int, total: int, note: str) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class StageRuntime:
+    """Resources of one stage."""
+
+    device: str = "cpu"
+    """`cpu` or `cuda`."""
+    threads: int = 1
+    """Threads of torch."""
+    workers: int = 1
+    """Processes for work that holds Python's lock (the CRF)."""
+    shard: int = 32
+    """Images per journal entry."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints of a training."""
+    report: Callable[[int, int, str], None] = _silent
+    """Told (steps or images done, in all, a short note such as the loss)."""
+    earlier: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
+    """Image id -> {relative name: file} of an earlier result made from the very same inputs for that image."""
+
+    def progress(self, done: int, total: int, note: str = "") -> None:
+        """Report progress."""
+        self.report(done, total, note)

@@ -1,0 +1,106 @@
+"""Read the tags of a dataset: a CSV of `image_id,labels`, or a folder of VOC XML annotations."""
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from pathlib import Path
+
+COLUMNS = ("image_id", "labels")
+
+
+class BadTable(ValueError):
+    """A table of tags or ids is wrong; the message names the file, the line and the remedy."""
+
+
+def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
+    """Image id -> its tags, each once, in alphabetical order.
+
+    Raises:
+        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag.
+    """
+    if path.is_dir():
+        return _read_annotations(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError as error:
+        raise BadTable(f"{path}: no such file; it must hold the columns image_id,labels") from error
+    except UnicodeDecodeError as error:
+        raise BadTable(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+    header = tuple(name.strip() for name in rows[0]) if rows else ()
+    for name in header:
+        if name not in COLUMNS:
+            raise BadTable(f"{path}: unknown column {name!r}; the columns are image_id,labels")
+    if sorted(header) != sorted(COLUMNS):
+        raise BadTable(f"{path}: the first line must be image_id,labels, not {','.join(header)!r}")
+    id_column, labels_column = header.index("image_id"), header.index("labels")
+    tags: dict[str, tuple[str, ...]] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        where = f"{path}, line {number}"
+        if len(row) != len(COLUMNS):
+            raise BadTable(f"{where}: has {len(row)} fields, not 2; separate several labels by blanks")
+        image_id = checked_id(row[id_column].strip(), where)
+        if image_id in tags:
+            raise BadTable(f"{where}: id {image_id!r} stands there a second time; one line per image")
+        names = tuple(sorted(set(row[labels_column].split())))
+        if not names:
+            raise BadTable(f"{where}: image {image_id!r} has no tag; give it one or leave it out of the dataset")
+        tags[image_id] = names
+    return tags
+
+
+def checked_id(image_id: str, where: str) -> str:
+    """An image id, if it is a plain file name without suffix; ids become file names of every artifact.
+
+    Raises:
+        BadTable: empty, a path, hidden, or with control characters.
+    """
+    plain = image_id and image_id == Path(image_id).name and not image_id.startswith(".") and image_id.isprintable()
+    if not plain or "\\" in image_id:
+        raise BadTable(f"{where}: {image_id!r} is not an image id; write the file name without folder and suffix")
+    return image_id
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Ids of a split, one a line; blank lines do not count, and what follows the first blank is ignored (VOC's lists).
+
+    Raises:
+        BadTable: missing file, repeated id, an id that is a path.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise BadTable(f"{path}: no such file; it must hold one image id a line") from error
+    ids: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        image_id = checked_id(line.split()[0], f"{path}, line {number}")
+        if image_id in ids:
+            raise BadTable(f"{path}, line {number}: id {image_id!r} already stands in line {ids[image_id]}")
+        ids[image_id] = number
+    return tuple(ids)
+
+
+def _read_annotations(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Tags from VOC annotations: the names of the objects that are not marked difficult (all, if every one is)."""
+    tags = {}
+    for path in sorted(folder.glob("*.xml")):
+        try:
+            objects = ElementTree.parse(path).getroot().findall("object")
+        except ElementTree.ParseError as error:
+            raise BadTable(f"{path}: is not well-formed XML ({error})") from error
+        easy = [entry for entry in objects if entry.findtext("difficult", "0").strip() != "1"]
+        names = _names(easy) or _names(objects)
+        if not names:
+            raise BadTable(f"{path}: names no object, so the image would have no tag")
+        tags[checked_id(path.stem, str(path))] = names
+    if not tags:
+        raise BadTable(f"{folder}: holds no .xml annotation")
+    return tags
+
+
+def _names(objects: Iterable[ElementTree.Element]) -> tuple[str, ...]:
+    return tuple(sorted({(entry.findtext("name") or "").strip() for entry in objects} - {""}))
