@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from tag2mask.configs.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "bfloat16"]
 BackboneName = Literal["vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1"]
 
 
@@ -114,6 +115,8 @@ class Classifier(Section):
     """Nesterov momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on all parameters."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
     accumulate_from: int = Field(default=1, ge=0)
     """First epoch (counted from 0) whose attention is accumulated."""
     accumulate_probability: Share = 0.1
@@ -180,6 +183,8 @@ class Saliency(Section):
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
 
@@ -256,6 +261,8 @@ class Segmenter(Section):
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty; none on head biases."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
 
@@ -275,6 +282,13 @@ class MaskPrediction(Section):
     """On tagged training photographs, drop classes that are not among the tags (not in the published method)."""
 
 
+class PredictionOf(MaskPrediction):
+    """Prediction for one split of the dataset."""
+
+    split: Literal["train", "val"]
+    """Photographs to predict.  Tags filter the training photographs only, whatever `filter_by_tags` says."""
+
+
 class Refinement(Section):
     """Dense CRF over the classes present, on the raw RGB photograph."""
 
@@ -291,7 +305,7 @@ class Refinement(Section):
     bilateral_weight: float = Field(default=4.0, ge=0)
     """Weight of the appearance kernel."""
     minimum_probability: Share = 0.05
-    """A class takes part where some pixel gives it at least this probability; the cost grows with the classes."""
+    """A class takes part where some pixel gives it more than this probability; the cost grows with the classes."""
 
 
 class Masking(Section):
@@ -316,6 +330,17 @@ class Evaluation(Section):
     """A run stops when more than this share of its training labels equals the ground truth pixel for pixel."""
 
 
+class EvaluationOf(Evaluation):
+    """Evaluation of one step; the flow fills in what the step is."""
+
+    kind: Literal["class_maps", "saliency", "labels", "training_labels", "predictions"]
+    """What the step made; `training_labels` are also checked for being the ground truth itself."""
+    split: Literal["train", "val"]
+    """Photographs to evaluate on."""
+    title: str
+    """Name of the step in tables and charts."""
+
+
 class Report(Section):
     """The page of results."""
 
@@ -323,6 +348,13 @@ class Report(Section):
     """Worst and best photographs shown through every stage (this many of each)."""
     thumbnail: int = Field(default=160, ge=32)
     """Long side of a picture, in pixels."""
+
+
+class ReportOf(Report):
+    """Report of one run; the flow fills in which."""
+
+    title: str
+    """Heading of the page: the name of the run."""
 
 
 class Config(Section):

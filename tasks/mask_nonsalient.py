@@ -1,5 +1,11 @@
 """Labels of the next round: what the segmenter found, kept only near what is salient (NSRM, Yao et al., CVPR 2021).
 
+Reads   dataset        the index; its training photographs
+        predictions    <id>.png of `refine_masks`
+        labels         <id>.png of the round before
+        saliency       saliency/<id>.png (H, W) uint8, 255 = salient
+Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class, 255 ignore
+
 In images of several classes the segmenter's background is trusted only around objects; background far from every object
 and from every salient region becomes ignored, so that objects which nobody has found yet do not train as background.
 Images of one class keep their prediction.
@@ -7,11 +13,42 @@ Images of one class keep their prediction.
 As in the published code, and unlike the article, the kept region starts from the prediction *and* from saliency.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from scipy import ndimage
 
+from tag2mask.configs.schema import Masking
 from tag2mask.tasks.common.foreground import drop_small_foreground
-from tag2mask.tasks.common.label_images import IGNORE
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.journal import process_images
+from tag2mask.tasks.common.label_images import IGNORE, read_grey, read_labels, write_labels
+from tag2mask.tasks.common.runtime import StageRuntime
+
+
+def run(
+    config: Masking, out: Path, runtime: StageRuntime, *, dataset: Path, predictions: Path, labels: Path, saliency: Path
+) -> None:
+    """Label all training photographs that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    records = {record.image_id: record for record in index}
+
+    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id in image_ids:
+            masked = mask_nonsalient(
+                read_labels(predictions / f"{image_id}.png"),
+                read_labels(labels / f"{image_id}.png"),
+                read_grey(saliency / "saliency" / f"{image_id}.png"),
+                len(records[image_id].tags),
+                saliency_threshold=config.saliency,
+                dilation=config.dilation,
+                minimum_tags=config.minimum_tags,
+                minimum_foreground=config.minimum_foreground,
+            )
+            yield image_id, [write_labels(out / f"{image_id}.png", masked)]
+
+    process_images(list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
 
 
 def mask_nonsalient(

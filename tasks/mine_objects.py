@@ -1,5 +1,10 @@
 """Initial labels: background extraction, conflicts, and potential-object mining (Yao et al., CVPR 2021, section 3).
 
+Reads   dataset                the index; its training photographs
+        saliency               saliency/<id>.png (H, W) uint8, 255 = salient
+        attention, cams        <id>.npz of OA-CAM and of CAM
+Writes  <id>.png               (H, W) uint8 palette: 0 background, 1..C class, 255 ignore
+
 A pixel gets a class only where attention says so more strongly than saliency says background.  Where two evidences are
 both strong, or where something is salient that no class explains, the pixel is ignored, because a wrong label costs the
 segmenter more than a missing one.  Mining then ignores background pixels in which the plain CAM still sees an object.
@@ -8,15 +13,64 @@ The arithmetic is that of the published rule in float32.  One deviation changes 
 the classes present are built, since the plane of an absent class is zero and can neither win nor conflict.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
+from tag2mask.configs.schema import Mining
+from tag2mask.tasks.common.class_maps import read_class_maps
+from tag2mask.tasks.common.dense_crf import refine
 from tag2mask.tasks.common.foreground import drop_small_foreground
-from tag2mask.tasks.common.label_images import IGNORE
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.journal import process_images
+from tag2mask.tasks.common.label_images import IGNORE, read_grey, write_labels
+from tag2mask.tasks.common.runtime import StageRuntime
 
 EPSILON = 1e-8
 """Keeps the scaling of a constant map from dividing by zero."""
 
 _BACKGROUND_EVIDENCE = (1 - np.arange(256) / 255).astype(np.float32)
+
+
+def run(
+    config: Mining, out: Path, runtime: StageRuntime, *, dataset: Path, saliency: Path, attention: Path, cams: Path
+) -> None:
+    """Label all training photographs that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    records = {record.image_id: record for record in index}
+
+    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id in image_ids:
+            size = records[image_id].size
+            salient = read_grey(saliency / "saliency" / f"{image_id}.png")
+            integral, classes = read_class_maps(attention / f"{image_id}.npz", size)
+            if config.refine:
+                integral = sharpened(index.pixels(records[image_id]), integral)
+            labels = mine_labels(
+                salient,
+                integral,
+                read_class_maps(cams / f"{image_id}.npz", size)[0],
+                classes,
+                foreground=config.foreground,
+                conflict=config.conflict,
+                saliency_threshold=config.saliency,
+                attention_threshold=config.attention,
+                cam_background=config.cam_background,
+                minimum_foreground=config.minimum_foreground,
+            )
+            yield image_id, [write_labels(out / f"{image_id}.png", labels)]
+
+    process_images(list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
+
+
+def sharpened(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """Class maps (K, H, W) in [0, 1] aligned with the photograph's edges by the dense CRF, each against the rest.
+
+    Not in the published method; the CRF's constants are those of its own refinement.
+    """
+    planes = [refine(image, np.stack([1 - plane, plane]))[1] for plane in attention]
+    return np.stack(planes) if planes else attention
 
 
 def mine_labels(

@@ -2,14 +2,17 @@
 
 import importlib
 import platform
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.section import Section
 from tag2mask.tasks.common.digests import json_digest
+from tag2mask.tasks.common.manifest import read_manifest
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import Artifact, DamagedArtifact, Recipe, Store
 
@@ -26,7 +29,11 @@ class Order:
     item_keys: Mapping[str, str]
     """Image id -> digest of all that its part of the result is made of; empty for stages that are not per image."""
     force: bool = False
-    """Build it again even if it is there."""
+    """Build it again from nothing, even if it or a part of it is there."""
+
+
+class InputChanged(RuntimeError):
+    """An input is no longer what the recipe says."""
 
 
 def item_keys(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, str]:
@@ -54,54 +61,107 @@ def find_sound(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
         return store.find(recipe.stage, recipe.key), ""
     except DamagedArtifact:
         pass
-    with store.lock(f"{recipe.stage}-{recipe.key}"):
-        try:  # another run may have rebuilt it while we waited
-            return store.find(recipe.stage, recipe.key), ""
-        except DamagedArtifact as damage:
-            store.set_aside(recipe.stage, recipe.key)
-            return None, str(damage)
+    with store.lock(f"{recipe.stage}-{recipe.key}"):  # another run may have rebuilt it while we waited
+        return _find_or_set_aside(store, recipe)
 
 
 def build(order: Order, runtime: StageRuntime) -> Artifact:
     """Build an artifact unless it is there; a second process that asks for it at the same time waits and finds it.
 
     Raises:
+        InputChanged: an input is no longer what the recipe was made of, before the stage or after it.
+        NoRoomOnDisk: the disk is full.
         Whatever the stage raises; the work done so far stays in the store's workshop.
     """
     store = Store(order.root)
     recipe = order.recipe
     stage = importlib.import_module(f"tag2mask.tasks.{recipe.stage}")
-    with store.lock(f"{recipe.stage}-{recipe.key}"):
-        found = None if order.force else store.find(recipe.stage, recipe.key)
+    with _waited_for(store, f"{recipe.stage}-{recipe.key}", runtime), ExitStack() as use:
+        found, damage = (None, "") if order.force else _find_or_set_aside(store, recipe)
         if found is not None:
             return found
+        for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
+            use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
+        _check_inputs(store, order)
         earlier = {} if order.force else _earlier_parts(store, recipe.stage, order.item_keys)
-        equipped = replace(runtime, earlier=earlier)
         about = {
             "item_keys": dict(order.item_keys),
             "input_paths": {name: _told_path(store, path) for name, path in order.inputs.items()},
             "versions": _versions(),
             "reused_images": len(earlier),
+            "replaces": damage,
         }
-        return store.build(recipe, lambda out: stage.run(order.config, out, equipped, **order.inputs), about=about)
+        make = _make(stage.run, store, order, replace(runtime, earlier=earlier))
+        return store.build(recipe, make, about=about, afresh=order.force)
+
+
+@contextmanager
+def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None]:
+    """Hold a lock, and say so where another run has to be waited for."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.lock(name, wait=False))
+        except BlockingIOError:
+            runtime.progress(0, 1, "another run is building it: waiting")
+            held.enter_context(store.lock(name))
+        yield
+
+
+def _make(run: Callable[..., None], store: Store, order: Order, runtime: StageRuntime) -> Callable[[Path], None]:
+    def make(out: Path) -> None:
+        run(order.config, out, runtime, **order.inputs)
+        try:
+            _check_inputs(store, order)
+        except InputChanged:
+            shutil.rmtree(out)  # nobody can say which of its files were made of what
+            raise
+
+    return make
+
+
+def _find_or_set_aside(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
+    """The sound artifact; or None and what was wrong with a damaged one, now set aside.  The caller holds its lock."""
+    try:
+        return store.find(recipe.stage, recipe.key), ""
+    except DamagedArtifact as damage:
+        store.set_aside(recipe.stage, recipe.key)
+        return None, str(damage)
+
+
+def _stored(store: Store, order: Order) -> dict[str, Path]:
+    """Name -> folder of the inputs that are artifacts of the store."""
+    return {
+        name: path
+        for name, path in order.inputs.items()
+        if path.is_relative_to(store.root) and len(path.relative_to(store.root).parts) == 2
+    }
+
+
+def _check_inputs(store: Store, order: Order) -> None:
+    """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
+    stored = _stored(store, order)
+    for name, path in order.inputs.items():
+        digest = read_manifest(path)["digest"] if name in stored else store.digests.of_path(path)
+        if digest != order.recipe.inputs[name]:
+            raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
 
 
 def _earlier_parts(store: Store, stage: str, keys: Mapping[str, str]) -> dict[str, dict[str, Path]]:
     """Files of older artifacts of the stage that were made from the very same inputs, image by image, and are sound."""
-    wanted = {key: image_id for image_id, key in keys.items()}
     parts: dict[str, dict[str, Path]] = {}
-    for artifact in reversed(store.artifacts(stage) if wanted else []):
+    for artifact in reversed(store.artifacts(stage) if keys else []):
         theirs: Mapping[str, str] = artifact.manifest.get("item_keys", {})
-        shared = [i for i, key in theirs.items() if wanted.get(key) == i and i not in parts and i in artifact.items]
-        files: dict[str, dict[str, str]] = {image_id: {} for image_id in shared}
-        for name, digest in artifact.manifest["files"].items():
-            if (stem := Path(name).stem) in files:
-                files[stem][name] = digest
-        present = {n: artifact.path / n for part in files.values() for n in part if (artifact.path / n).is_file()}
-        actual = store.digests.of_files(present)
-        for image_id, part in files.items():
-            if part and all(actual.get(name) == digest for name, digest in part.items()):
-                parts[image_id] = {name: artifact.path / name for name in part}
+        names: Mapping[str, list[str]] = artifact.manifest["parts"]
+        shared = [i for i, key in keys.items() if theirs.get(i) == key and names.get(i) and i not in parts]
+        files = {name: artifact.path / name for image_id in shared for name in names[image_id]}
+        try:
+            actual = store.digests.of_files({name: path for name, path in files.items() if path.is_file()})
+        except FileNotFoundError:
+            continue  # set aside by another run just now
+        expected = artifact.manifest["files"]
+        for image_id in shared:
+            if all(actual.get(name) == expected[name] for name in names[image_id]):
+                parts[image_id] = {name: files[name] for name in names[image_id]}
     return parts
 
 
@@ -112,4 +172,11 @@ def _told_path(store: Store, path: Path) -> str:
 
 def _versions() -> dict[str, Any]:
     names = ("tag2mask", "torch", "torchvision", "numpy", "pydensecrf2")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"  # run from a bare checkout

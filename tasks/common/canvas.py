@@ -58,7 +58,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int]) -> FloatArr
     turn = rng.uniform(0, 2 * np.pi)
     blend = np.cos(turn) * rows + np.sin(turn) * columns + 0.2 * smooth_noise(rng, size, min(size) / 5)
     blend = ((blend - blend.min()) / (blend.max() - blend.min()))[..., None]
-    canvas = (1 - blend) * random_colour(rng) + blend * random_colour(rng)
+    canvas: FloatArray = (1 - blend) * random_colour(rng) + blend * random_colour(rng)
     for _ in range(int(rng.integers(1, 4))):  # patches with a hard edge
         patch = smooth_noise(rng, size, min(size) / rng.uniform(6, 16)) > rng.uniform(0.7, 1.5)
         canvas += rng.uniform(0.25, 0.6) * patch[..., None] * (random_colour(rng) - canvas)

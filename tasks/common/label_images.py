@@ -1,4 +1,4 @@
-"""Label maps and grey maps as PNG: 8-bit palette for labels (0 background, 1..C class, 255 ignore), 8-bit grey for saliency."""
+"""Label and grey maps as PNG: 8-bit palette for labels (0 background, 1..C class, 255 ignore), 8-bit grey else."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.tasks.common.durable import write_file
+from tag2mask.tasks.common.photographs import DECODER_ERRORS
 
 IGNORE = 255
 """Label of a pixel that trains nothing."""
@@ -43,14 +44,27 @@ def read_labels(path: Path) -> np.ndarray:
     """(H, W) uint8 values of a palette or grey PNG, without applying the palette.
 
     Raises:
-        ValueError: not an 8-bit single-channel image; the message names the file and its mode.
+        ValueError: damaged, or not an 8-bit single-channel image (a palette may have fewer bits); the message names the
+            file and its mode.
     """
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(
-                f"{path}: has mode {image.mode}; a label map is an 8-bit palette or grey PNG whose values are class numbers"
-            )
-        return np.array(image)
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            mode, packing = image.mode, {str(tile[3]) for tile in image.tile}
+            labels = np.array(image) if mode in ("P", "L") else None
+    except FileNotFoundError:
+        raise
+    except DECODER_ERRORS as error:
+        raise ValueError(
+            f"{path}: is no PNG image that can be read whole ({type(error).__name__}); make it again"
+        ) from error
+    if labels is None:
+        raise ValueError(
+            f"{path}: has mode {mode}; a label map is an 8-bit palette or grey PNG whose values are class numbers"
+        )
+    if mode == "L" and packing != {"L"}:
+        # 2 and 4 bits are stretched to 0..255 on reading: class 1 would turn into class 85 or 17
+        raise ValueError(f"{path}: has fewer than 8 bits a pixel; save it as an 8-bit grey or palette PNG")
+    return labels
 
 
 read_grey = read_labels

@@ -1,5 +1,7 @@
 """Read photographs as a person sees them: upright, 8-bit RGB; and say what is wrong with those that cannot be read."""
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,12 +9,37 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What a file may hold, whatever its suffix says; some of Pillow's other formats run external programs."""
 ORIENTATION = 0x0112
-"""EXIF tag of the camera's orientation; 1 is upright."""
+"""EXIF tag of the camera's orientation; 1 is upright, 2..8 are turned or mirrored."""
+CONVERTED_MODES = {"1": "greyscale", "L": "greyscale", "P": "palette", "CMYK": "CMYK", "YCbCr": "YCbCr"}
+DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+ALPHA_MODES = ("RGBA", "LA", "PA")
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on files that are damaged, of no known kind, or too large."""
 
 
 class BadImage(ValueError):
     """An image file cannot be used; the message names the file, the reason and the remedy."""
+
+    def __init__(self, where: Path, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        """The file."""
+        self.reason = reason
+        """Reason and remedy without the file, the same on every machine."""
 
 
 @dataclass(frozen=True)
@@ -28,48 +55,62 @@ class Photograph:
 def read_photograph(path: Path, *, maximum_megapixels: float) -> Photograph:
     """Decode a whole file.
 
-    Greyscale, palette, CMYK and 16-bit images become 8-bit RGB, transparency is laid on white, and the camera's orientation is
-    applied; `converted` says so.
+    Greyscale, palette, CMYK and 16-bit images become 8-bit RGB, transparency is laid on white, and the camera's
+    orientation is applied; `converted` says so.  Of several pages or frames the first is read.
 
     Raises:
-        BadImage: empty, truncated, not an image, or larger than allowed (judged by the header, before decoding).
+        BadImage: empty, truncated, not an image, of a kind that has no one reading as RGB (floating point, 32-bit,
+            CIELAB), or larger than allowed (judged by the header, before decoding).
     """
     if path.stat().st_size == 0:
-        raise BadImage(f"{path}: is empty (0 bytes); copy it again or remove it")
+        raise BadImage(path, "is empty (0 bytes); copy it again or remove it")
     try:
-        with Image.open(path) as image:
-            megapixels = image.width * image.height / 1e6
-            if megapixels > maximum_megapixels:
-                raise BadImage(
-                    f"{path}: {image.width}x{image.height} = {megapixels:.0f} megapixels, above maximum_megapixels "
-                    f"{maximum_megapixels:g}: shrink it, or raise that setting if you trust the file"
-                )
-            image.load()
+        with Image.open(path, formats=FORMATS) as image:
+            _check_header(path, image, maximum_megapixels)
             return _as_rgb(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadImage(f"{path}: is not an image that can be read ({error}); save it again as JPEG or PNG") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, BadImage):
-            raise
-        raise BadImage(f"{path}: is damaged or cut short ({error}); copy it again or remove it") from error
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(FORMATS)
+        raise BadImage(path, f"is not an image that can be read ({formats}); save it again as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(path, f"is too large to be decoded safely ({error}); shrink it") from error
+    except DECODER_ERRORS as error:
+        problem = getattr(error, "strerror", None) or error
+        raise BadImage(path, f"is damaged or cut short ({problem}); copy it again or remove it") from error
+
+
+def _check_header(path: Path, image: Image.Image, maximum_megapixels: float) -> None:
+    """Refuse by the header what must not or cannot be decoded."""
+    megapixels = image.width * image.height / 1e6
+    if megapixels > maximum_megapixels:
+        raise BadImage(
+            path,
+            f"{image.width}x{image.height} = {megapixels:.1f} megapixels, above maximum_megapixels "
+            f"{maximum_megapixels:g}: shrink it, or raise that setting if you trust the file",
+        )
+    if image.mode not in ("RGB", *CONVERTED_MODES, *DEEP_GREY_MODES, *ALPHA_MODES):
+        raise BadImage(path, f"has mode {image.mode}, which has no one reading as RGB; save it again as 8-bit RGB")
 
 
 def _as_rgb(image: Image.Image) -> Photograph:
-    """Upright 8-bit RGB pixels of a decoded image."""
-    notes = []
-    if image.getexif().get(ORIENTATION, 1) != 1:
+    """Upright 8-bit RGB pixels of an opened image."""
+    # both asked before loading, which forgets the packing and turns TIFF files
+    deep = image.mode in DEEP_GREY_MODES or any(";16" in str(tile[3]) for tile in image.tile)
+    turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    notes = ["rotated by EXIF"] * turned + ["16-bit"] * deep
+    image.load()
+    if turned:
         image = ImageOps.exif_transpose(image)
-        notes.append("rotated by EXIF")
-    if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        notes.append("16-bit")
+    if image.mode in DEEP_GREY_MODES:
         values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.clip(np.round(values / 257), 0, 255).astype(np.uint8))  # 65535 -> 255
-    elif "A" in image.mode or "transparency" in image.info:
+        image = Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 -> 255; in colour Pillow does it
+    elif image.mode in ALPHA_MODES or "transparency" in image.info:
         notes.append("transparent")
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     elif image.mode != "RGB":
-        notes.append({"L": "greyscale", "1": "greyscale", "P": "palette"}.get(image.mode, image.mode))
+        notes.append(CONVERTED_MODES[image.mode])
     return Photograph(np.array(image.convert("RGB")), ", ".join(notes))
 
 

@@ -2,102 +2,65 @@
 
     <root>/<stage>/<key>/{..., manifest.json}     results
     <root>/.work/<stage>/<key>/                   results in the making; kept after a crash, to be resumed
-    <root>/.damaged/                              results whose bytes are no longer what their manifest says
+    <root>/.damaged/                              results whose bytes are not what their manifest says, or replaced ones
     <root>/.locks/, .digests.sqlite, .runs/       locks, remembered digests, records of runs
 
-`key` hashes the stage, its version, its settings and the content digests of its inputs.  A result is complete or absent: it is
-made in `.work`, its manifest is written last, and one rename brings it home.
+`key` hashes the stage, its version, its settings and the content digests of its inputs.  A result is complete or
+absent: it is made in `.work`, its manifest is written last, and one rename brings it home.
+
+Locks: `<stage>-<key>` is held by whoever builds or sets aside a result, `use-<stage>-<key>` (shared) by whoever
+builds from it, `run` (shared) by every run.
 """
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tag2mask.tasks.common.digests import DigestMemory, file_digest, files_below, json_digest
-from tag2mask.tasks.common.durable import NoRoomOnDisk, read_json, sync_files, write_json
-from tag2mask.tasks.common.journal import RESUME, finished_items
+from tag2mask.tasks.common.artifact import Artifact, Recipe
+from tag2mask.tasks.common.digests import DigestMemory
+from tag2mask.tasks.common.durable import (
+    NoRoomOnDisk,
+    free_bytes,
+    parts_below,
+    sync_files,
+    told_of_full_disk,
+    write_json,
+)
+from tag2mask.tasks.common.journal import RESUME
+from tag2mask.tasks.common.locks import StoreNotWritable, hold, told_of_read_only
+from tag2mask.tasks.common.manifest import (
+    ITEMS,
+    MANIFEST,
+    DamagedArtifact,
+    compose,
+    faults_of,
+    named_files,
+    read_manifest,
+)
 
-MANIFEST = "manifest.json"
-ITEMS = "items.json"
+__all__ = ["ITEMS", "MANIFEST", "Artifact", "DamagedArtifact", "Recipe", "Store", "StoreNotWritable"]
+
 MINIMUM_FREE_BYTES = 200 * 2**20
 """Below this much free disk no stage is started."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What makes a result: everything that may change its bytes, and nothing else."""
-
-    stage: str
-    version: int
-    config: Mapping[str, Any]
-    """Settings as JSON values, without paths."""
-    inputs: Mapping[str, str]
-    """Name of each input -> its content digest."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The recipe as it stands in a manifest."""
-        return {
-            "stage": self.stage,
-            "version": self.version,
-            "config": dict(self.config),
-            "inputs": dict(self.inputs),
-        }
-
-    @property
-    def key(self) -> str:
-        """Name of the result: the first 20 hex digits of the digest of the recipe."""
-        return json_digest(self.as_json())[:20]
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A complete result."""
-
-    path: Path
-    manifest: Mapping[str, Any]
-
-    @property
-    def stage(self) -> str:
-        """Stage that made it."""
-        return str(self.manifest["recipe"]["stage"])
-
-    @property
-    def key(self) -> str:
-        """Its name below its stage."""
-        return self.path.name
-
-    @property
-    def digest(self) -> str:
-        """Digest of all its names and bytes."""
-        return str(self.manifest["digest"])
-
-    @property
-    def items(self) -> Mapping[str, str]:
-        """Image id -> digest of what it holds for that image; empty for a result that is not per image."""
-        return self.manifest["items"]  # type: ignore[no-any-return]
-
-    @property
-    def label(self) -> str:
-        """`stage/key`, as the command line takes it."""
-        return f"{self.stage}/{self.key}"
-
-
-class DamagedArtifact(RuntimeError):
-    """A result is not what its manifest says."""
-
-
 class Store:
-    """Finds, builds and keeps artifacts below one folder.  Safe to use from several processes at once."""
+    """Finds, builds and keeps artifacts below one folder.  Safe to use from several processes at once.
+
+    A store that may only be read can be searched and verified.
+
+    Raises:
+        StoreNotWritable: the folder does not exist and cannot be made.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self.root.mkdir(parents=True, exist_ok=True)
+        with told_of_read_only(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
         self.digests = DigestMemory(self.root / ".digests.sqlite")
 
     def home(self, stage: str, key: str) -> Path:
@@ -108,18 +71,14 @@ class Store:
         """Where the result is made."""
         return self.root / ".work" / stage / key
 
-    @contextmanager
-    def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> Iterator[None]:
+    def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> AbstractContextManager[None]:
         """Hold a named lock.  The kernel gives it back when its holder dies, by whatever signal.
 
         Raises:
             BlockingIOError: somebody else holds it and `wait` is off.
+            StoreNotWritable: the lock's file cannot be made.
         """
-        path = self.root / ".locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
-            yield
+        return hold(self.root / ".locks" / f"{name}.lock", shared=shared, wait=wait)
 
     def find(self, stage: str, key: str, *, reread: bool = False) -> Artifact | None:
         """The complete, undamaged result, or None where there is none.
@@ -135,42 +94,28 @@ class Store:
         home = self.home(stage, key)
         if not home.is_dir():
             return None
-        try:
-            manifest = read_json(home / MANIFEST)
-            artifact = Artifact(home, manifest)
-            expected = manifest["files"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DamagedArtifact(f"{stage}/{key}: {MANIFEST} cannot be read ({error})") from error
-        fault = self._fault(home, expected, manifest, reread)
-        if fault:
-            raise DamagedArtifact(f"{stage}/{key}: {fault}")
-        return artifact
-
-    def _fault(self, folder: Path, expected: Mapping[str, str], manifest: Mapping[str, Any], reread: bool) -> str:
-        """What is wrong with the files of a result, or nothing."""
-        if manifest.get("seal") != _seal(manifest):
-            return f"{MANIFEST} was changed"
-        present = _named_files(folder)
-        for name in expected:
-            if name not in present:
-                return f"{name} is missing"
-        for name in present:
-            if name not in expected:
-                return f"{name} does not belong to it"
-        digests = {n: file_digest(p) for n, p in present.items()} if reread else self.digests.of_files(present)
-        for name, digest in digests.items():
-            if digest != expected[name]:
-                return f"{name} has other bytes than when it was made"
-        return ""
+        manifest = read_manifest(home)
+        faults = faults_of(home, manifest, self.digests, reread=reread)
+        if faults:
+            raise DamagedArtifact(str(faults[0]) + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
+        return Artifact(home, manifest)
 
     def set_aside(self, stage: str, key: str) -> Path:
-        """Move a damaged result away, so that it is rebuilt; `gc` deletes it.  Returns where it went."""
+        """Move a damaged or replaced result away, so that it is rebuilt; `gc` deletes it.  Returns where it went."""
         target = self.root / ".damaged" / f"{stage}-{key}-{time.time_ns()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(self.home(stage, key), target)
+        with told_of_read_only(self.root):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self.home(stage, key), target)
         return target
 
-    def build(self, recipe: Recipe, make: Callable[[Path], None], *, about: Mapping[str, Any] | None = None) -> Artifact:
+    def build(
+        self,
+        recipe: Recipe,
+        make: Callable[[Path], None],
+        *,
+        about: Mapping[str, Any] | None = None,
+        afresh: bool = False,
+    ) -> Artifact:
         """Make a result in its workshop and bring it home.  The caller holds the lock `<stage>-<key>`.
 
         Whatever an interrupted attempt left in the workshop is handed to `make`, which resumes from it.
@@ -179,94 +124,78 @@ class Store:
             recipe: what the result is made of.
             make: writes the files below the folder it is given.
             about: further facts for the manifest (item keys, versions), which do not enter the key.
+            afresh: throw away what an interrupted attempt left.
 
         Raises:
             NoRoomOnDisk: before anything is done, if less than 200 MiB are free, or while writing.
+            StoreNotWritable: the workshop cannot be made.
+            DamagedArtifact: a finished image's file was changed before the stage ended; the next attempt makes it anew.
         """
         workshop = self.workshop(recipe.stage, recipe.key)
-        workshop.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.root).free
+        free = free_bytes(self.root)
         if free < MINIMUM_FREE_BYTES:
             raise NoRoomOnDisk(
-                f"only {free / 2**20:.0f} MiB free on the disk of {self.root}; at least 200 MiB are needed to start "
-                f"{recipe.stage}: free some, or remove old artifacts with `tag2mask gc`"
+                f"only {free / 2**20:.0f} MiB free on the disk of {self.root}; at least "
+                f"{MINIMUM_FREE_BYTES / 2**20:.0f} MiB are needed to start {recipe.stage}: free some, or remove old "
+                "artifacts with `tag2mask gc`"
             )
-        if not self._finished(workshop):
-            (workshop / MANIFEST).unlink(missing_ok=True)
-            started = time.time()
-            make(workshop)
-            self._seal_workshop(workshop, recipe, started, about or {})
-        return self._bring_home(workshop, recipe)
+        with told_of_read_only(self.root), told_of_full_disk(self.root):
+            if afresh and workshop.exists():
+                shutil.rmtree(workshop)
+            workshop.mkdir(parents=True, exist_ok=True)
+        with told_of_full_disk(self.root):
+            if not self._finished(workshop):
+                (workshop / MANIFEST).unlink(missing_ok=True)
+                started = time.monotonic()
+                make(workshop)
+                self._seal_workshop(workshop, recipe, started, about or {})
+            return self._bring_home(workshop, recipe)
 
     def _finished(self, workshop: Path) -> bool:
         """Whether an earlier attempt got as far as its manifest, so that only the rename is left."""
         try:
-            manifest = read_json(workshop / MANIFEST)
-            return not self._fault(workshop, manifest["files"], manifest, reread=True)
-        except (OSError, ValueError, KeyError):
+            return not faults_of(workshop, read_manifest(workshop), self.digests, reread=True)
+        except DamagedArtifact:
             return False
 
     def _seal_workshop(self, workshop: Path, recipe: Recipe, started: float, about: Mapping[str, Any]) -> None:
-        present = _named_files(workshop)
-        digests = {name: file_digest(path) for name, path in present.items()}
-        sync_files(list(present.values()))
-        metrics = workshop / "metrics.json"
-        manifest = {
-            "recipe": recipe.as_json(),
-            "key": recipe.key,
-            "files": digests,
-            "digest": json_digest(digests),
-            "items": _items(workshop, digests),
-            "bytes": sum(path.stat().st_size for path in present.values()),
-            "seconds": round(time.time() - started, 3),
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "metrics": read_json(metrics) if metrics.exists() else {},
-            **about,
-        }
-        write_json(workshop / MANIFEST, {**manifest, "seal": _seal(manifest)})
+        for part in parts_below(workshop):  # begun by an attempt that was killed
+            part.unlink(missing_ok=True)
+        present, home = named_files(workshop), self.home(recipe.stage, recipe.key)
+        sync_files(present.values(), folders=[workshop, *(path for path in workshop.rglob("*") if path.is_dir())])
+        digests = self.digests.of_files(present, homes={name: home / name for name in present})
+        write_json(workshop / MANIFEST, compose(workshop, recipe.as_json(), digests, time.monotonic() - started, about))
 
     def _bring_home(self, workshop: Path, recipe: Recipe) -> Artifact:
-        home = self.home(recipe.stage, recipe.key)
-        shutil.rmtree(workshop / RESUME, ignore_errors=True)
+        stage, key = recipe.stage, recipe.key
+        made, home = Artifact(self.home(stage, key), read_manifest(workshop)), self.home(stage, key)
         home.parent.mkdir(parents=True, exist_ok=True)
-        if home.exists():  # a forced rebuild
-            retired = self.root / ".damaged" / f"replaced-{recipe.stage}-{recipe.key}-{time.time_ns()}"
-            retired.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(home, retired)
-        os.rename(workshop, home)
-        sync_files([home])
-        return Artifact(home, read_json(home / MANIFEST))
+        if self._stands(made):  # a forced rebuild gave the same bytes: whoever reads them is not disturbed
+            os.replace(workshop / MANIFEST, home / MANIFEST)
+            shutil.rmtree(workshop)
+        else:
+            shutil.rmtree(workshop / RESUME, ignore_errors=True)
+            with self.lock(f"use-{stage}-{key}"):  # other bytes than before: wait until nobody reads the old ones
+                if home.exists():
+                    self.set_aside(stage, key)
+                os.rename(workshop, home)
+        sync_files([], folders=[home, home.parent])
+        return made
+
+    def _stands(self, made: Artifact) -> bool:
+        """Whether a sound result with the same bytes is at home already."""
+        try:
+            standing = self.find(made.stage, made.key)
+        except DamagedArtifact:
+            return False
+        return standing is not None and standing.digest == made.digest
 
     def artifacts(self, stage: str | None = None) -> list[Artifact]:
-        """All complete results with a readable manifest, oldest first, without checking their bytes."""
+        """All complete results with a sound manifest, oldest first, without checking the bytes of their other files."""
         found = []
         for manifest in self.root.glob(f"{stage or '[!.]*'}/*/{MANIFEST}"):
             try:
-                found.append(Artifact(manifest.parent, read_json(manifest)))
-            except (OSError, ValueError):
+                found.append(Artifact(manifest.parent, read_manifest(manifest.parent)))
+            except DamagedArtifact:
                 continue  # half deleted by a collector beside us, or damaged: `verify` reports the latter
         return sorted(found, key=lambda artifact: (artifact.manifest["made"], artifact.label))
-
-
-def _named_files(folder: Path) -> dict[str, Path]:
-    """Relative name -> path of the files that make up a result."""
-    files = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    files.pop(MANIFEST, None)
-    return files
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    """Digest of the manifest itself, so that a damaged manifest is noticed."""
-    return json_digest({name: value for name, value in manifest.items() if name != "seal"})
-
-
-def _items(workshop: Path, digests: Mapping[str, str]) -> dict[str, str]:
-    """Image id -> digest of its part: as the stage wrote it, or from the files that carry the id as their stem."""
-    if (workshop / ITEMS).exists():
-        return dict(read_json(workshop / ITEMS))
-    parts: dict[str, dict[str, str]] = {image_id: {} for image_id in finished_items(workshop)}
-    for name, digest in digests.items():
-        stem = Path(name).stem
-        if stem in parts:
-            parts[stem][name] = digest
-    return {image_id: json_digest(part) for image_id, part in parts.items()}

@@ -2,7 +2,7 @@
 
 import csv
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 COLUMNS = ("image_id", "labels")
@@ -12,21 +12,31 @@ class BadTable(ValueError):
     """A table of tags or ids is wrong; the message names the file, the line and the remedy."""
 
 
-def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
+def read_tags(path: Path, *, only: Collection[str] | None = None) -> dict[str, tuple[str, ...]]:
     """Image id -> its tags, each once, in alphabetical order.
 
+    Args:
+        path: table, or folder of VOC annotations.
+        only: ids that matter; annotations of others are not opened, while a table is checked whole in any case.
+
     Raises:
-        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag.
+        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag, a class name
+            with blanks in it.
     """
     if path.is_dir():
-        return _read_annotations(path)
+        return _read_annotations(path, only)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except FileNotFoundError as error:
         raise BadTable(f"{path}: no such file; it must hold the columns image_id,labels") from error
-    except UnicodeDecodeError as error:
-        raise BadTable(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadTable(f"{path}: is not a table in UTF-8 text ({error}); save it as CSV in UTF-8") from error
+    return _read_rows(path, rows, only)
+
+
+def _read_rows(path: Path, rows: list[list[str]], only: Collection[str] | None) -> dict[str, tuple[str, ...]]:
+    """Tags from the lines of a table, the header first."""
     header = tuple(name.strip() for name in rows[0]) if rows else ()
     for name in header:
         if name not in COLUMNS:
@@ -48,7 +58,7 @@ def read_tags(path: Path) -> dict[str, tuple[str, ...]]:
         if not names:
             raise BadTable(f"{where}: image {image_id!r} has no tag; give it one or leave it out of the dataset")
         tags[image_id] = names
-    return tags
+    return tags if only is None else {image_id: tags[image_id] for image_id in tags if image_id in only}
 
 
 def checked_id(image_id: str, where: str) -> str:
@@ -70,9 +80,11 @@ def read_ids(path: Path) -> tuple[str, ...]:
         BadTable: missing file, repeated id, an id that is a path.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise BadTable(f"{path}: no such file; it must hold one image id a line") from error
+    except UnicodeDecodeError as error:
+        raise BadTable(f"{path}: is not UTF-8 text ({error}); save it as UTF-8") from error
     ids: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -84,10 +96,15 @@ def read_ids(path: Path) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _read_annotations(folder: Path) -> dict[str, tuple[str, ...]]:
+def _read_annotations(folder: Path, only: Collection[str] | None) -> dict[str, tuple[str, ...]]:
     """Tags from VOC annotations: the names of the objects that are not marked difficult (all, if every one is)."""
+    paths = [path for path in sorted(folder.glob("*.xml")) if not path.name.startswith(".")]
+    if not paths:
+        raise BadTable(f"{folder}: holds no .xml annotation")
     tags = {}
-    for path in sorted(folder.glob("*.xml")):
+    for path in paths:
+        if only is not None and path.stem not in only:
+            continue
         try:
             objects = ElementTree.parse(path).getroot().findall("object")
         except ElementTree.ParseError as error:
@@ -95,10 +112,11 @@ def _read_annotations(folder: Path) -> dict[str, tuple[str, ...]]:
         easy = [entry for entry in objects if entry.findtext("difficult", "0").strip() != "1"]
         names = _names(easy) or _names(objects)
         if not names:
-            raise BadTable(f"{path}: names no object, so the image would have no tag")
+            raise BadTable(f"{path}: names no object, so the image would have no tag; add one or remove the file")
+        for name in names:
+            if len(name.split()) != 1:
+                raise BadTable(f"{path}: class {name!r} has a blank in it; write {'-'.join(name.split())!r}")
         tags[checked_id(path.stem, str(path))] = names
-    if not tags:
-        raise BadTable(f"{folder}: holds no .xml annotation")
     return tags
 
 

@@ -1,0 +1,242 @@
+"""Run a stage in a process of its own, so that its memory is returned, it can be stopped, and its crash is survived.
+
+The processes are forked from a server that has imported torch already, so that a stage starts in milliseconds.  Each
+leads its own process group: whoever stops it stops its workers too.
+"""
+
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from types import ModuleType
+from typing import Any
+
+from tag2mask.tasks.common.building import Order, build
+from tag2mask.tasks.common.runtime import StageRuntime
+
+PRELOADED = ["torch", "torchvision", "pandas", "scipy.ndimage", "PIL.Image", "tag2mask.tasks.common.building"]
+REPORT_SECONDS = 0.2
+"""Shortest time between two messages of progress."""
+_starting = threading.Lock()
+
+Report = Callable[[int, int, str], None]
+
+
+class StageFailed(RuntimeError):
+    """A stage ended with an error.
+
+    Attributes:
+        kind: name of the exception's type, or of the signal that killed the process.
+        trace: the traceback in the stage's process, as text; empty where the process was killed.
+    """
+
+    def __init__(self, message: str, kind: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.trace = trace
+
+
+class Stopped(RuntimeError):
+    """The run was stopped from outside while the stage was at work."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An order and the resources to carry it out with."""
+
+    order: Order
+    device: str
+    """`auto`, `cpu` or `cuda`."""
+    threads: int
+    shard: int
+    checkpoint_seconds: float
+
+
+def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:
+    """Carry out a job in another process and wait for it.  Its log comes out of this process's loggers.
+
+    Raises:
+        StageFailed: the stage raised an error, or its process was killed.
+        Stopped: `stop` was set; the process is gone, its finished work stays in the store.
+    """
+    process, receiver = _start(job)
+    try:
+        failure = _listen(process, receiver, report, stop)
+    finally:
+        _kill_group(process)
+        process.join()
+        receiver.close()
+    if failure is not None:
+        raise failure
+
+
+def run_here(job: Job, report: Report, stop: threading.Event) -> None:
+    """Carry out a job in this process, for tests and debuggers.
+
+    Raises:
+        StageFailed: the stage raised an error.
+        Stopped: `stop` was set before it began.
+    """
+    if stop.is_set():
+        raise Stopped(f"{job.order.recipe.stage} was not started")
+    try:
+        build(job.order, _equipment(job, "cpu", report))
+    except Exception as error:
+        raise StageFailed(str(error), type(error).__name__, traceback.format_exc()) from error
+
+
+def _start(job: Job) -> tuple[ForkServerProcess, Connection]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job, sender), name=job.order.recipe.stage)
+    with _starting:
+        # The child would import the program's main module again, which it does not need; Prefect's takes seconds.
+        # BLAS reads its thread count once, when it is loaded: one thread, so that sums do not depend on the machine.
+        main, threads = sys.modules["__main__"], os.environ.get("OPENBLAS_NUM_THREADS")
+        sys.modules["__main__"] = ModuleType("__main__")
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        try:
+            process.start()
+        finally:
+            sys.modules["__main__"] = main
+            os.environ.pop("OPENBLAS_NUM_THREADS")
+            if threads is not None:
+                os.environ["OPENBLAS_NUM_THREADS"] = threads
+    sender.close()
+    return process, receiver
+
+
+def _listen(
+    process: ForkServerProcess, receiver: Connection, report: Report, stop: threading.Event
+) -> StageFailed | None:
+    """Pass on what the child says until it ends; its failure, if it failed."""
+    while not stop.is_set():
+        multiprocessing.connection.wait([receiver, process.sentinel], timeout=REPORT_SECONDS)
+        if not receiver.poll():
+            if process.exitcode is None:
+                continue
+            if not receiver.poll():  # nothing came between the two looks
+                return _killed(process.exitcode)
+        try:
+            kind, *content = receiver.recv()
+        except EOFError:
+            process.join(5)
+            return _killed(process.exitcode)
+        if kind == "progress":
+            report(*content)
+        elif kind == "log":
+            _log(*content)
+        elif kind == "failed":
+            return StageFailed(*content)
+        else:
+            return None
+    raise Stopped(f"{process.name} was stopped; its finished work is kept")
+
+
+def _log(name: str, level: int, message: str) -> None:
+    logging.getLogger(name).log(level, "%s", message)
+
+
+def _killed(exitcode: int | None) -> StageFailed:
+    if exitcode is None or exitcode >= 0:
+        return StageFailed(f"its process ended with code {exitcode} without a result", "NoResult")
+    name = signal.Signals(-exitcode).name
+    reason = ": the machine's memory may have run out" if name == "SIGKILL" else ""
+    return StageFailed(f"its process was killed by {name}{reason}", name)
+
+
+def _kill_group(process: ForkServerProcess) -> None:
+    """End the process and the workers it started; a no-op for one that has ended without leaving any."""
+    for end in (lambda: os.killpg(process.pid or 0, signal.SIGKILL), process.kill):
+        try:
+            end()
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def _work(job: Job, sender: Connection) -> None:
+    """Body of the child."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _Forwarder(sender).install()
+    try:
+        build(job.order, _equipment(job, _prepare_torch(job), _throttled(sender)))
+    except BaseException as error:
+        sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
+    else:
+        sender.send(("done",))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only called in a child
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _prepare_torch(job: Job) -> str:
+    """Set threads and determinism; the device to use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
+    import torch
+
+    torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    available = torch.cuda.is_available()
+    if job.device == "cuda" and not available:
+        raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use --device cpu or --device auto")
+    return "cuda" if available and job.device != "cpu" else "cpu"
+
+
+def _equipment(job: Job, device: str, report: Report) -> StageRuntime:
+    return StageRuntime(device, job.threads, job.threads, job.shard, job.checkpoint_seconds, report)
+
+
+def _throttled(sender: Connection) -> Report:
+    """A report that sends at most five messages a second, and always the last one."""
+    last = 0.0
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= REPORT_SECONDS:
+            last = now
+            sender.send(("progress", done, total, note))
+
+    return report
+
+
+class _Forwarder(logging.Handler):
+    """Sends the child's log to the parent."""
+
+    def __init__(self, sender: Connection) -> None:
+        super().__init__()
+        self.sender = sender
+
+    def install(self) -> None:
+        """Take over the loggers of the stages and the warnings of libraries."""
+        logging.captureWarnings(True)
+        for name, level in (("tag2mask", logging.INFO), ("py.warnings", logging.WARNING)):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [self], False
+            logger.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "py.warnings":  # a library's advice to its developers: kept for --debug
+            self._send("tag2mask.warnings", logging.DEBUG, record)
+        else:
+            self._send(record.name, record.levelno, record)
+
+    def _send(self, name: str, level: int, record: logging.LogRecord) -> None:
+        content: tuple[Any, ...] = ("log", name, level, record.getMessage())
+        self.sender.send(content)

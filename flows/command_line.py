@@ -1,0 +1,176 @@
+"""The command line.  What is heavy is imported by the command that needs it, so that `--help` answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tag2mask.configs.runtime import Runtime
+
+app = typer.Typer(
+    name="tag2mask",
+    help="Tags in, masks out: pixel labels and a segmentation network from image-level tags.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings file (YAML).", show_default=False)]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be repeated.")
+]
+Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run; auto takes the GPU.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
+EngineName = Annotated[
+    Literal["auto", "local", "prefect"],
+    typer.Option(help="auto: Prefect where PREFECT_API_URL is set, otherwise this process, without any server."),
+]
+Force = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Build it even if it is there; repeatable.")]
+ROOT = Path("artifacts")
+
+
+@app.command()
+def run(
+    config: Settings,
+    changes: Changes = None,
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Build this stage alone.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Build from this stage on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Build up to this stage.")] = None,
+    force: Force = None,
+    root: Root = ROOT,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Run all stages that are not up to date."""
+    from tag2mask.flows.running import Request, Selection, carry_out
+
+    selection = Selection(only, since, until, force or ())
+    carry_out(Request(config, changes or (), selection, runtime_of(root, device, cores), engine))
+
+
+@app.command()
+def plan(config: Settings, changes: Changes = None, force: Force = None, root: Root = ROOT) -> None:
+    """Say what a run would build, what is cached, and why, without running it."""
+    from tag2mask.configs.load import load_config
+    from tag2mask.flows.listing import print_plan
+
+    print_plan(load_config(config, changes or []), root, force or ())
+
+
+@app.command("ls")
+def list_artifacts(
+    stage: Annotated[str | None, typer.Argument(help="Only this stage's.", show_default=False)] = None,
+    root: Root = ROOT,
+) -> None:
+    """List the artifacts."""
+    from tag2mask.flows.listing import print_artifacts
+
+    print_artifacts(root, stage)
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="STAGE/KEY, or a stage or node of the last run.", show_default=False)],
+    root: Root = ROOT,
+) -> None:
+    """Say what made an artifact: settings, inputs, versions, figures."""
+    from tag2mask.flows.listing import print_why
+
+    print_why(root, name)
+
+
+@app.command()
+def verify(root: Root = ROOT) -> None:
+    """Read every byte of every artifact again and name what is damaged."""
+    from tag2mask.flows.listing import print_faults
+
+    if print_faults(root):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = 3,
+    root: Root = ROOT,
+) -> None:
+    """Delete artifacts that none of the newest runs refers to, and remains of damaged and abandoned ones."""
+    from tag2mask.flows.listing import collect
+
+    collect(root, keep, dry_run)
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="Name of the run.", show_default=False)] = None, root: Root = ROOT
+) -> None:
+    """Say where the newest report lies."""
+    from tag2mask.flows.listing import newest_report
+
+    typer.echo(newest_report(root, name))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of photographs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Settings file to write.", show_default=False)],
+    tags: Annotated[Path | None, typer.Option(help="Tag table (image_id,labels).  [default: beside it]")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, to measure with.")] = None,
+    saliency_images: Annotated[Path | None, typer.Option(help="Photographs to train saliency on.")] = None,
+    saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
+    saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
+) -> None:
+    """Write a commented settings file that runs, for a folder of photographs and a table of tags."""
+    from tag2mask.flows.beginning import Sources, write_settings
+
+    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps)
+    typer.echo(write_settings(sources, out))
+
+
+@app.command()
+def demo(
+    root: Root = ROOT,
+    changes: Changes = None,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Draw a small dataset, run everything on it, and say where the report is."""
+    from tag2mask.flows.beginning import demo_settings
+    from tag2mask.flows.running import Request, Selection, carry_out
+
+    path, own = demo_settings(root)
+    carry_out(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, cores), engine))
+
+
+def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | None) -> Runtime:
+    """The resources asked for."""
+    given: dict[str, Any] = {"root": root, "device": device}
+    return Runtime(**given) if cores is None else Runtime(**given, cores=cores)
+
+
+@app.callback()
+def _common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    os.environ["TAG2MASK_DEBUG"] = "1" if debug else ""
+
+
+def main() -> None:
+    """Run the command line; expected errors become one message on stderr and exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, RuntimeError, OSError) as error:
+        if os.environ.get("TAG2MASK_DEBUG"):
+            raise
+        typer.echo(f"tag2mask: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

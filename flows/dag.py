@@ -1,0 +1,261 @@
+"""The DAG of a run as data: which stages, with which settings, fed by what.  Nothing is run or read here."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf
+from tag2mask.configs.section import Section
+
+Source = str | Path
+"""Name of a node, or a raw file or folder."""
+
+WIDE_STAGES = frozenset({"train_segmenter", "predict_masks", "refine_masks", "index_dataset"})
+"""Stages that get all cores.  The others get half of them, so that the two branches run side by side."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of one run."""
+
+    name: str
+    """Unique in the run: the stage, with round, split or subject where it occurs more than once."""
+    stage: str
+    config: Section
+    hashed: Mapping[str, Any]
+    """The part of `config` that can change the result; what enters by content (paths) is left out."""
+    inputs: Mapping[str, Source]
+    after: tuple[str, ...] = ()
+    """Nodes that must have succeeded first although nothing of theirs is read: checks of the data, guards."""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it gets all cores."""
+        return self.stage in WIDE_STAGES
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the nodes it waits for."""
+        return (*(source for source in self.inputs.values() if isinstance(source, str)), *self.after)
+
+
+class UnknownNode(ValueError):
+    """A stage or node that the run does not have; the message lists those it has."""
+
+
+def build_dag(config: Config) -> tuple[Node, ...]:
+    """All nodes of a run, every node after those that it needs."""
+    return tuple(_Builder(config).build())
+
+
+def select(
+    nodes: Iterable[Node], *, only: str | None = None, since: str | None = None, until: str | None = None
+) -> tuple[Node, ...]:
+    """The nodes that a partial run may build: one stage, from one on, or up to one; the rest must be cached.
+
+    Raises:
+        UnknownNode: no node or stage has that name.
+    """
+    nodes = tuple(nodes)
+    chosen = {node.name for node in nodes}
+    if only is not None:
+        chosen &= named(nodes, only)
+    if since is not None:
+        chosen &= _downstream(nodes, named(nodes, since))
+    if until is not None:
+        chosen &= _upstream(nodes, named(nodes, until))
+    return tuple(node for node in nodes if node.name in chosen)
+
+
+def named(nodes: Iterable[Node], name: str) -> set[str]:
+    """Names of the nodes meant by a node's or a stage's name."""
+    nodes = tuple(nodes)
+    found = {node.name for node in nodes if name in (node.name, node.stage)}
+    if not found:
+        raise UnknownNode(f"no stage {name!r} in this run; it has: {', '.join(node.name for node in nodes)}")
+    return found
+
+
+def _downstream(nodes: tuple[Node, ...], start: set[str]) -> set[str]:
+    reached = set(start)
+    for node in nodes:
+        if reached & set(node.upstream):
+            reached.add(node.name)
+    return reached
+
+
+def _upstream(nodes: tuple[Node, ...], start: set[str]) -> set[str]:
+    reached = set(start)
+    for node in reversed(nodes):
+        if node.name in reached:
+            reached |= set(node.upstream)
+    return reached
+
+
+class _Builder:
+    """Adds the nodes of a run in order."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.nodes: list[Node] = []
+        self.checks: list[str] = []
+
+    def build(self) -> list[Node]:
+        self._index()
+        self._class_maps()
+        self._saliency()
+        self._labels()
+        self._report()
+        return self.nodes
+
+    def _add(
+        self,
+        name: str,
+        stage: str,
+        config: Section,
+        *,
+        hashed: Mapping[str, Any] | None = None,
+        after: Iterable[str] = (),
+        **inputs: Source | None,
+    ) -> str:
+        given = {key: source for key, source in inputs.items() if source is not None}
+        content = config.model_dump(mode="json") if hashed is None else hashed
+        self.nodes.append(Node(name, stage, config, content, given, tuple(after)))
+        return name
+
+    def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
+        """A training: its weights file enters by content; it waits for all checks of the data."""
+        content = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
+        weights = _weights_file(config.backbone)
+        if weights is not None:
+            content["backbone"]["weights"] = "file"
+        return self._add(name, stage, config, hashed=content, after=[*self.checks, *after], weights=weights, **inputs)
+
+    def _index(self) -> None:
+        data = self.config.dataset
+        content = data.model_dump(
+            mode="json", include={"classes", "minimum_images", "on_bad_image", "maximum_megapixels"}
+        )
+        dataset = self._add(
+            "index_dataset",
+            "index_dataset",
+            data,
+            hashed=content,
+            images=data.root / data.images,
+            tags=data.root / data.tags,
+            train_split=data.root / data.train_split if data.train_split else None,
+            val_split=data.root / data.val_split if data.val_split else None,
+        )
+        self.checks.append(dataset)
+        if data.masks is not None:
+            masks = data.root / data.masks
+            self.checks.append(self._add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks))
+        if self._trains_saliency:
+            pairs = self.config.saliency_set
+            assert pairs is not None  # the settings' own validation
+            content = pairs.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
+            images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
+            name = "index_saliency_set"
+            self.checks.append(self._add(name, name, pairs, hashed=content, images=images, masks=masks))
+
+    @property
+    def _trains_saliency(self) -> bool:
+        return self.config.saliency.provider == "reciprocal" and self.config.saliency.checkpoint is None
+
+    def _class_maps(self) -> None:
+        config, data = self.config, "index_dataset"
+        self._train("train_classifier", "train_classifier", config.classifier, dataset=data)
+        self._add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
+        self._train("train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier")
+        self._add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
+
+    def _saliency(self) -> None:
+        saliency = self.config.saliency
+        model: Source | None = saliency.checkpoint
+        if self._trains_saliency:
+            model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
+        maps = saliency.maps if saliency.provider == "folder" else None
+        self._add(
+            "predict_saliency",
+            "predict_saliency",
+            self.config.saliency_maps,
+            dataset="index_dataset",
+            model=None if maps else model,
+            maps=maps,
+        )
+        self._evaluate("cams", "infer_cams", "class_maps")
+        self._evaluate("attention", "infer_attention", "class_maps")
+        self._evaluate("saliency", "predict_saliency", "saliency")
+
+    def _labels(self) -> None:
+        config, data = self.config, "index_dataset"
+        labels = self._add(
+            "mine_objects",
+            "mine_objects",
+            config.mining,
+            dataset=data,
+            saliency="predict_saliency",
+            attention="infer_attention",
+            cams="infer_cams",
+        )
+        guard = self._evaluate("labels_0", labels, "training_labels")
+        for r in range(1, config.rounds + 1):
+            model = self._segmenter(r, labels, guard)
+            scores = self._predict(f"predict_masks-{r}", "train", model)
+            refined = self._add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
+            self._evaluate(f"predictions_{r}", scores, "predictions")
+            self._evaluate(f"refined_{r}", refined, "labels")
+            labels = self._add(
+                f"mask_nonsalient-{r}",
+                "mask_nonsalient",
+                config.masking,
+                dataset=data,
+                predictions=refined,
+                labels=labels,
+                saliency="predict_saliency",
+            )
+            guard = self._evaluate(f"labels_{r}", labels, "training_labels")
+        self._segmenter(config.rounds + 1, labels, guard)
+
+    def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
+        """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
+        name = f"train_segmenter-{number}"
+        data = "index_dataset"
+        model = self._train(name, "train_segmenter", self.config.segmenter, after=guard, dataset=data, labels=labels)
+        if self.config.dataset.val_split is not None:
+            scores = self._predict(f"predict_masks-{number}-val", "val", model)
+            refinement = self.config.refinement
+            refined = self._add(f"refine_masks-{number}-val", "refine_masks", refinement, dataset=data, scores=scores)
+            self._evaluate(f"segmenter_{number}_val", scores, "predictions", split="val")
+            self._evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
+        return name
+
+    def _predict(self, name: str, split: Literal["train", "val"], model: str) -> str:
+        settings = self.config.prediction.model_dump()
+        return self._add(
+            name, "predict_masks", PredictionOf(**settings, split=split), dataset="index_dataset", model=model
+        )
+
+    def _evaluate(
+        self,
+        title: str,
+        subject: str,
+        kind: Literal["class_maps", "saliency", "labels", "training_labels", "predictions"],
+        split: Literal["train", "val"] = "train",
+    ) -> tuple[str, ...]:
+        if self.config.dataset.masks is None:
+            return ()
+        config = EvaluationOf(**self.config.evaluation.model_dump(), kind=kind, split=split, title=title)
+        name = f"evaluate-{title}"
+        return (self._add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
+
+    def _report(self) -> None:
+        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in self.checks}
+        masks = "index_masks" if self.config.dataset.masks is not None else None
+        self._add("render_report", "render_report", self.config.report, dataset="index_dataset", masks=masks, **shown)
+
+
+def _weights_file(backbone: Backbone) -> Path | None:
+    """Path of the weights, where they come from a file."""
+    return None if backbone.weights in ("none", "torchvision") else Path(backbone.weights)

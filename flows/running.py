@@ -1,0 +1,213 @@
+"""From a settings file to a finished run: the DAG, the choice of an engine, the record, and what is said at the end."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag import Node, build_dag, named, select
+from tag2mask.flows.execution import RunResult, Session, execute
+from tag2mask.flows.prefect_settings import set_prefect_defaults
+from tag2mask.flows.record import latest, write_failure_log, write_record
+from tag2mask.tasks.common.store import Store
+
+Engine = Literal["auto", "local", "prefect"]
+RunNodes = Callable[[Session], RunResult]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which stages a run may build, and which it must build again."""
+
+    only: str | None = None
+    since: str | None = None
+    until: str | None = None
+    force: Sequence[str] = ()
+
+    def allowed(self, nodes: Sequence[Node]) -> set[str] | None:
+        """Names of the nodes that may be built; None where all may."""
+        if self.only is None and self.since is None and self.until is None:
+            return None
+        return {node.name for node in select(nodes, only=self.only, since=self.since, until=self.until)}
+
+    def forced(self, nodes: Sequence[Node]) -> set[str]:
+        """Names of the nodes to build although they are there."""
+        return {name for stage in self.force for name in named(nodes, stage)}
+
+    def needed(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The nodes to look at: those that may be built, and what they need."""
+        nodes = tuple(nodes)
+        names: set[str] = self.allowed(nodes) or {node.name for node in nodes}
+        for node in reversed(nodes):
+            if node.name in names:
+                names |= set(node.upstream)
+        return tuple(node for node in nodes if node.name in names)
+
+
+def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> RunResult:
+    """Run a configuration, show its progress, and write its record.
+
+    Args:
+        config: the settings.
+        runtime: resources.
+        selection: which stages.
+        run_nodes: the engine: runs the nodes of a session.
+
+    Raises:
+        UnknownNode: the selection names a stage that the run does not have.
+        KeyboardInterrupt: it was interrupted; finished work is kept, and the record says so.
+    """
+    from tag2mask.flows.console import shown_progress, standard_output
+
+    dag = build_dag(config)
+    nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
+    started, result, stopped = time.time(), RunResult(), True
+    try:
+        with shown_progress(standard_output()) as listener, _termination_interrupts(), _log_shown():
+            run_nodes(Session(nodes, Store(runtime.root), runtime, listener, allowed, forced, result=result))
+        stopped = False
+    finally:
+        if result.outcomes or result.failures:
+            write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
+    return result
+
+
+def chosen(engine: Engine) -> Literal["local", "prefect"]:
+    """The engine to take: without a word, Prefect where a server is configured, so that unattended runs need none."""
+    if engine == "auto":
+        return "prefect" if os.environ.get("PREFECT_API_URL") else "local"
+    return engine
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Any = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """Show the stages' log lines on stderr."""
+    logger = logging.getLogger("tag2mask")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(min(level, logging.INFO) if level else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as it is asked for on the command line."""
+
+    config_path: Path
+    changes: Sequence[str]
+    selection: Selection
+    runtime: Runtime
+    engine: Engine
+
+
+def carry_out(request: Request) -> None:
+    """Run what is asked for, with the engine asked for.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        RunFailed: a stage failed.
+    """
+    config = load_config(request.config_path, request.changes)
+    if chosen(request.engine) == "local":
+        run_and_tell(config, request.runtime, request.selection, execute)
+        return
+    set_prefect_defaults()
+    from tag2mask.flows.pipeline import regenerate
+
+    runtime, selection = request.runtime, request.selection
+    state = regenerate(
+        config_path=request.config_path.absolute(),
+        changes=list(request.changes),
+        only=selection.only,
+        since=selection.since,
+        until=selection.until,
+        force=list(selection.force),
+        root=runtime.root,
+        device=runtime.device,
+        cores=runtime.cores,
+        return_state=True,
+    )
+    if not state.is_completed():
+        raise RunFailed(state.message or f"the flow run ended as {state.name}")
+
+
+def report_path(result: RunResult) -> Path | None:
+    """Where the run's report lies."""
+    outcome = result.outcomes.get("render_report")
+    if outcome is None:
+        return None
+    return next(iter(sorted(outcome.artifact.path.glob("*.html"))), None)
+
+
+class RunFailed(RuntimeError):
+    """Stages failed; the message says which, and why."""
+
+
+def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> Path | None:
+    """Run a configuration and print what came of it.
+
+    Returns:
+        Where the report lies, if the run has one.
+
+    Raises:
+        RunFailed: a stage failed, or was needed and could not be had.
+    """
+    from tag2mask.flows.console import print_result, standard_output
+
+    result = run_config(config, runtime, selection, run_nodes)
+    console = standard_output()
+    if result.built or result.failures:
+        print_result(console, result)
+    else:
+        console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
+    if result.failures:
+        raise RunFailed(failure_message(result, runtime.root, config.name))
+    report = report_path(result)
+    if report is not None:
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    return report
+
+
+def failure_message(result: RunResult, root: Path, name: str) -> str:
+    """The causes, one a line, without the stages that could not run because of them."""
+    causes = [f"{node}: {failure.message}" for node, failure in result.failures.items() if failure.cause]
+    lost = len(result.failures) - len(causes)
+    record = latest(root, name)
+    lines = [*causes, f"{lost} stages that need them were not run"] if lost else causes
+    if record is not None and any(failure.trace for failure in result.failures.values()):
+        lines.append(f"tracebacks: {record.path.with_suffix('.log')}")
+    return "\n".join(lines)

@@ -1,0 +1,55 @@
+"""The bridge to Prefect: a node of the DAG as a task whose state tells the truth about the cache.
+
+Prefect's own cache is off.  A hit in our store is a completed state named `Cached` that says which artifact.
+"""
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed, State
+
+from tag2mask.flows.console import headline
+from tag2mask.flows.dag import Node
+from tag2mask.flows.execution import Outcome, Session, Stopped
+
+Futures = dict[str, PrefectFuture[str]]
+
+
+def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFuture[str]:
+    """Submit a node as a task of the current flow run; the futures of its upstream nodes become edges of the graph.
+
+    The task's data is the label of the artifact (`stage/key`), not the artifact: futures are cheap to pass on.
+    """
+
+    @task(name=node.stage, task_run_name=node.name, cache_policy=NO_CACHE, persist_result=False)
+    def step(upstream: dict[str, str]) -> State:
+        known = {name: session.result.outcomes[name].artifact for name in upstream}
+        try:
+            outcome = session.run_node(node, known)
+        except Exception as error:  # whatever a stage raises fails its task, and the run goes on beside it
+            session.settle(node, error)
+            failure = session.result.failures[node.name]
+            if failure.trace:
+                get_run_logger().error("%s", failure.trace)
+            return Failed(message=failure.message)
+        session.settle(node, outcome)
+        return _completed(outcome)
+
+    return step.submit(upstream={name: upstream[name] for name in node.upstream})
+
+
+def _completed(outcome: Outcome) -> State:
+    artifact = outcome.artifact
+    if outcome.cached:
+        return Completed(name="Cached", message=f"artifact {artifact.label} is up to date", data=artifact.label)
+    figures = ", ".join(filter(None, (headline(outcome), outcome.note)))
+    get_run_logger().info("%s made in %.0f s %s", artifact.label, outcome.seconds, figures)
+    return Completed(message=f"made artifact {artifact.label}", data=artifact.label)
+
+
+def settle_lost(session: Session) -> None:
+    """Note the nodes that Prefect did not run because something that they need failed."""
+    for node in session.nodes:
+        if node.name not in session.result.outcomes and node.name not in session.result.failures:
+            lost = next((name for name in node.upstream if name in session.result.failures), "the run was stopped")
+            session.settle(node, Stopped(f"not run: needs {lost}"))

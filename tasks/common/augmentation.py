@@ -1,0 +1,98 @@
+"""Random changes of training images, each drawn from a generator that the caller seeds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.transforms import functional as T
+
+from tag2mask.tasks.common.label_images import IGNORE
+from tag2mask.tasks.common.tensors import MEAN_COLOUR
+
+
+def jitter_colours(pixels: np.ndarray, strength: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """Change brightness, contrast, saturation and hue of (H, W, 3) uint8, in random order.
+
+    Args:
+        pixels: RGB.
+        strength: for the first three the factor lies in [1 - s, 1 + s]; the hue turns by up to s of the circle (s <= 0.5).
+        rng: source of the four amounts and their order.
+    """
+    amounts = [rng.uniform(1 - s, 1 + s) for s in strength[:3]] + [rng.uniform(-strength[3], strength[3])]
+    changes = (T.adjust_brightness, T.adjust_contrast, T.adjust_saturation, T.adjust_hue)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    for number in rng.permutation(4):
+        if strength[number]:
+            image = changes[number](image, float(amounts[number]))
+    return image.permute(1, 2, 0).numpy()  # (3, H, W) -> (H, W, 3)
+
+
+def mirror_and_rotate(
+    pixels: np.ndarray, mask: np.ndarray, degrees: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mirror half of the images, and rotate all by up to `degrees` either way about their centre.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        mask: (H, W) uint8.
+        degrees: largest rotation.
+        rng: source of chance.
+
+    Returns:
+        The pixels, the mask, and (H, W) bool, False at the rotated-in border.
+    """
+    mirror, angle = rng.random() < 0.5, float(rng.uniform(-degrees, degrees))
+    if mirror:
+        pixels, mask = pixels[:, ::-1], mask[:, ::-1]
+    valid = np.full(mask.shape, 255, np.uint8)
+    if angle:
+        bilinear, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        pixels = np.array(picture.rotate(angle, bilinear, fillcolor=MEAN_COLOUR))
+        mask = np.array(Image.fromarray(np.ascontiguousarray(mask)).rotate(angle, bilinear))
+        valid = np.array(Image.fromarray(valid).rotate(angle, nearest))
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(mask), valid > 127
+
+
+def scale_and_crop(
+    pixels: np.ndarray, labels: np.ndarray, scales: Sequence[float], side: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Resize by a random scale, mirror half of the images, and cut a random square.
+
+    What lies outside of the photograph is ImageNet's mean colour and ignored.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        labels: (H, W) uint8.
+        scales: to choose from.
+        side: of the square, in pixels.
+        rng: source of chance.
+
+    Returns:
+        (side, side, 3) and (side, side) uint8.
+    """
+    scale = float(rng.choice(list(scales)))
+    height, width = (max(1, round(length * scale)) for length in labels.shape)
+    if (height, width) != labels.shape:
+        pixels = np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+        labels = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    if rng.random() < 0.5:
+        pixels, labels = pixels[:, ::-1], labels[:, ::-1]
+    top, down = _window(height, side, rng)
+    left, right = _window(width, side, rng)
+    crop = np.empty((side, side, 3), np.uint8)
+    crop[:] = MEAN_COLOUR
+    cropped = np.full((side, side), IGNORE, np.uint8)
+    rows = slice(down, down + min(side, height))
+    columns = slice(right, right + min(side, width))
+    crop[rows, columns] = pixels[top : top + side, left : left + side]
+    cropped[rows, columns] = labels[top : top + side, left : left + side]
+    return crop, cropped
+
+
+def _window(length: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Where to start reading along one axis, and where to start writing."""
+    if length >= side:
+        return int(rng.integers(0, length - side + 1)), 0
+    return 0, int(rng.integers(0, side - length + 1))

@@ -1,0 +1,194 @@
+"""Build networks from settings, and keep them as model folders: `model.pt` (state dict) beside `model.json` (architecture)."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from tag2mask.configs import schema
+from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
+from tag2mask.models.batch_norm import freeze_batch_norm
+from tag2mask.models.graph_reasoning import GraphReasoning
+from tag2mask.models.integral_attention import IntegralAttention
+from tag2mask.models.reciprocal_attention import ReciprocalSaliency
+from tag2mask.models.segmenter import MultiScale, Segmenter
+from tag2mask.models.tag_classifier import TagClassifier
+from tag2mask.tasks.common.durable import read_json, write_file, write_json
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of RGB in [0, 1] that ImageNet networks expect to be taken off."""
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation by which they expect the rest to be divided."""
+
+
+class WeightsError(ValueError):
+    """Weights do not fit their network; the message names the file and what does not fit."""
+
+
+def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
+    """The tag classifier for C classes, without pre-trained weights."""
+    return TagClassifier(_trunk(config.backbone), classes=classes, **_head(config))
+
+
+def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
+    """The integral attention model for C classes, without pre-trained weights."""
+    return IntegralAttention(_trunk(config.backbone), classes=classes, **_head(config))
+
+
+def saliency_network(config: schema.Saliency) -> ReciprocalSaliency:
+    """The reciprocal attention network, without pre-trained weights."""
+    return ReciprocalSaliency(
+        _trunk(config.backbone),
+        channels=config.channels,
+        key_channels=config.key_channels,
+        mode=config.attention,
+        attention_strides=config.attention_strides,
+        detail=config.detail,
+    )
+
+
+def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
+    """The segmenter for C classes and the background, in its multi-scale wrapper, without pre-trained weights."""
+    segmenter = Segmenter(
+        _trunk(config.backbone),
+        classes=classes + 1,
+        rates=config.rates,
+        low_level_channels=config.low_level_channels,
+    )
+    return MultiScale(segmenter, config.train_scales)
+
+
+def _trunk(config: schema.Backbone) -> Backbone:
+    backbone = build_backbone(config.name, output_stride=config.output_stride)
+    if config.freeze_batch_norm:
+        freeze_batch_norm(backbone)
+    return backbone
+
+
+def _head(config: schema.Classifier) -> dict[str, Any]:
+    channels = config.head_channels if config.head_convolutions else None
+    graph = None
+    if config.graph.enabled:
+        width = channels or build_backbone(config.backbone.name, output_stride=config.backbone.output_stride).channels[-1]
+        graph = GraphReasoning(
+            width,
+            nodes=config.graph.nodes,
+            states=config.graph.states,
+            normalize=config.graph.normalize,
+            blocker_init=config.graph.blocker_init,
+        )
+    return {
+        "head_convolutions": config.head_convolutions,
+        "head_channels": config.head_channels,
+        "head_kernel": config.head_kernel,
+        "graph": graph,
+    }
+
+
+def load_pretrained(backbone: Backbone, config: schema.Backbone, weights: Path | None) -> None:
+    """Fill a trunk with the ImageNet weights that the settings ask for, strictly.
+
+    Args:
+        backbone: the trunk.
+        config: its settings; `weights: torchvision` fetches torchvision's, `none` leaves it as it is.
+        weights: the state dict's file, where the settings name one.
+
+    Raises:
+        WeightsError: unreadable file, or keys and shapes that do not fit.
+    """
+    if weights is not None:
+        state = read_state(weights)
+    elif config.weights == "torchvision":
+        state = torchvision.models.get_model_weights(config.name)["IMAGENET1K_V1"].get_state_dict(progress=False)
+    else:
+        return
+    try:
+        load_imagenet(backbone, state)
+    except ValueError as error:
+        raise WeightsError(f"{weights or 'torchvision'}: {error}") from error
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict, read without executing anything that stands in the file.
+
+    Raises:
+        WeightsError: the file is missing, damaged or holds something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file") from error
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise WeightsError(f"{path}: is not a state dict that can be read safely ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: must hold a state dict (name -> tensor), not {type(state).__name__}")
+    return state
+
+
+def save_tensors(path: Path, value: Mapping[str, Any]) -> None:
+    """Write tensors and plain values in torch's format, atomically; the bytes depend on the content alone."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_file(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]) -> None:
+    """Write a model folder: `model.pt` and `model.json`."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_tensors(folder / "model.pt", state)
+    write_json(folder / "model.json", dict(architecture))
+
+
+def load_model(folder: Path, network: nn.Module) -> None:
+    """Fill a network from a model folder, strictly.
+
+    Raises:
+        WeightsError: keys or shapes differ; the message names the first ones.
+    """
+    path = folder / "model.pt"
+    state = read_state(path)
+    own = network.state_dict()
+    faults = [f"{name} is missing" for name in own if name not in state]
+    faults += [f"{name} is unknown" for name in state if name not in own]
+    faults += [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if faults:
+        raise WeightsError(f"{path}: does not fit the network: {'; '.join(faults[:5])} ({len(faults)} in all)")
+    network.load_state_dict(state, strict=True)
+
+
+def read_architecture(folder: Path, kind: str) -> dict[str, Any]:
+    """The `model.json` of a model folder.
+
+    Raises:
+        WeightsError: missing, unreadable, or of another kind of network.
+    """
+    path = folder / "model.json"
+    try:
+        architecture = read_json(path)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); a model is a folder with model.pt and model.json") from error
+    if architecture.get("kind") != kind:
+        raise WeightsError(f"{path}: is a {architecture.get('kind')!r} model; a {kind!r} model is needed here")
+    return dict(architecture)
+
+
+def check_classes(folder: Path, architecture: Mapping[str, Any], classes: tuple[str, ...]) -> None:
+    """Refuse a model that was trained for other classes than the dataset's.
+
+    Raises:
+        WeightsError: the names or their order differ; the message names both.
+    """
+    trained = tuple(architecture["classes"])
+    if trained != classes:
+        raise WeightsError(
+            f"{folder / 'model.json'}: was trained for {len(trained)} classes ({', '.join(trained)}), "
+            f"but the dataset has {len(classes)} ({', '.join(classes)})"
+        )

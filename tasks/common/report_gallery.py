@@ -1,0 +1,181 @@
+"""The same photographs through every step: which photographs, which columns, which pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tag2mask.tasks.common.class_maps import read_class_maps
+from tag2mask.tasks.common.ground_truth import GroundTruth
+from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.common.label_images import read_grey, read_labels
+from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.report_pictures import (
+    grey_picture,
+    heat_picture,
+    label_picture,
+    photograph_picture,
+    thumbnail_size,
+)
+from tag2mask.tasks.common.report_steps import Evaluated, Step, round_of
+
+PHOTOGRAPH, TRUTH = "photograph", "truth"
+"""Titles of the first and the last column."""
+PictureKind = Literal["heat", "grey", "labels"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One picture of every row."""
+
+    title: str
+    kind: PictureKind
+    path: Callable[[str], Path]
+    """Image id -> file."""
+    scores: Mapping[str, float]
+    """Mean IoU by image id, where the step was evaluated."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One cell of the gallery."""
+
+    title: str
+    address: str | None
+    """`data:` address; None where the step made nothing for the photograph."""
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photograph through every step."""
+
+    record: ImageRecord
+    score: float | None
+    """Mean IoU by which the photograph was chosen."""
+    pictures: tuple[Picture, ...]
+
+
+def gallery_columns(
+    steps: Sequence[Step], evaluations: Sequence[Evaluated], truth: GroundTruth | None, split: str
+) -> list[Column]:
+    """The columns of a split, in the order of the method, the photograph before and the truth behind them."""
+    scores = {e.name: e.image_scores for e in evaluations if e.scores["split"] == split}
+    columns = []
+    for step in steps:
+        if step.name.endswith("_val") and split != "val":
+            continue
+        shown = _shown(step)
+        if shown is not None:
+            title, kind, pattern, names = shown
+            known = next((scores[name] for name in names if name in scores), {})
+            columns.append(Column(title, kind, partial(_file, step.folder, pattern), known))
+    if truth is not None:
+        columns.append(Column(TRUTH, "labels", partial(_file, truth.folder, "masks/{}.png"), {}))
+    return columns
+
+
+def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
+    """Title, kind, file pattern and possible evaluations of a step that makes pictures; None for the others."""
+    r = round_of(step.name)
+    told: dict[str, tuple[str, PictureKind, str, tuple[str, ...]]] = {
+        "infer_cams": ("CAM", "heat", "{}.npz", ("cams",)),
+        "infer_attention": ("OA-CAM", "heat", "{}.npz", ("attention",)),
+        "predict_saliency": ("saliency", "grey", "saliency/{}.png", ()),
+        "mine_objects": ("labels 0", "labels", "{}.png", ("labels_0",)),
+        "predict_masks": (
+            f"prediction {r}",
+            "labels",
+            "labels/{}.png",
+            (f"segmenter_{r}_val",) if step.name.endswith("_val") else (f"predictions_{r}",),
+        ),
+        "refine_masks": (
+            f"CRF {r}",
+            "labels",
+            "{}.png",
+            (f"segmenter_{r}_val_crf",) if step.name.endswith("_val") else (f"refined_{r}",),
+        ),
+        "mask_nonsalient": (f"labels {r}", "labels", "{}.png", (f"labels_{r}",)),
+    }
+    return told.get(step.stage)
+
+
+def _file(folder: Path, pattern: str, image_id: str) -> Path:
+    return folder / pattern.format(image_id)
+
+
+def choose_photographs(
+    image_ids: Sequence[str], scores: Mapping[str, float], count: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The worst photographs, worst first, and the best, best first; no photograph is in both.
+
+    Without scores: (nothing, twice as many photographs evenly spaced in the order given).
+    """
+    ranked = sorted((image_id for image_id in image_ids if image_id in scores), key=lambda i: (scores[i], i))
+    if not ranked:
+        positions = np.linspace(0, len(image_ids) - 1, min(2 * count, len(image_ids))).round().astype(int)
+        return (), tuple(image_ids[position] for position in positions)
+    worst = ranked[: min(count, (len(ranked) + 1) // 2)]
+    best = ranked[max(len(worst), len(ranked) - count) :]
+    return tuple(worst), tuple(reversed(best))
+
+
+def gallery_rows(
+    index: ImageIndex,
+    image_ids: Sequence[str],
+    columns: Sequence[Column],
+    scores: Mapping[str, float],
+    *,
+    side: int,
+    threads: int,
+) -> list[Row]:
+    """Draw the rows of the photographs.
+
+    Args:
+        index: the dataset.
+        image_ids: photographs, in order.
+        columns: see `gallery_columns`.
+        scores: by which the photographs were chosen.
+        side: long side of a picture, in pixels.
+        threads: rows drawn at once.
+
+    Returns:
+        One row a photograph, without columns that are empty in all of them; none where no step made a picture.
+    """
+
+    def draw(record: ImageRecord) -> Row:
+        size = thumbnail_size(record.size, side)
+        pixels = resize(index.pixels(record), size)
+        pictures = [Picture(PHOTOGRAPH, photograph_picture(pixels), None)]
+        for column in columns:
+            path = column.path(record.image_id)
+            address = _draw(column.kind, path, pixels) if path.exists() else None
+            pictures.append(Picture(column.title, address, column.scores.get(record.image_id)))
+        return Row(record, scores.get(record.image_id), tuple(pictures))
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        rows = list(pool.map(draw, index.only(image_ids)))
+    used = _used(rows)
+    if {title for title, _ in used} <= {PHOTOGRAPH, TRUTH}:
+        return []
+    return [Row(row.record, row.score, tuple(row.pictures[i] for _, i in used)) for row in rows]
+
+
+def _used(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """Titles and positions of columns of which at least one row has a picture; validation has no saliency or labels."""
+    columns = zip(*(row.pictures for row in rows), strict=True)
+    return [(cells[0].title, i) for i, cells in enumerate(columns) if any(cell.address for cell in cells)]
+
+
+def _draw(kind: PictureKind, path: Path, pixels: np.ndarray) -> str:
+    size = (pixels.shape[0], pixels.shape[1])
+    if kind == "heat":
+        maps, _ = read_class_maps(path, size)
+        return heat_picture(pixels, maps.max(axis=0) if len(maps) else np.zeros(size, np.float32))
+    if kind == "grey":
+        return grey_picture(read_grey(path), size)
+    return label_picture(read_labels(path), size)

@@ -1,0 +1,53 @@
+"""What the trainings of the tag classifier and of the integral attention model share: data, optimiser, schedule."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tag2mask.configs.schema import Classifier
+from tag2mask.models.parameter_groups import parameter_groups
+from tag2mask.tasks.common.augmentation import jitter_colours
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
+from tag2mask.tasks.common.tensors import to_batch
+from tag2mask.tasks.common.training import batches_of_epochs, seeded
+
+
+class SquashedPhotographs:
+    """Batches of photographs squashed to a square and colour-jittered; no crop and no flip, so that maps align."""
+
+    def __init__(self, index: ImageIndex, config: Classifier, device: str) -> None:
+        side = (config.image_size, config.image_size)
+        self._decoded = DecodedImages(lambda number: (resize(index.pixels(index.records[number]), side),))
+        self._config, self._device = config, device
+        self.steps = batches_of_epochs(len(index), config.batch_size, config.epochs, config.seed)
+        self.prefetch = Prefetch(self._load, len(self.steps))
+
+    def _load(self, step: int) -> list[np.ndarray]:
+        pictures = []
+        for visit, number in self.steps[step]:
+            (pixels,) = self._decoded[number]
+            pictures.append(jitter_colours(pixels, self._config.jitter, seeded(self._config.seed, visit, 1)))
+        return pictures
+
+    def batch(self, step: int) -> tuple[list[int], Tensor]:
+        """Image numbers of a step, and its images (N, 3, S, S) ready for the network."""
+        return [number for _, number in self.steps[step]], to_batch(self.prefetch(step), self._device)
+
+
+def sgd(network: nn.Module, config: Classifier) -> torch.optim.SGD:
+    """Nesterov SGD with the published groups: trunk x1, its biases x2, head x10, its biases x20."""
+    if config.backbone_factor == 0:
+        network.backbone.requires_grad_(False)  # nothing flows back into the trunk, which is what makes it fast
+    groups = parameter_groups(
+        network, config.learning_rate, backbone_factor=config.backbone_factor, weight_decay=config.weight_decay
+    )
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def drops(config: Classifier, steps_per_epoch: int) -> Callable[[int], float]:
+    """The step size is multiplied by 0.1 at the start of each of `drop_epochs`."""
+    return lambda step: 0.1 ** sum(step // steps_per_epoch >= epoch for epoch in config.drop_epochs)

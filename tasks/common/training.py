@@ -1,0 +1,178 @@
+"""The training loop that every network shares: it can be killed at any step and resumed to the same bytes.
+
+Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is the
+network, the optimiser and what the stage accumulated.
+"""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tag2mask.tasks.common.durable import sync_files, write_file
+from tag2mask.tasks.common.journal import RESUME
+from tag2mask.tasks.common.networks import save_tensors
+from tag2mask.tasks.common.runtime import StageRuntime
+
+CHECKPOINT = "checkpoint.pt"
+
+
+class Keeps(Protocol):
+    """Something besides network and optimiser that belongs to the state of a training."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to keep in a checkpoint."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over the tensors of a checkpoint."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass
+class Training:
+    """One training: what is trained, by which steps, for how long."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    steps: int
+    loss_of_step: Callable[[int], Tensor]
+    """Takes the step (from 0), returns the scalar loss; has called `backward` already if `calls_backward`."""
+    factor_of_step: Callable[[int], float]
+    """Factor on every group's initial step size."""
+    extra: Keeps | None = None
+    calls_backward: bool = False
+    losses: list[float] = field(default_factory=list)
+
+
+def arithmetic(precision: str, device: str) -> torch.autocast:
+    """Context of a forward pass in `float32` or `bfloat16`; parameters and losses stay in float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def seeded(*parts: int) -> np.random.Generator:
+    """A generator that depends on nothing but these numbers."""
+    return np.random.default_rng(parts)
+
+
+@lru_cache(maxsize=4)
+def order_of_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
+    """(count,) the order in which an epoch visits its images."""
+    return seeded(seed, epoch, 0).permutation(count)
+
+
+def indices_of_step(step: int, batch_size: int, count: int, seed: int) -> list[tuple[int, int]]:
+    """(visit, image) of the images of a step, where passes over all images follow each other without a gap.
+
+    The visit is the running number of the image in the whole training: with the seed it makes an augmentation unique.
+    """
+    result = []
+    for visit in range(step * batch_size, (step + 1) * batch_size):
+        epoch, position = divmod(visit, count)
+        result.append((visit, int(order_of_epoch(count, seed, epoch)[position])))
+    return result
+
+
+def batches_of_epochs(count: int, batch_size: int, epochs: int, seed: int) -> list[list[tuple[int, int]]]:
+    """The steps of a training by whole epochs, whose last batch may be smaller.
+
+    Returns:
+        For every step its (visit, image) pairs; the visit is the running number of the image in the whole training.
+    """
+    steps = []
+    for epoch in range(epochs):
+        order = order_of_epoch(count, seed, epoch)
+        visits = [(epoch * count + position, int(image)) for position, image in enumerate(order)]
+        steps += [visits[start : start + batch_size] for start in range(0, count, batch_size)]
+    return steps
+
+
+def poly(power: float, steps: int) -> Callable[[int], float]:
+    """The step size falls as (1 - step / steps) ** power."""
+    return lambda step: (1 - step / steps) ** power
+
+
+def train(training: Training, out: Path, runtime: StageRuntime) -> None:
+    """Run a training from its last checkpoint, if there is one, to its end; writes `losses.csv` (step, loss).
+
+    Args:
+        training: what to do.
+        out: the stage's folder; checkpoints lie in its hidden part.
+        runtime: device and how often to write a checkpoint.
+
+    Raises:
+        TrainingDiverged: the loss became infinite or NaN; the message names the step.
+    """
+    checkpoint = out / RESUME / CHECKPOINT
+    base = [group["lr"] for group in training.optimiser.param_groups]
+    first = _resume(training, checkpoint) if checkpoint.exists() else 0
+    training.network.train()
+    saved = time.monotonic()
+    for step in range(first, training.steps):
+        for group, rate in zip(training.optimiser.param_groups, base, strict=True):
+            group["lr"] = rate * training.factor_of_step(step)
+        _one_step(training, step)
+        recent = training.losses[-50:]
+        runtime.progress(step + 1, training.steps, f"loss {math.fsum(recent) / len(recent):.4f}")
+        if time.monotonic() - saved > runtime.checkpoint_seconds and step + 1 < training.steps:
+            _save(training, checkpoint, step + 1)
+            saved = time.monotonic()
+    training.network.eval()
+    _write_losses(out / "losses.csv", training.losses)
+
+
+def _one_step(training: Training, step: int) -> None:
+    training.optimiser.zero_grad(set_to_none=True)
+    loss = training.loss_of_step(step)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingDiverged(f"the loss of step {step} is {value}: lower learning_rate")
+    if not training.calls_backward:
+        loss.backward()
+    training.optimiser.step()
+    training.losses.append(value)
+
+
+def _save(training: Training, path: Path, step: int) -> None:
+    state: dict[str, Any] = {
+        "step": step,
+        "network": training.network.state_dict(),
+        "optimiser": training.optimiser.state_dict(),
+        "losses": torch.tensor(training.losses, dtype=torch.float64),
+        "extra": training.extra.state() if training.extra else {},
+    }
+    save_tensors(path, state)
+    sync_files([path])
+
+
+def _resume(training: Training, path: Path) -> int:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # written atomically, so only a failing disk gets here: start over rather than stop
+        path.unlink()
+        return 0
+    training.network.load_state_dict(state["network"], strict=True)
+    training.optimiser.load_state_dict(state["optimiser"])
+    training.losses[:] = state["losses"].tolist()
+    if training.extra:
+        training.extra.restore(state["extra"])
+    return int(state["step"])
+
+
+def _write_losses(path: Path, losses: Sequence[float]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "loss"])
+    writer.writerows([step, f"{loss:.6g}"] for step, loss in enumerate(losses, start=1))
+    write_file(path, lambda file: file.write(text.getvalue().encode()))

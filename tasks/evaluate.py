@@ -1,0 +1,173 @@
+"""Compare one step's result with the ground-truth masks, over all images, by class and by image.
+
+Reads   dataset         the index
+        masks           masks/<id>.png, index.json of `index_masks`
+        subject         the step to measure
+Writes  scores.json     everything; metrics.json, the summary alone
+        per_image.csv   figures of each image; per_class.csv, of each class (not for saliency)
+
+- class maps: mean IoU over background thresholds.  The best threshold is chosen on the very masks it is measured with,
+  as is the custom of the field; it flatters the maps, so it is said beside the figure.
+- label maps (labels, predictions): one confusion matrix.  An ignored pixel (255) counts as missed in `miou`;
+  `miou_labelled` and `ignored_share` say what that costs.
+- saliency maps: absolute error and F-measure against "any class".  Void pixels are dropped from all of them; the
+  adaptive threshold is twice the mean of the pixels that are left.
+
+Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tag2mask.configs.schema import EvaluationOf
+from tag2mask.tasks.common.class_maps import read_class_maps
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.ground_truth import GroundTruth, equals_truth, refuse_leak
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.label_images import read_grey, read_labels
+from tag2mask.tasks.common.metrics import VOID, ConfusionMatrix, ThresholdedIoU
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.saliency_metrics import SaliencyError, SaliencyFMeasure
+from tag2mask.tasks.common.step_scores import (
+    SparseCounts,
+    StepFiles,
+    StepScores,
+    class_rows,
+    image_row,
+    mean_figures,
+    write_table,
+)
+
+THRESHOLD_NOTE = "the best threshold is chosen on the masks"
+
+
+def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path, subject: Path) -> None:
+    """Evaluate a step.
+
+    A split without a single mask has no figures: `images` is 0 and the tables are empty, so that a dataset with masks for
+    its validation alone runs through.
+
+    Args:
+        config: what the step is, and on which split to measure.
+        out: folder to write to.
+        runtime: threads and progress.
+        dataset: `index_dataset` artifact.
+        masks: `index_masks` artifact.
+        subject: the artifact to evaluate; its files are at the size of the photographs.
+
+    Raises:
+        ValueError: images that the step lacks, files that do not fit their mask, or masks that are nothing but void.
+        GroundTruthLeak: training labels that are the ground truth.
+    """
+    names = ("background", *ImageIndex.read(dataset).classes)
+    truth = GroundTruth.read(masks)
+    steps = StepFiles(subject, config.kind, truth, truth.ids(config.split))
+    steps.check()
+    if not steps.image_ids:
+        scores = StepScores({}, {"note": f"no photograph of the split {config.split!r} has a mask"}, [])
+    elif config.kind == "class_maps":
+        scores = score_class_maps(steps, names, config.thresholds, runtime)
+    elif config.kind == "saliency":
+        scores = score_saliency(steps, runtime)
+    else:
+        scores = score_labels(steps, names, runtime, config.maximum_equal if config.kind == "training_labels" else None)
+    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(steps.image_ids)}
+    body = {"classes": list(names), "summary": scores.summary, "per_class": scores.per_class, **scores.details}
+    write_json(out / "scores.json", head | body)
+    write_json(out / "metrics.json", scores.summary)
+    write_table(out / "per_image.csv", scores.per_image)
+    if scores.per_class is not None:
+        write_table(out / "per_class.csv", scores.per_class)
+
+
+def score_class_maps(files: StepFiles, names: Sequence[str], thresholds: int, runtime: StageRuntime) -> StepScores:
+    """Score class activation maps at evenly spaced background thresholds in (0, 1)."""
+    grid = np.linspace(0, 1, thresholds + 2)[1:-1]
+
+    def process(image_id: str) -> SparseCounts:
+        target = files.truth.mask(image_id)
+        one = ThresholdedIoU(len(names), grid)
+        one.step(*read_class_maps(files.path(image_id), target.shape), target)
+        return SparseCounts.of(one.counts)
+
+    total = ThresholdedIoU(len(names), grid)
+    counts = dict(files.each(process, runtime))
+    for sparse in counts.values():
+        sparse.add_to(total.counts)
+    result = total.result()
+    best = result.thresholds.index(result.best_threshold)
+
+    def at_best(sparse: SparseCounts) -> np.ndarray:
+        one = ThresholdedIoU(len(names), grid)
+        sparse.add_to(one.counts)
+        return one.confusion(best)
+
+    return StepScores(
+        summary={"miou": result.best.miou, "best_threshold": result.best_threshold, **mean_figures(result.best)},
+        details={"thresholds": result.thresholds, "curve": result.curve, "note": THRESHOLD_NOTE},
+        per_image=[image_row(image_id, at_best(sparse)) for image_id, sparse in counts.items()],
+        per_class=class_rows(names, result.best),
+    )
+
+
+def score_labels(
+    files: StepFiles, names: Sequence[str], runtime: StageRuntime, maximum_equal: float | None
+) -> StepScores:
+    """Score label maps; with `maximum_equal`, refuse those that are the ground truth."""
+
+    def process(image_id: str) -> tuple[SparseCounts, bool | None]:
+        labels, target = read_labels(files.path(image_id)), files.truth.mask(image_id)
+        one = ConfusionMatrix(len(names))
+        one.step(labels, target)
+        return SparseCounts.of(one.counts), equals_truth(labels, target)
+
+    total = ConfusionMatrix(len(names))
+    rows, equal = [], []
+    for image_id, (sparse, same) in files.each(process, runtime):
+        sparse.add_to(total.counts)
+        counts = np.zeros_like(total.counts)
+        sparse.add_to(counts)
+        rows.append(image_row(image_id, counts))
+        equal += [same] if same is not None else []
+    if maximum_equal is not None:
+        refuse_leak(sum(equal), len(equal), maximum_equal, str(files.subject))
+    result = total.result()
+    summary = {"miou": result.miou, "miou_labelled": result.miou_labelled, "ignored_share": result.ignored_share}
+    equality = {"equal_to_truth": sum(equal), "compared_with_truth": len(equal)}
+    return StepScores({**summary, **mean_figures(result)}, equality, rows, class_rows(names, result))
+
+
+def score_saliency(files: StepFiles, runtime: StageRuntime) -> StepScores:
+    """Score saliency maps against "any class"; images that are nothing but void are counted and left out."""
+
+    def process(image_id: str) -> tuple[SaliencyError, SaliencyFMeasure] | None:
+        saliency, target = read_grey(files.path(image_id)), files.truth.mask(image_id)
+        if saliency.shape != target.shape:
+            raise ValueError(
+                f"the saliency map has shape {saliency.shape}, the mask {target.shape}; they must be equal"
+            )
+        measured = target != VOID
+        if not measured.any():
+            return None
+        error, f_measure = SaliencyError(), SaliencyFMeasure()
+        for metric in (error, f_measure):
+            metric.step(saliency[measured][None], (target != 0)[measured][None])  # (H, W) -> (1, measured pixels)
+        return error, f_measure
+
+    errors, f_measures, rows = SaliencyError(), SaliencyFMeasure(), []
+    for image_id, parts in files.each(process, runtime):
+        row: dict[str, Any] = {"image_id": image_id, "mae": None, "adaptive_f": None}
+        if parts is not None:
+            errors.errors += parts[0].errors
+            f_measures.curve_sum += parts[1].curve_sum
+            f_measures.adaptive += parts[1].adaptive
+            f_measures.empty_targets += parts[1].empty_targets
+            row |= {"mae": parts[0].result(), "adaptive_f": parts[1].adaptive[0]}
+        rows.append(row)
+    f = f_measures.result()
+    summary = {"mae": errors.result(), "max_f": f.maximum, "mean_f": f.mean, "adaptive_f": f.adaptive}
+    void = {"images_all_void": len(rows) - f.images, "images_without_foreground": f.empty_targets}
+    return StepScores(summary, {"curve": f.curve, **void}, rows)

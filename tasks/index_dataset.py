@@ -1,0 +1,221 @@
+"""The dataset as all later stages see it: photographs as upright 8-bit RGB, their tags, their split; all checked first.
+
+Writes  images/<id>.<suffix>   the photograph's own bytes if it is upright 8-bit RGB, else its pixels as PNG
+        index.csv              image_id,file,split,width,height,labels,source,converted; one line a photograph, by id
+        classes.json           names of the classes 1..C
+        set_aside.csv          source,reason of the photographs that cannot be read
+        items.json             id -> digest of photograph and tags, without the split
+        metrics.json           counts
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.configs.schema import Dataset
+from tag2mask.tasks.common.digests import json_digest
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.intake import (
+    BadDataset,
+    TakenImage,
+    look_alikes,
+    named,
+    take_all,
+    take_photograph,
+    write_set_aside,
+    write_table,
+)
+from tag2mask.tasks.common.photographs import find_images
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_table import read_ids, read_tags
+
+MOST_CLASSES = 254
+"""Labels are 8-bit, 0 is background and 255 is ignore."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is to be taken in, by id, before any photograph was opened."""
+
+    photographs: Mapping[str, Path]
+    splits: Mapping[str, str]
+    """`train` or `val`."""
+    tags: Mapping[str, tuple[str, ...]]
+
+
+def run(
+    config: Dataset,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    images: Path,
+    tags: Path,
+    train_split: Path | None = None,
+    val_split: Path | None = None,
+) -> None:
+    """Index a dataset.
+
+    Args:
+        config: classes, their minimum of photographs, what a bad photograph does; its paths are not used.
+        out: folder of the result.
+        runtime: threads and shard.
+        images: folder of the photographs.
+        tags: table of tags, or folder of VOC annotations.
+        train_split: ids to train on; without it all tagged photographs but those of `val_split`.
+        val_split: ids kept apart for evaluation; without it none.
+
+    Raises:
+        BadTable: the tags or a split cannot be read.
+        BadDataset: photographs, tags, splits and classes do not fit together; before anything is copied.
+        BadImage: photographs cannot be read and `on_bad_image` is `error`.
+    """
+    listing = list_dataset(images, tags, train_split, val_split)
+    classes = class_names(listing.tags, config.classes, tags)
+    check_classes(listing, classes, config.minimum_images, listing.tags, tags)
+
+    def take(image_id: str) -> tuple[TakenImage, list[Path]]:
+        source = listing.photographs[image_id]
+        record = take_photograph(image_id, source, out, maximum_megapixels=config.maximum_megapixels)
+        return record, [out / record.file]
+
+    records = take_all(listing.photographs, take, out, runtime, skip=config.on_bad_image == "skip")
+    kept = [record for record in records if not record.reason]
+    check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], images)
+    _write_index(out, kept, listing, classes)
+    write_set_aside(out, records)
+    write_json(out / "classes.json", list(classes))
+    write_json(out / "metrics.json", _counts(records, listing, classes))
+
+
+def list_dataset(images: Path, tags: Path, train_split: Path | None, val_split: Path | None) -> Listing:
+    """Match photographs, tags and splits.
+
+    Raises:
+        BadTable: the tags or a split cannot be read.
+        BadDataset: an id in both splits, a photograph or a tag missing, or nothing at all.
+        FileNotFoundError: no folder of photographs.
+    """
+    found = find_images(images)
+    val = read_ids(val_split) if val_split else ()
+    wanted = read_ids(train_split) if train_split else None
+    both = sorted(set(wanted or ()) & set(val))
+    if both:
+        raise BadDataset(f"{val_split}: {len(both)} ids stand in {train_split}, too: {named(both)}; keep each in one")
+    tagged = read_tags(tags, only=None if wanted is None else {*wanted, *val})
+    # without a list every photograph and every tag counts, so both must be complete
+    train = sorted({*found, *tagged} - set(val)) if wanted is None else wanted
+    splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
+    _check_complete(splits, found, tagged, images, tags)
+    if not train:
+        raise BadDataset(
+            f"{images}: the dataset is empty, there is no photograph to train on; check {train_split or tags}"
+        )
+    ids = sorted(splits)
+    return Listing({i: found[i] for i in ids}, splits, {i: tagged[i] for i in ids})
+
+
+def _check_complete(
+    ids: Mapping[str, str], found: Mapping[str, Path], tagged: Mapping[str, tuple[str, ...]], images: Path, tags: Path
+) -> None:
+    """Refuse ids without photograph and ids without tag."""
+    faults = []
+    missing = sorted(image_id for image_id in ids if image_id not in found)
+    if missing:
+        hint = look_alikes(images, missing, found.values())
+        faults.append(
+            f"{images}: {len(missing)} ids have no photograph{hint}: {named(missing)}; add them or drop the ids"
+        )
+    untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
+    if untagged:
+        faults.append(f"{tags}: {len(untagged)} images have no tag: {named(untagged)}; tag them or remove them")
+    if faults:
+        raise BadDataset("\n".join(faults))
+
+
+def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | None, source: Path) -> tuple[str, ...]:
+    """Names of the classes 1..C: those wanted, or those that occur, in alphabetical order.
+
+    Raises:
+        BadDataset: a tag that is not wanted (the nearest wanted name is given), a repeated name or one with blanks, or
+            more than 254 classes.
+    """
+    occurring: dict[str, list[str]] = {}
+    for image_id, names in tags.items():
+        for name in names:
+            occurring.setdefault(name, []).append(image_id)
+    classes = tuple(sorted(occurring) if wanted is None else wanted)
+    unfit = [repr(name) for name in classes if classes.count(name) > 1 or len(name.split()) != 1]
+    if unfit:
+        raise BadDataset(f"dataset.classes: {named(unfit)} must be one word, and once in the list")
+    unknown = [
+        f"{name!r} (nearest: {_nearest(name, classes)!r}; {len(ids)} images, first {ids[0]})"
+        for name, ids in sorted(occurring.items())
+        if name not in classes
+    ]
+    if unknown:
+        raise BadDataset(
+            f"{source}: {len(unknown)} tags are not in dataset.classes: {named(unknown)}; correct or add them"
+        )
+    if len(classes) > MOST_CLASSES:
+        raise BadDataset(
+            f"{source}: {len(classes)} classes, but an 8-bit label holds at most {MOST_CLASSES}; merge some"
+        )
+    return classes
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.0)), "")
+
+
+def check_classes(
+    listing: Listing, classes: Sequence[str], minimum: int, image_ids: Iterable[str], where: Path
+) -> None:
+    """Refuse classes that too few of these photographs show.
+
+    Raises:
+        BadDataset: names the classes, their training photographs and the remedy.
+    """
+    counts = _images_per_class(listing, classes, "train", image_ids)
+    few = [f"{name!r} has {count}" for name, count in counts.items() if count < minimum]
+    if few:
+        raise BadDataset(
+            f"{where}: {len(few)} classes have fewer readable training photographs than dataset.minimum_images "
+            f"{minimum}: {named(few)}; add photographs, lower dataset.minimum_images, or drop the tag"
+        )
+
+
+def _images_per_class(listing: Listing, classes: Sequence[str], split: str, image_ids: Iterable[str]) -> dict[str, int]:
+    """Class name -> photographs of a split that show it."""
+    shown = Counter(name for i in image_ids if listing.splits[i] == split for name in listing.tags[i])
+    return {name: shown[name] for name in classes}
+
+
+def _write_index(out: Path, kept: Sequence[TakenImage], listing: Listing, classes: Sequence[str]) -> None:
+    """Write `index.csv`, and `items.json`, which lets later stages reuse what they made of a photograph."""
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    rows, items = [], {}
+    for record in kept:
+        i, size = record.image_id, (record.width, record.height)
+        labels = sorted(numbers[name] for name in listing.tags[i])
+        names = " ".join(classes[number - 1] for number in labels)
+        rows.append((i, record.file, listing.splits[i], *size, names, record.source, record.converted))
+        items[i] = json_digest([record.digest, labels, *size])
+    columns = ("image_id", "file", "split", "width", "height", "labels", "source", "converted")
+    write_table(out / "index.csv", columns, rows)
+    write_json(out / "items.json", items)
+
+
+def _counts(records: Sequence[TakenImage], listing: Listing, classes: Sequence[str]) -> dict[str, object]:
+    """The figures of `metrics.json`."""
+    kept = [record.image_id for record in records if not record.reason]
+    splits = Counter(listing.splits[image_id] for image_id in kept)
+    return {
+        "train": splits["train"],
+        "val": splits["val"],
+        "classes": len(classes),
+        "set_aside": len(records) - len(kept),
+        "converted": sum(bool(record.converted) for record in records),
+        "images_per_class": {split: _images_per_class(listing, classes, split, kept) for split in ("train", "val")},
+    }

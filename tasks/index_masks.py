@@ -1,0 +1,114 @@
+"""Ground-truth masks of the indexed photographs.  Evaluation reads them, and no other stage does.
+
+Writes  masks/<id>.png   the file's own bytes: palette or grey, 0 background, 1..C class, 255 void
+        index.json       split -> ids that have a mask, in order
+        metrics.json     counts
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from tag2mask.configs.schema import Dataset
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.common.intake import BadDataset, copy_file, named
+from tag2mask.tasks.common.label_images import IGNORE, read_labels
+from tag2mask.tasks.common.photographs import find_images
+from tag2mask.tasks.common.runtime import StageRuntime
+
+log = logging.getLogger("tag2mask")
+
+
+def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path) -> None:
+    """Check and copy the masks of the photographs of a dataset; photographs without a mask are counted.
+
+    Args:
+        config: not used; the classes are those of the index.
+        out: folder of the result.
+        runtime: threads.
+        dataset: result of `index_dataset`.
+        masks: folder of `<id>.png`.
+
+    Raises:
+        BadDataset: masks cannot be read, have another size than the photograph, or values that are neither class nor
+            void; up to ten files are named.  Or no photograph at all has a mask.
+        FileNotFoundError: no folder of masks.
+    """
+    index = ImageIndex.read(dataset)
+    found = find_images(masks, (".png",))
+    records = [record for record in index if record.image_id in found]
+    if not records:
+        raise BadDataset(
+            f"{masks}: holds {len(found)} .png files, none of them named after one of the {len(index)} photographs "
+            f"(such as {named(index.ids[:1])}.png); name them so, or leave dataset.masks out"
+        )
+    agreeing = _check_and_copy(records, found, len(index.classes), out, runtime)
+    if agreeing < len(records) / 2:
+        log.warning(
+            "%s: only %d of %d masks show exactly the classes of the tags; are the values the numbers of classes.json?",
+            masks,
+            agreeing,
+            len(records),
+        )
+    splits = {name: [record.image_id for record in records if record.split == name] for name in ("train", "val")}
+    write_json(out / "index.json", splits)
+    counts = {name: len(ids) for name, ids in splits.items()}
+    without = {f"{name}_without_mask": len(index.split(name)) - count for name, count in counts.items()}
+    without_photograph = len(found) - len(records)
+    others = {"without_photograph": without_photograph, "same_classes_as_tags": agreeing}
+    write_json(out / "metrics.json", {**counts, **without, **others})
+
+
+def _check_and_copy(
+    records: list[ImageRecord], found: Mapping[str, Path], classes: int, out: Path, runtime: StageRuntime
+) -> int:
+    """Copy all masks, or fail with all faults; returns how many masks show exactly the classes of the tags."""
+
+    def take(record: ImageRecord) -> bool | str:
+        path = found[record.image_id]
+        try:
+            agrees = set(check_mask(path, record, classes)) == set(record.tags)
+        except ValueError as error:
+            return str(error)
+        copy_file(path, out / "masks" / f"{record.image_id}.png")
+        return agrees
+
+    results: list[bool | str] = []
+    with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
+        for result in pool.map(take, records):
+            results.append(result)
+            runtime.progress(len(results), len(records))
+    faults = [result for result in results if isinstance(result, str)]
+    if faults:
+        lines = named(faults, between="\n  ")
+        raise BadDataset(f"{len(faults)} of {len(records)} masks do not fit:\n  {lines}")
+    return sum(result is True for result in results)
+
+
+def check_mask(path: Path, record: ImageRecord, classes: int) -> tuple[int, ...]:
+    """The classes in a mask, rising.
+
+    Raises:
+        ValueError: it is no 8-bit palette or grey image, has another size than the photograph, or other values than 0,
+            1..C, 255.
+    """
+    labels = read_labels(path)
+    if labels.shape != record.size:
+        raise ValueError(f"{path}: is {_size(labels.shape)}, but its photograph {record.file} is {_size(record.size)}")
+    values = np.unique(labels)
+    wrong = [str(value) for value in values if classes < value < IGNORE]
+    if wrong:
+        raise ValueError(
+            f"{path}: has the values {named(wrong)}; a mask holds 0, 1..{classes} and {IGNORE} (void) alone"
+        )
+    return tuple(int(value) for value in values if 0 < value < IGNORE)
+
+
+def _size(shape: Iterable[int]) -> str:
+    """`width x height`, as image programs say it."""
+    height, width = shape
+    return f"{width}x{height}"

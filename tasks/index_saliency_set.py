@@ -1,0 +1,129 @@
+"""The photographs and salient-object masks that the saliency network is trained on, checked and in one format.
+
+Writes  images/<id>.<suffix>   the photograph's own bytes if it is upright 8-bit RGB, else its pixels as PNG
+        masks/<id>.png         8-bit grey, 0 or 255, 255 = salient
+        index.csv              image_id,file,width,height; one line a photograph, by id
+        set_aside.csv          source,reason of what cannot be read
+        items.json             id -> digest of photograph and mask
+        metrics.json           counts
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.configs.schema import SaliencySet
+from tag2mask.tasks.common.digests import file_digest, json_digest
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.intake import (
+    BadDataset,
+    TakenImage,
+    look_alikes,
+    named,
+    take_all,
+    take_photograph,
+    write_set_aside,
+    write_table,
+)
+from tag2mask.tasks.common.label_images import write_grey
+from tag2mask.tasks.common.photographs import find_images, read_photograph
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_table import checked_id
+
+SALIENT_ABOVE = 127
+"""Grey value of a mask, 0..255."""
+
+
+def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, masks: Path) -> None:
+    """Index a saliency set.
+
+    Args:
+        config: what a bad image does; its paths are not used.
+        out: folder of the result.
+        runtime: threads and shard.
+        images: folder of the photographs.
+        masks: folder of `<id>.png`, the size of the upright photograph.
+
+    Raises:
+        BadDataset: a photograph without a mask or the other way round (before anything is copied), a mask of another
+            size, or one whose values look like 0 and 1; or no photograph at all.
+        BadImage: a photograph or mask cannot be read and `on_bad_image` is `error`.
+    """
+    photographs, mask_files = list_pairs(images, masks)
+
+    def take(image_id: str) -> tuple[TakenImage, list[Path]]:
+        size, source = config.maximum_megapixels, mask_files[image_id]
+        mask = read_mask(source, maximum_megapixels=size)  # before the photograph is written: both or none
+        record = take_photograph(image_id, photographs[image_id], out, maximum_megapixels=size)
+        if mask.shape != (record.height, record.width):
+            height, width = mask.shape
+            raise BadDataset(f"{source}: is {width}x{height}, but {record.source} is {record.width}x{record.height}")
+        target = write_grey(out / "masks" / f"{image_id}.png", mask)
+        digest = json_digest([record.digest, file_digest(target)])
+        return replace(record, digest=digest), [out / record.file, target]
+
+    records = take_all(photographs, take, out, runtime, skip=config.on_bad_image == "skip")
+    kept = [record for record in records if not record.reason]
+    if not kept:
+        raise BadDataset(
+            f"{images}: all {len(records)} photographs were set aside as bad; the first: {records[0].reason}"
+        )
+    rows = [(record.image_id, record.file, record.width, record.height) for record in kept]
+    write_table(out / "index.csv", ("image_id", "file", "width", "height"), rows)
+    write_set_aside(out, records)
+    write_json(out / "items.json", {record.image_id: record.digest for record in kept})
+    converted = sum(bool(record.converted) for record in kept)
+    counts = {"images": len(kept), "set_aside": len(records) - len(kept), "converted": converted}
+    write_json(out / "metrics.json", counts)
+
+
+def list_pairs(images: Path, masks: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
+    """Photographs and masks by id, of the same ids.
+
+    Raises:
+        BadDataset: one without the other, or nothing at all.
+        BadTable: a file name that cannot be an id.
+        FileNotFoundError: a folder is missing.
+    """
+    photographs, mask_files = find_images(images), find_images(masks, (".png",))
+    faults = []
+    bare = sorted(photographs.keys() - mask_files.keys())
+    if bare:
+        hint = look_alikes(masks, bare, mask_files.values())
+        faults.append(
+            f"{masks}: {len(bare)} photographs have no mask <id>.png{hint}: {named(bare)}; add or remove them"
+        )
+    alone = sorted(mask_files.keys() - photographs.keys())
+    if alone:
+        hint = look_alikes(images, alone, photographs.values())
+        faults.append(f"{images}: {len(alone)} masks have no photograph{hint}: {named(alone)}; add or remove them")
+    if not photographs:
+        faults.append(f"{images}: the saliency set is empty, there is no photograph")
+    if faults:
+        raise BadDataset("\n".join(faults))
+    for image_id, path in photographs.items():
+        checked_id(image_id, str(path))
+    return photographs, mask_files
+
+
+def read_mask(path: Path, *, maximum_megapixels: float) -> np.ndarray:
+    """(H, W) uint8, 0 or 255: where the file is brighter than 127.
+
+    Raises:
+        BadImage: it cannot be read.
+        BadDataset: it is not black, but nowhere brighter than 127, e.g. 0 and 1; or it has transparency, which would
+            hide what the mask says.
+    """
+    mask = read_photograph(path, maximum_megapixels=maximum_megapixels)
+    if "transparent" in mask.converted:
+        raise BadDataset(f"{path}: has transparency; a mask is 8-bit grey: save it without an alpha channel")
+    grey = np.array(Image.fromarray(mask.pixels).convert("L"))
+    if 0 < grey.max() <= SALIENT_ABOVE:
+        raise BadDataset(
+            f"{path}: its brightest value is {grey.max()}, so nothing would be salient; a mask is 0 and 255: "
+            f"multiply it by {255 // int(grey.max())}"
+        )
+    return np.where(grey > SALIENT_ABOVE, 255, 0).astype(np.uint8)

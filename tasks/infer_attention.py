@@ -1,0 +1,27 @@
+"""OA-CAM: class maps by the integral attention model, of each training photograph's own tags (NSROM, stage D).
+
+Reads   dataset        the index
+        model          model folder of `train_attention`
+Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/class_maps.py`
+"""
+
+from pathlib import Path
+
+import torch
+
+from tag2mask.configs.schema import Activation, Classifier
+from tag2mask.tasks.common.class_maps import infer_class_maps
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.networks import attention_network, check_classes, load_model, read_architecture
+from tag2mask.tasks.common.runtime import StageRuntime
+
+
+def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
+    """Infer the maps of all training photographs that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    architecture = read_architecture(model, "attention")
+    check_classes(model, architecture, index.classes)
+    network = attention_network(Classifier.model_validate(architecture["config"]), len(index.classes))
+    load_model(model, network)
+    network.to(runtime.device, memory_format=torch.channels_last).eval()
+    infer_class_maps(network, index, config, out, runtime)

@@ -1,0 +1,40 @@
+"""Class activation maps (CAM) of each training photograph's own tags (NSROM, stage B).
+
+Reads   dataset        the index
+        model          model folder of `train_classifier`
+Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/class_maps.py`
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tag2mask.configs.schema import Activation, Classifier
+from tag2mask.tasks.common.class_maps import infer_class_maps
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.networks import check_classes, classifier_network, load_model, read_architecture
+from tag2mask.tasks.common.runtime import StageRuntime
+
+
+class _MapsOnly(nn.Module):
+    """The class maps of a classifier, without its logits."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps: Tensor = self.classifier(images)[1]
+        return maps
+
+
+def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
+    """Infer the maps of all training photographs that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    architecture = read_architecture(model, "classifier")
+    check_classes(model, architecture, index.classes)
+    network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))
+    load_model(model, network)
+    network.to(runtime.device, memory_format=torch.channels_last).eval()
+    infer_class_maps(_MapsOnly(network), index, config, out, runtime)

@@ -1,0 +1,78 @@
+"""Sharpen predictions by the dense CRF over the classes present, on the raw RGB photograph (NSROM, stages H and L).
+
+Reads   dataset        the index
+        scores         scores/<id>.npz of `predict_masks`; its photographs are the ones refined
+Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class
+
+pydensecrf holds Python's lock, so photographs are spread over processes; results stream in, memory stays flat.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.configs.schema import Refinement
+from tag2mask.tasks.common.dense_crf import refine_labels
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.journal import process_images
+from tag2mask.tasks.common.label_images import write_labels
+from tag2mask.tasks.common.photographs import read_rgb
+from tag2mask.tasks.common.runtime import StageRuntime
+
+
+def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, scores: Path) -> None:
+    """Refine all predicted photographs that are not done yet."""
+    index = ImageIndex.read(dataset)
+    files = {record.image_id: index.folder / record.file for record in index}
+    image_ids = sorted(path.stem for path in (scores / "scores").glob("*.npz"))
+    refine_one = partial(refine_photograph, config=config, out=out)
+
+    def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        jobs = [(image_id, files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in part]
+        results: Iterable[Path] = map(refine_one, jobs) if pool is None else pool.map(refine_one, jobs)
+        for image_id, path in zip(part, results, strict=True):
+            yield image_id, [path]
+
+    pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
+    try:
+        process_images(
+            image_ids, out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+        )
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def refine_photograph(job: tuple[str, Path, Path], config: Refinement, out: Path) -> Path:
+    """Refine one photograph and write its labels.
+
+    Args:
+        job: image id, photograph, scores.
+        config: constants of the CRF.
+        out: folder of the `<id>.png`.
+    """
+    image_id, photograph, scores = job
+    image = read_rgb(photograph)
+    probabilities, numbers = read_scores(scores, image.shape[:2])
+    strong = probabilities.max(axis=(1, 2)) > config.minimum_probability
+    strong |= numbers == 0
+    constants = config.model_dump(exclude={"minimum_probability"})
+    labels = refine_labels(image, np.ascontiguousarray(probabilities[strong]), numbers[strong], **constants)
+    return write_labels(out / f"{image_id}.png", labels)
+
+
+def read_scores(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Class scores of one image at its own size, bilinear.
+
+    Returns:
+        (K, H, W) float32 in [0, 1] and (K,) uint8 class numbers, the background (0) among them.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        scores, numbers = archive["scores"].astype(np.float32), archive["numbers"]
+    large = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in scores]
+    return np.clip(np.stack([np.asarray(plane) for plane in large]), 0, 1), numbers

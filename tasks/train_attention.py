@@ -1,0 +1,53 @@
+"""Train the integral attention model on the accumulated attention (NSROM, stage C).
+
+Reads   dataset                the index; its training photographs
+        classifier             accumulated_attention.npz of `train_classifier`
+        weights                state dict of an ImageNet network, where the settings name a file
+Writes  model.pt, model.json, losses.csv, metrics.json
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.configs.schema import Classifier
+from tag2mask.models.losses import integral_attention_loss
+from tag2mask.tasks.common.attention_accumulation import AccumulatedAttention
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.networks import attention_network, load_pretrained, save_model
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, sgd
+from tag2mask.tasks.common.training import Training, arithmetic, train
+
+
+def run(
+    config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, classifier: Path, weights: Path | None = None
+) -> None:
+    """Train, resuming from a checkpoint below `out` if there is one."""
+    index = ImageIndex.read(dataset).split("train")
+    accumulated = AccumulatedAttention.read(classifier)
+    torch.manual_seed(config.seed)
+    network = attention_network(config, len(index.classes))
+    load_pretrained(network.backbone, config.backbone, weights)
+    network.to(runtime.device, memory_format=torch.channels_last)
+    data = SquashedPhotographs(index, config, runtime.device)
+
+    def loss_of_step(step: int) -> Tensor:
+        numbers, images = data.batch(step)
+        with arithmetic(config.precision, runtime.device):
+            scores = network(images)
+        target = accumulated.target([index.ids[number] for number in numbers], len(index.classes)).to(runtime.device)
+        if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
+            target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
+        return integral_attention_loss(scores, target)
+
+    factor = drops(config, len(data.steps) // config.epochs)
+    try:
+        train(Training(network, sgd(network, config), len(data.steps), loss_of_step, factor), out, runtime)
+    finally:
+        data.prefetch.close()
+    save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})
+    write_json(out / "metrics.json", {"images": len(index), "steps": len(data.steps)})

@@ -1,0 +1,57 @@
+"""Train the tag classifier with graph reasoning, accumulating its attention over the epochs (NSROM, stage A).
+
+Reads   dataset                    the index; its training photographs and tags
+        weights                    state dict of an ImageNet network, where the settings name a file
+Writes  model.pt, model.json       the network
+        accumulated_attention.npz  maps (P, h, w) uint8, image_ids (P,), numbers (P,) class 1..C
+        losses.csv, metrics.json
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tag2mask.configs.schema import Classifier
+from tag2mask.models.losses import tag_loss
+from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.networks import classifier_network, load_pretrained, save_model
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, sgd
+from tag2mask.tasks.common.training import Training, arithmetic, train
+
+
+def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, weights: Path | None = None) -> None:
+    """Train, resuming from a checkpoint below `out` if there is one."""
+    index = ImageIndex.read(dataset).split("train")
+    torch.manual_seed(config.seed)
+    network = classifier_network(config, len(index.classes))
+    load_pretrained(network.backbone, config.backbone, weights)
+    network.to(runtime.device, memory_format=torch.channels_last)
+    tags = torch.from_numpy(index.tag_matrix()).to(runtime.device)
+    data = SquashedPhotographs(index, config, runtime.device)
+    per_epoch = len(data.steps) // config.epochs
+    with torch.no_grad():
+        cells = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size, device=runtime.device))[1].shape
+    accumulator = AttentionAccumulator(tags.cpu().numpy(), tuple(cells[2:]), config.accumulate_probability)
+
+    def loss_of_step(step: int) -> Tensor:
+        numbers, images = data.batch(step)
+        with arithmetic(config.precision, runtime.device):
+            logits, maps = network(images)
+        epoch = step // per_epoch
+        if epoch >= config.accumulate_from:
+            accumulator.add(numbers, logits, maps, last_epoch=epoch == config.epochs - 1)
+        return tag_loss(logits.float(), tags[numbers])
+
+    optimiser = sgd(network, config)
+    factor = drops(config, per_epoch)
+    try:
+        train(Training(network, optimiser, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
+    finally:
+        data.prefetch.close()
+    accumulator.save(out, index.ids)
+    save_model(out, network, {"kind": "classifier", "classes": index.classes, "config": config.model_dump(mode="json")})
+    write_json(out / "metrics.json", {"images": len(index), "steps": len(data.steps)})

@@ -1,0 +1,110 @@
+"""Train the segmentation network (DeepLab) on label maps (NSROM, stages F and J).
+
+Reads   dataset        the index; its training photographs
+        labels         <id>.png of the labels to train on; 255 trains nothing
+        weights        state dict of an ImageNet network, where the settings name a file
+Writes  model.pt, model.json, losses.csv, metrics.json
+
+Every round starts from the ImageNet weights again.  Photographs whose labels are ignored throughout are left out and counted.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tag2mask.configs.schema import Segmenter
+from tag2mask.models.losses import segmentation_loss
+from tag2mask.models.parameter_groups import parameter_groups
+from tag2mask.tasks.common.augmentation import scale_and_crop
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.label_images import IGNORE, read_labels
+from tag2mask.tasks.common.networks import load_pretrained, save_model, segmentation_network
+from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tensors import to_batch
+from tag2mask.tasks.common.training import Training, arithmetic, indices_of_step, poly, seeded, train
+
+
+class NoLabels(ValueError):
+    """There is nothing to train on."""
+
+
+class LabelledCrops:
+    """Batches of random crops of photographs with their labels."""
+
+    def __init__(self, index: ImageIndex, labels: Path, config: Segmenter) -> None:
+        self._labels, self._config = labels, config
+        usable = [r.image_id for r in index if (read_labels(labels / f"{r.image_id}.png") != IGNORE).any()]
+        if not usable:
+            raise NoLabels(f"{labels}: every pixel of all {len(index)} label maps is ignored; lower mining.foreground")
+        self.index = index.only(usable)
+        self._decoded = DecodedImages(self._decode)
+        self.prefetch = Prefetch(self._load, config.iterations)
+
+    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
+        record = self.index.records[number]
+        size = fitted(record.size, self._config.image_size)
+        labels = read_labels(self._labels / f"{record.image_id}.png")
+        return resize(self.index.pixels(record), size), resize(labels, size, nearest=True)
+
+    def _load(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images (N, S, S, 3) and labels (N, S, S), both uint8."""
+        config, crops = self._config, []
+        for visit, number in indices_of_step(step, config.batch_size, len(self.index), config.seed):
+            pixels, labels = self._decoded[number]
+            crops.append(scale_and_crop(pixels, labels, config.resize, config.crop_size, seeded(config.seed, visit, 1)))
+        images, labels = zip(*crops, strict=True)
+        return np.stack(images), np.stack(labels)
+
+
+def fitted(size: tuple[int, int], long_side: int | None) -> tuple[int, int]:
+    """(height, width) with the longer one brought to `long_side` pixels; unchanged without it."""
+    if long_side is None:
+        return size
+    factor = long_side / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def run(
+    config: Segmenter, out: Path, runtime: StageRuntime, *, dataset: Path, labels: Path, weights: Path | None = None
+) -> None:
+    """Train, resuming from a checkpoint below `out` if there is one."""
+    index = ImageIndex.read(dataset).split("train")
+    torch.manual_seed(config.seed)
+    network = segmentation_network(config, len(index.classes))
+    load_pretrained(network.segmenter.backbone, config.backbone, weights)
+    network.to(runtime.device, memory_format=torch.channels_last)
+    data = LabelledCrops(index, labels, config)
+    part = config.micro_batch or config.batch_size
+
+    def loss_of_step(step: int) -> Tensor:
+        images, targets = data.prefetch(step)
+        total = torch.zeros((), device=runtime.device)
+        for start in range(0, config.batch_size, part):
+            batch = to_batch(images[start : start + part], runtime.device)
+            target = torch.from_numpy(targets[start : start + part]).to(runtime.device)
+            with arithmetic(config.precision, runtime.device):
+                outputs = network(batch)
+            loss = segmentation_loss(outputs, target) * (len(batch) / config.batch_size)
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    groups = parameter_groups(
+        network.segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False
+    )
+    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    schedule = poly(config.power, config.iterations)
+    training = Training(network, optimiser, config.iterations, loss_of_step, schedule, calls_backward=True)
+    try:
+        train(training, out, runtime)
+    finally:
+        data.prefetch.close()
+    content = config.model_dump(mode="json")
+    save_model(out, network, {"kind": "segmenter", "classes": index.classes, "config": content})
+    left_out = len(index) - len(data.index)
+    write_json(out / "metrics.json", {"images": len(data.index), "left_out": left_out, "steps": config.iterations})

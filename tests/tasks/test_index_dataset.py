@@ -1,0 +1,355 @@
+"""The index of a dataset: what comes in fits together, is upright RGB, and comes out with the same bytes every time."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.configs.schema import Dataset
+from tag2mask.tasks import index_dataset
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.intake import BadDataset
+from tag2mask.tasks.common.photographs import BadImage, read_photograph
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_table import BadTable
+from tests.tasks.drawn_files import (
+    files_of,
+    pixels,
+    save_bomb,
+    save_photograph,
+    save_turned,
+    truncate,
+    write_annotation,
+    write_tags,
+)
+
+TAGS = {"a": "cat", "b": "dog", "c": "dog cat", "d": "cat", "e": "dog"}
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A folder of five photographs with tags."""
+    for seed, image_id in enumerate(TAGS):
+        save_photograph(tmp_path / "raw" / "photos" / f"{image_id}.jpg", seed, (12, 16 + seed))
+    write_tags(tmp_path / "raw" / "labels.csv", TAGS)
+    return tmp_path / "raw"
+
+
+def index(raw: Path, name: str = "out", runtime: StageRuntime = IN_PAIRS, **settings: Any) -> Path:
+    """Index a folder; `train` and `val` stand for ids to write to the split files."""
+    out = raw.parent / name
+    splits = {}
+    for split in ("train", "val"):
+        if split in settings:
+            splits[f"{split}_split"] = raw / f"{split}.txt"
+            splits[f"{split}_split"].write_text("\n".join(settings.pop(split)))
+    tags = raw / settings.pop("tags", "labels.csv")
+    config = Dataset(root=raw, **settings)
+    index_dataset.run(config, out, runtime, images=raw / "photos", tags=tags, **splits)
+    return out
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Lines of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics(out: Path) -> dict[str, Any]:
+    return json.loads((out / "metrics.json").read_text())  # type: ignore[no-any-return]
+
+
+def test_every_photograph_is_indexed(raw: Path) -> None:
+    """Without splits every photograph trains; the index gives back tags, sizes and the very bytes of upright RGB files."""
+    found = ImageIndex.read(index(raw))
+    assert found.classes == ("cat", "dog")
+    assert found.ids == tuple("abcde")
+    assert [record.tags for record in found] == [(1,), (2,), (1, 2), (1,), (2,)]
+    assert [record.size for record in found] == [(12, 16 + seed) for seed in range(5)]
+    assert {record.split for record in found} == {"train"}
+    for record in found:
+        assert (found.folder / record.file).read_bytes() == (raw / "photos" / f"{record.image_id}.jpg").read_bytes()
+    assert metrics(found.folder) == {
+        "train": 5,
+        "val": 0,
+        "classes": 2,
+        "set_aside": 0,
+        "converted": 0,
+        "images_per_class": {"train": {"cat": 3, "dog": 3}, "val": {"cat": 0, "dog": 0}},
+    }
+    assert (found.folder / "set_aside.csv").read_text() == "source,reason\n"
+
+
+def test_splits_choose_the_photographs(raw: Path) -> None:
+    """With both splits only the listed ids matter; photographs and tags of others may be missing."""
+    save_photograph(raw / "photos" / "untagged.jpg")
+    write_tags(raw / "labels.csv", {**TAGS, "lost": "cow"})
+    found = ImageIndex.read(index(raw, train=["e", "c", "a"], val=["b"], minimum_images=1))
+    assert [(record.image_id, record.split) for record in found] == [
+        ("a", "train"),
+        ("b", "val"),
+        ("c", "train"),
+        ("e", "train"),
+    ]
+    assert found.classes == ("cat", "dog")
+    assert metrics(found.folder)["images_per_class"] == {"train": {"cat": 2, "dog": 2}, "val": {"cat": 0, "dog": 1}}
+
+
+def test_validation_alone_is_kept_apart(raw: Path) -> None:
+    """With a list of validation photographs alone, all the others train."""
+    found = ImageIndex.read(index(raw, val=["c"]))
+    assert found.split("val").ids == ("c",)
+    assert found.split("train").ids == ("a", "b", "d", "e")
+
+
+def test_annotations_serve_as_tags(raw: Path) -> None:
+    """A folder of VOC annotations gives the same index as the table that says the same."""
+    for image_id, labels in TAGS.items():
+        write_annotation(raw / "Annotations" / f"{image_id}.xml", *((name, 0) for name in labels.split()))
+    assert files_of(index(raw, "one")) == files_of(index(raw, "two", tags="Annotations"))
+
+
+def test_given_classes_keep_their_order(raw: Path) -> None:
+    """Classes are numbered as the settings list them."""
+    found = ImageIndex.read(index(raw, classes=("dog", "cat")))
+    assert found.classes == ("dog", "cat")
+    assert found.records[0].tags == (2,)
+    assert table(found.folder / "index.csv")[2]["labels"] == "dog cat"
+
+
+def _sixteen_bit(path: Path) -> None:
+    Image.fromarray(pixels(1)[..., 0].astype(np.uint16) * 257).save(path.with_suffix(".png"))
+
+
+def _transparent(path: Path) -> None:
+    alpha = np.full((12, 16, 1), 100, np.uint8)
+    Image.fromarray(np.concatenate([pixels(1), alpha], axis=2)).save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize(
+    "save, noted, size",
+    [
+        (lambda path: Image.fromarray(pixels(1)).convert("CMYK").save(path), "CMYK", (12, 16)),
+        (lambda path: Image.fromarray(pixels(1)).convert("L").save(path), "greyscale", (12, 16)),
+        (_sixteen_bit, "16-bit", (12, 16)),
+        (_transparent, "transparent", (12, 16)),
+        (lambda path: save_turned(path, 1, 6), "rotated by EXIF", (16, 12)),
+    ],
+)
+def test_odd_photographs_are_converted(
+    raw: Path, caplog: pytest.LogCaptureFixture, save: Callable[[Path], None], noted: str, size: tuple[int, int]
+) -> None:
+    """A photograph that is not upright 8-bit RGB is stored as what a person sees, as PNG, listed and logged."""
+    (raw / "photos" / "b.jpg").unlink()
+    save(raw / "photos" / "b.jpg")
+    source = next((raw / "photos").glob("b.*"))
+    with caplog.at_level("INFO", "tag2mask"):
+        found = ImageIndex.read(index(raw))
+    record = found.records[1]
+    assert (record.file, record.size) == ("images/b.png", size)
+    assert (
+        table(found.folder / "index.csv")[1] | {"source": source.name, "converted": noted}
+        == table(found.folder / "index.csv")[1]
+    )
+    np.testing.assert_array_equal(found.pixels(record), read_photograph(source, maximum_megapixels=1).pixels)
+    assert metrics(found.folder)["converted"] == 1
+    assert f"{source.name} ({noted})" in caplog.text
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _bomb(path: Path) -> None:
+    save_bomb(path, (20_000, 6_000))
+
+
+@pytest.mark.parametrize(
+    "spoil, reason",
+    [(_empty, "is empty"), (truncate, "damaged or cut short"), (_bomb, "120.0 megapixels, above maximum_megapixels")],
+)
+def test_bad_photograph_ends_the_run_or_is_set_aside(
+    raw: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], reason: str
+) -> None:
+    """A bad photograph is an error that names the way out, or is listed while the rest goes on."""
+    spoil(raw / "photos" / "c.jpg")
+    with pytest.raises(BadImage, match=rf"1 of 5 images are bad; on_bad_image: skip .*\n  .*c\.jpg: .*{reason}"):
+        index(raw)
+    out = index(raw, "skipped", on_bad_image="skip")
+    assert ImageIndex.read(out).ids == tuple("abde")
+    [line] = table(out / "set_aside.csv")
+    assert line["source"] == "c.jpg" and reason in line["reason"] and str(raw) not in line["reason"]
+    assert not (out / "images" / "c.jpg").exists()
+    assert list(json.loads((out / "items.json").read_text())) == list("abde")
+    assert metrics(out)["set_aside"] == 1 and metrics(out)["train"] == 4
+    assert "1 photographs are set aside: c.jpg" in caplog.text
+
+
+def test_all_bad_photographs_are_counted_and_ten_are_named(raw: Path) -> None:
+    """One error tells of all bad photographs."""
+    names = [f"x{number:02}" for number in range(12)]
+    for name in names:
+        (raw / "photos" / f"{name}.jpg").touch()
+    write_tags(raw / "labels.csv", TAGS | dict.fromkeys(names, "cat"))
+    with pytest.raises(BadImage, match=r"12 of 17 images are bad(?s:.*)x09\.jpg: is empty.*\n  and 2 more$"):
+        index(raw)
+
+
+def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
+    """A class that loses its photographs to the list of bad ones is an error, too."""
+    truncate(raw / "photos" / "a.jpg")
+    truncate(raw / "photos" / "d.jpg")
+    with pytest.raises(BadDataset, match="'cat' has 1"):
+        index(raw, on_bad_image="skip")
+
+
+@pytest.mark.parametrize(
+    "tags, settings, message",
+    [
+        ({**TAGS, "f": "cat", "g": "cat"}, {}, r"photos: 2 ids have no photograph: f, g; add them or drop the ids"),
+        ({"a": "cat", "b": "cat"}, {}, r"labels\.csv: 3 images have no tag: c, d, e; tag them or remove them"),
+        (TAGS, {"train": ["a", "f"]}, "1 ids have no photograph: f"),
+        ({"a": "cat"}, {"train": ["a", "b"]}, r"labels\.csv: 1 images have no tag: b"),
+        (TAGS, {"train": ["a", "b"], "val": ["b", "c"]}, r"val\.txt: 1 ids stand in .*train\.txt, too: b"),
+        (TAGS, {"train": []}, r"photos: the dataset is empty.* check .*train\.txt"),
+        (TAGS, {"train": [], "val": ["a"]}, "the dataset is empty"),
+        ({**TAGS, "e": "cow"}, {}, r"labels\.csv: 1 classes have fewer .* dataset\.minimum_images 2: 'cow' has 1; add"),
+        (TAGS, {"val": ["a", "d"]}, "'cat' has 1"),
+        (
+            TAGS,
+            {"minimum_images": 4},
+            "2 classes have .*'cat' has 3, 'dog' has 3.*lower dataset.minimum_images, or drop",
+        ),
+        (
+            TAGS,
+            {"classes": ("cat", "dogs")},
+            r"labels\.csv: 1 tags are not .*'dog' \(nearest: 'dogs'; 3 images, first b\)",
+        ),
+        (TAGS, {"classes": ("cat", "dog", "cow")}, "'cow' has 0"),
+        (TAGS, {"classes": ("cat", "dog", "dog")}, "dataset.classes: 'dog', 'dog' must be one word, and once"),
+        (TAGS, {"classes": ("cat", "dog", "guinea pig")}, "dataset.classes: 'guinea pig' must be one word"),
+        ({"a": " ".join(f"k{n}" for n in range(255))}, {"train": ["a"]}, "255 classes, but .* at most 254; merge some"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_copying(
+    raw: Path, tags: dict[str, str], settings: dict[str, Any], message: str
+) -> None:
+    """Photographs, tags, splits and classes that do not fit are refused with the remedy, and nothing is written."""
+    write_tags(raw / "labels.csv", tags)
+    with pytest.raises(BadDataset, match=message):
+        index(raw, **settings)
+    assert not (raw.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("image_id,tags\na,cat\n", "unknown column 'tags'"),
+        ("image_id,labels\na,cat\na,cat\n", "line 3: id 'a'"),
+        ("image_id,labels\n../a,cat\n", "not an image id"),
+        ("image_id,labels\na,\n", "image 'a' has no tag"),
+    ],
+)
+def test_wrong_table_is_refused_before_copying(raw: Path, text: str, message: str) -> None:
+    """Faults of the table itself end the run before anything is written."""
+    (raw / "labels.csv").write_text(text)
+    with pytest.raises(BadTable, match=message):
+        index(raw)
+    assert not (raw.parent / "out").exists()
+
+
+def test_empty_dataset_is_refused(raw: Path) -> None:
+    """No photographs and no tags are an error that says so."""
+    for path in (raw / "photos").iterdir():
+        path.unlink()
+    write_tags(raw / "labels.csv", {})
+    with pytest.raises(BadDataset, match=r"photos: the dataset is empty, .* check .*labels\.csv"):
+        index(raw)
+    with pytest.raises(FileNotFoundError, match="photos: no such folder"):
+        (raw / "photos").rmdir()
+        index(raw)
+
+
+def test_file_of_an_unread_kind_is_pointed_at(raw: Path) -> None:
+    """Where a missing photograph is there in a format that is not read, the error says so."""
+    (raw / "photos" / "b.jpg").rename(raw / "photos" / "b.heic")
+    with pytest.raises(BadDataset, match=r"1 ids have no photograph \(b\.heic: this kind of file is not read\): b"):
+        index(raw)
+
+
+def test_many_faults_are_counted_and_ten_are_named(raw: Path) -> None:
+    """An error names ten ids and counts the others."""
+    write_tags(raw / "labels.csv", TAGS | {f"x{number:02}": "cat" for number in range(13)})
+    with pytest.raises(BadDataset, match="13 ids have no photograph: x00, .*x09, and 3 more;"):
+        index(raw)
+
+
+def test_same_bytes_whatever_the_resources(raw: Path) -> None:
+    """Threads and shards change nothing, and neither does the folder's place."""
+    save_turned(raw / "photos" / "b.jpg", 1, 6)
+    first = files_of(index(raw, "one"))
+    assert first == files_of(index(raw, "two", StageRuntime(threads=4, shard=3)))
+    moved = raw.rename(raw.parent / "moved")
+    assert first == files_of(index(moved, "three"))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """After a crash finished photographs are not decoded again, and the bytes are those of an undisturbed run."""
+    save_turned(raw / "photos" / "b.jpg", 1, 6)
+    truncate(raw / "photos" / "a.jpg")
+    runtime = StageRuntime(shard=2, threads=threads)
+    settings = {"on_bad_image": "skip", "minimum_images": 1}
+    undisturbed = files_of(index(raw, "undisturbed", runtime, **settings))
+    original, decoded = index_dataset.take_photograph, []
+
+    def crashing(image_id: str, *arguments: Any, **keywords: Any) -> Any:
+        if image_id == "d":
+            raise KeyboardInterrupt
+        return original(image_id, *arguments, **keywords)
+
+    def counting(image_id: str, *arguments: Any, **keywords: Any) -> Any:
+        decoded.append(image_id)
+        return original(image_id, *arguments, **keywords)
+
+    monkeypatch.setattr(index_dataset, "take_photograph", crashing)
+    with pytest.raises(KeyboardInterrupt):
+        index(raw, "out", runtime, **settings)
+    assert not (raw.parent / "out" / "index.csv").exists()
+    monkeypatch.setattr(index_dataset, "take_photograph", counting)
+    assert files_of(index(raw, "out", runtime, **settings)) == undisturbed
+    assert sorted(decoded) == ["c", "d", "e"]
+
+
+def test_bad_photograph_is_looked_at_again(raw: Path) -> None:
+    """A run that ended on a bad photograph can be resumed once the file is whole."""
+    whole = (raw / "photos" / "d.jpg").read_bytes()
+    truncate(raw / "photos" / "d.jpg")
+    with pytest.raises(BadImage):
+        index(raw)
+    (raw / "photos" / "d.jpg").write_bytes(whole)
+    assert files_of(index(raw)) == files_of(index(raw, "other"))
+
+
+def test_items_change_with_photograph_and_tags_alone(raw: Path) -> None:
+    """An item's digest stays when images are added or change the split, and changes with its bytes or its tags."""
+    read = lambda out: json.loads((out / "items.json").read_text())  # noqa: E731
+    before = read(index(raw, "before"))
+    assert read(index(raw, "splits", train=["a", "b", "c", "d"], val=["e"])) == before
+    save_photograph(raw / "photos" / "f.jpg", 9)
+    write_tags(raw / "labels.csv", TAGS | {"f": "cat", "a": "dog"})
+    save_photograph(raw / "photos" / "b.jpg", 8)
+    after = read(index(raw, "after"))
+    assert {image_id for image_id in before if after[image_id] == before[image_id]} == {"c", "d", "e"}
+
+
+def test_progress_reaches_the_end(raw: Path) -> None:
+    """Progress is told image by image."""
+    told: list[tuple[int, int]] = []
+    index(raw, runtime=StageRuntime(shard=2, report=lambda done, total, note: told.append((done, total))))
+    assert told == [(done, 5) for done in range(6)]

@@ -1,0 +1,298 @@
+"""The report: complete, self-contained, escaped, and still a page where there are no masks."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tag2mask.configs.schema import Report, ReportOf
+from tag2mask.tasks import render_report
+from tag2mask.tasks.common.durable import read_json
+from tag2mask.tasks.common.report_charts import Curve, curve_chart, nice_ticks, smoothed, thinned
+from tag2mask.tasks.common.report_gallery import choose_photographs
+from tag2mask.tasks.common.report_page import duration
+from tag2mask.tasks.common.report_pictures import label_picture, thumbnail_size
+from tag2mask.tasks.common.report_steps import method_order, title_of
+from tag2mask.tasks.common.runtime import StageRuntime
+from tests.tasks.drawn_run import (
+    blocks,
+    evaluated,
+    maps_of,
+    write_class_maps,
+    write_dataset,
+    write_label_maps,
+    write_masks,
+    write_saliency,
+    write_training,
+)
+
+CLASSES = ("cat", "<script>alert(1)</script>", 'a"b&c')
+VAL = ("p08", "p09")
+VOID_ELEMENTS = {"meta", "img", "line", "rect", "circle", "polyline", "br"}
+
+
+class Checker(HTMLParser):
+    """Gathers addresses and checks that every element is closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
+        assert not any(name.startswith("on") for name, _ in attrs), f"<{tag}> has a handler"
+        if tag not in VOID_ELEMENTS:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID_ELEMENTS:
+            assert self.open.pop() == tag
+
+
+def check_page(path: Path) -> tuple[str, Checker]:
+    text = path.read_text(encoding="utf-8")
+    checker = Checker()
+    checker.feed(text)
+    checker.close()
+    assert checker.open == []
+    return text, checker
+
+
+def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
+    """A run of one round on ten photographs, two of them for validation."""
+    masks = blocks(5, 10, 3)
+    train = {i: m for i, m in masks.items() if i not in VAL}
+    val = {i: masks[i] for i in VAL}
+    dataset = write_dataset(root / "data", CLASSES, masks, VAL)
+    truth = write_masks(root / "masks", masks, VAL)
+    inputs = {
+        "train_segmenter_1": write_training(root / "t1", "train_segmenter", [3.0, 2.0, 1.5, float("nan"), 1.0]),
+        "infer_cams": write_class_maps(root / "c", "infer_cams", {i: maps_of(m) for i, m in train.items()}),
+        "predict_saliency": write_saliency(root / "s", {i: (m > 0) * np.uint8(255) for i, m in train.items()}),
+        "mine_objects": write_label_maps(root / "l0", "mine_objects", {i: np.roll(m, 3) for i, m in train.items()}),
+        "predict_masks_1": write_label_maps(root / "p1", "predict_masks", {i: np.roll(m, 2) for i, m in train.items()}),
+        "refine_masks_1": write_label_maps(root / "r1", "refine_masks", {i: np.roll(m, 1) for i, m in train.items()}),
+        "mask_nonsalient_1": write_label_maps(
+            root / "l1", "mask_nonsalient", {i: np.roll(m, int(i[1:])) for i, m in train.items()}
+        ),
+        "predict_masks_2_val": write_label_maps(
+            root / "p2v", "predict_masks", {i: np.where(m == 255, 0, m).astype(np.uint8) for i, m in val.items()}
+        ),
+    }
+    for name, subject, kind, split in (
+        ("cams", "infer_cams", "class_maps", "train"),
+        ("saliency", "predict_saliency", "saliency", "train"),
+        ("labels_0", "mine_objects", "training_labels", "train"),
+        ("labels_1", "mask_nonsalient_1", "labels", "train"),
+        ("segmenter_2_val", "predict_masks_2_val", "predictions", "val"),
+    ):
+        inputs[f"evaluate_{name}"] = evaluated(root / name, dataset, truth, inputs[subject], kind, split, name)
+    return dataset, truth, inputs
+
+
+def render(root: Path, dataset: Path, masks: Path | None, inputs: dict[str, Path], config: Report) -> Path:
+    render_report.run(config, root, StageRuntime(threads=2), dataset=dataset, masks=masks, **inputs)
+    return root / "report.html"
+
+
+def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
+    """The page holds every figure and picture itself: no script, no link, no address but `data:`."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    config = ReportOf(title="my <run>", photographs=2, thumbnail=40)
+    text, page = check_page(render(tmp_path / "out", dataset, masks, inputs, config))
+    assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text)
+    assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
+    assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
+    assert "<h1>my &lt;run&gt;</h1>" in text and "seed 7" in text and "python 3.11" in text
+    for title in ("CAM", "labels 0", "labels 1", "segmenter 2, validation", "saliency"):
+        assert f"<td>{title}</td>" in text
+    for caption in (
+        "photograph",
+        "CAM · 100.0",
+        "saliency",
+        "labels 0 · ",
+        "prediction 1",
+        "CRF 1",
+        "labels 1 · ",
+        "truth",
+    ):
+        assert f"<figcaption>{caption}" in text
+    assert "train_segmenter_1" in text and "1 min 01 s" in text
+
+
+def test_names_of_classes_are_escaped(tmp_path: Path) -> None:
+    """A class named like a script is shown and not run."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=4, thumbnail=32)))
+    assert "<script" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "a&quot;b&amp;c" in text
+
+
+def test_results_are_written_as_tables(tmp_path: Path) -> None:
+    """JSON and CSV hold one row an evaluated step, in the order of the method."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    render(tmp_path / "out", dataset, masks, inputs, Report(photographs=1, thumbnail=32))
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert table.step.tolist() == ["cams", "saliency", "labels_0", "labels_1", "segmenter_2_val"]
+    assert table.miou.notna().tolist() == [True, False, True, True, True]
+    assert table.set_index("step").miou["segmenter_2_val"] == 1
+    rows = read_json(tmp_path / "out" / "results.json")
+    assert [row["step"] for row in rows] == table.step.tolist() and rows[0]["title"] == "CAM"
+
+
+def test_worst_and_best_photographs_are_those_of_the_final_labels(tmp_path: Path) -> None:
+    """The rows are the photographs with the lowest and highest mean IoU of the last labels, worst first."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=2, thumbnail=32)))
+    table = pd.read_csv(inputs["evaluate_labels_1"] / "per_image.csv").sort_values(["miou", "image_id"])
+    ranked = table.image_id.tolist()
+    shown = re.findall(r"<header><code>(p\d\d)</code>", text)
+    assert shown[:4] == [ranked[0], ranked[1], ranked[-1], ranked[-2]]
+    assert set(shown[4:]) == set(VAL)
+
+
+def test_without_masks_the_page_shows_pictures_only(tmp_path: Path) -> None:
+    """Without masks there are no figures and no truth, but the photographs still go through every step."""
+    dataset, _, inputs = draw_run(tmp_path)
+    bare = {name: path for name, path in inputs.items() if not name.startswith("evaluate")}
+    text, _ = check_page(render(tmp_path / "out", dataset, None, bare, Report(photographs=2, thumbnail=32)))
+    assert "no ground-truth masks" in text and "truth</figcaption>" not in text and "mIoU" not in text
+    assert re.findall(r"<header><code>(p\d\d)</code>", text)[:4] == ["p00", "p02", "p05", "p07"]
+    assert (tmp_path / "out" / "results.csv").read_text() == "step,title,kind,split,images\n"
+    assert read_json(tmp_path / "out" / "results.json") == []
+
+
+def test_masks_for_validation_alone_still_make_a_page(tmp_path: Path) -> None:
+    """Steps of a split without masks stand in the tables without figures, and the page shows the others."""
+    masks = blocks(5, 4, 3)
+    val = ("p03",)
+    dataset = write_dataset(tmp_path / "data", CLASSES, masks, val)
+    truth = write_masks(tmp_path / "masks", {"p03": masks["p03"]}, val)
+    labels = write_label_maps(tmp_path / "l0", "mine_objects", {i: m for i, m in masks.items() if i not in val})
+    scores = write_label_maps(tmp_path / "p", "predict_masks", {"p03": np.zeros_like(masks["p03"])})
+    inputs = {
+        "mine_objects": labels,
+        "predict_masks_1_val": scores,
+        "evaluate_labels_0": evaluated(tmp_path / "e0", dataset, truth, labels, "training_labels"),
+        "evaluate_segmenter_1_val": evaluated(tmp_path / "e1", dataset, truth, scores, "predictions", "val"),
+    }
+    text, _ = check_page(render(tmp_path / "out", dataset, truth, inputs, Report(photographs=2, thumbnail=32)))
+    assert "<td>segmenter 1, validation</td>" in text and "<td>labels 0</td>" not in text
+    assert pd.read_csv(tmp_path / "out" / "results.csv").images.tolist() == [0, 1]
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    """Two pages of the same artifacts are equal, whatever the number of threads."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    config = Report(photographs=2, thumbnail=32)
+    first = render(tmp_path / "first", dataset, masks, inputs, config).read_bytes()
+    render_report.run(config, tmp_path / "second", StageRuntime(threads=1), dataset=dataset, masks=masks, **inputs)
+    assert (tmp_path / "second" / "report.html").read_bytes() == first
+
+
+def test_choice_of_photographs() -> None:
+    """Worst and best never overlap, unscored photographs are left out, and without scores the choice is spread evenly."""
+    ids = [f"p{n}" for n in range(9)]
+    scores = {image_id: float(n) for n, image_id in enumerate(ids)}
+    assert choose_photographs(ids, scores, 2) == (("p0", "p1"), ("p8", "p7"))
+    assert choose_photographs(ids[:3], scores, 5) == (("p0", "p1"), ("p2",))
+    assert choose_photographs(ids, {"p4": 0.5}, 3) == (("p4",), ())
+    assert choose_photographs(ids, {}, 2) == ((), ("p0", "p3", "p5", "p8"))
+    assert choose_photographs([], {}, 2) == ((), ())
+
+
+def test_steps_stand_in_the_order_of_the_method() -> None:
+    """Rounds follow each other, and within a round the stages follow the method; evaluations come last."""
+    ordered = [
+        "train_classifier",
+        "infer_cams",
+        "train_attention",
+        "infer_attention",
+        "train_saliency",
+        "predict_saliency",
+        "mine_objects",
+        "train_segmenter_1",
+        "predict_masks_1",
+        "predict_masks_1_val",
+        "refine_masks_1",
+        "mask_nonsalient_1",
+        "train_segmenter_2",
+        "train_segmenter_10",
+        "evaluate_cams",
+        "evaluate_attention",
+        "evaluate_saliency",
+        "evaluate_labels_0",
+        "evaluate_predictions_1",
+        "evaluate_refined_1",
+        "evaluate_segmenter_1_val",
+        "evaluate_segmenter_1_val_crf",
+        "evaluate_labels_1",
+        "evaluate_segmenter_2_val",
+        "evaluate_labels_10",
+    ]
+    assert sorted(reversed(ordered), key=method_order) == ordered
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("cams", "CAM"),
+        ("attention", "OA-CAM"),
+        ("labels_0", "labels 0"),
+        ("refined_2", "prediction 2 + CRF"),
+        ("segmenter_2_val_crf", "segmenter 2 + CRF, validation"),
+        ("labels", "as told"),
+        ("something", "as told"),
+    ],
+)
+def test_titles_of_steps(name: str, title: str) -> None:
+    """Steps of the flow have readable titles; others keep the one that they were given."""
+    assert title_of(name, "as told") == title
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (3, 3), (1, 20_000), (-2, 5), (0, 1e-9)])
+def test_ticks_are_even_and_cover_the_range(low: float, high: float) -> None:
+    """Ticks start at or below the lowest and end at or above the highest number, in equal steps."""
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 7
+    assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
+
+
+def test_curves_are_thinned_and_smoothed_without_shifting_their_level() -> None:
+    """A straight line stays itself when smoothed, thinning keeps the mean, and a constant can be drawn."""
+    line = Curve("loss", np.arange(1000.0), np.arange(1000.0))
+    assert np.allclose(smoothed(line).y[50:-50], line.y[50:-50])
+    assert thinned(line, 100).y.mean() == pytest.approx(line.y.mean()) and len(thinned(line, 100).x) == 100
+    flat = Curve("loss", np.array([1.0]), np.array([0.0]))
+    assert "nan" not in curve_chart([smoothed(flat)], "step", "loss", raw=flat)
+
+
+def test_ignored_pixels_look_unlike_any_class() -> None:
+    """Ignored pixels are striped, background is light, and classes have the colours of VOC."""
+    import base64
+    import io
+
+    labels = np.repeat(np.array([[0, 1, 255]], np.uint8), 8, axis=1).repeat(8, axis=0)
+    picture = label_picture(labels, (8, 24))
+    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("RGB"))
+    assert (pixels[:, :8] == 236).all() and (pixels[:, 8:16] == (128, 0, 0)).all()
+    assert {tuple(p) for p in pixels[:, 16:].reshape(-1, 3).tolist()} == {(255, 255, 255), (150, 150, 150)}
+
+
+def test_thumbnails_keep_their_proportions_and_are_never_enlarged() -> None:
+    """The long side is brought to the asked length, and small photographs keep their size."""
+    assert thumbnail_size((300, 600), 160) == (80, 160)
+    assert thumbnail_size((20, 10), 160) == (20, 10)
+    assert thumbnail_size((5000, 1), 100) == (100, 1)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0.4 s"), (61, "1 min 01 s"), (3 * 3600 + 65, "3 h 01 min")])
+def test_durations_are_readable(seconds: float, told: str) -> None:
+    """Seconds, minutes and hours are told in their own units."""
+    assert duration(seconds) == told
