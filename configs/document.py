@@ -32,8 +32,9 @@ def _lines(settings: BaseModel, folder: Path, chosen: set[str], depth: int = 0) 
             continue
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
-            yield ""
-            yield from _comment(field.description or "", margin)
+            about = " ".join(filter(None, (field.description, type(value).__doc__)))
+            yield from [""] * (depth == 0)
+            yield from _comment(about, margin)
             yield f"{margin}{name}:"
             yield from _lines(value, folder, set(type(value).model_fields), depth + 1)
         else:

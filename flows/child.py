@@ -11,24 +11,17 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
-from typing import Any
 
-from tag2mask.tasks.common.building import Order, build
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.flows.stage_process import REPORT_SECONDS, Job, Report, equipment, work
+from tag2mask.tasks.common.building import build
 
 PRELOADED = ["torch", "torchvision", "pandas", "scipy.ndimage", "PIL.Image", "tag2mask.tasks.common.building"]
-REPORT_SECONDS = 0.2
-"""Shortest time between two messages of progress."""
 _starting = threading.Lock()
-
-Report = Callable[[int, int, str], None]
 
 
 class StageFailed(RuntimeError):
@@ -47,18 +40,6 @@ class StageFailed(RuntimeError):
 
 class Stopped(RuntimeError):
     """The run was stopped from outside while the stage was at work."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """An order and the resources to carry it out with."""
-
-    order: Order
-    device: str
-    """`auto`, `cpu` or `cuda`."""
-    threads: int
-    shard: int
-    checkpoint_seconds: float
 
 
 def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:
@@ -89,7 +70,7 @@ def run_here(job: Job, report: Report, stop: threading.Event) -> None:
     if stop.is_set():
         raise Stopped(f"{job.order.recipe.stage} was not started")
     try:
-        build(job.order, _equipment(job, "cpu", report))
+        build(job.order, equipment(job, "cpu", report))
     except Exception as error:
         raise StageFailed(str(error), type(error).__name__, traceback.format_exc()) from error
 
@@ -98,7 +79,7 @@ def _start(job: Job) -> tuple[ForkServerProcess, Connection]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job, sender), name=job.order.recipe.stage)
+    process = context.Process(target=work, args=(job, sender), name=job.order.recipe.stage)
     with _starting:
         # The child would import the program's main module again, which it does not need; Prefect's takes seconds.
         # BLAS reads its thread count once, when it is loaded: one thread, so that sums do not depend on the machine.
@@ -157,86 +138,6 @@ def _killed(exitcode: int | None) -> StageFailed:
 
 def _kill_group(process: ForkServerProcess) -> None:
     """End the process and the workers it started; a no-op for one that has ended without leaving any."""
-    for end in (lambda: os.killpg(process.pid or 0, signal.SIGKILL), process.kill):
-        try:
-            end()
-        except (ProcessLookupError, PermissionError):
-            pass
-
-
-def _work(job: Job, sender: Connection) -> None:
-    """Body of the child."""
-    os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    _Forwarder(sender).install()
-    try:
-        build(job.order, _equipment(job, _prepare_torch(job), _throttled(sender)))
-    except BaseException as error:
-        sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
-    else:
-        sender.send(("done",))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only called in a child
-    parent.join()
-    os.killpg(0, signal.SIGKILL)
-
-
-def _prepare_torch(job: Job) -> str:
-    """Set threads and determinism; the device to use."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
-    import torch
-
-    torch.set_num_threads(job.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    available = torch.cuda.is_available()
-    if job.device == "cuda" and not available:
-        raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use --device cpu or --device auto")
-    return "cuda" if available and job.device != "cpu" else "cpu"
-
-
-def _equipment(job: Job, device: str, report: Report) -> StageRuntime:
-    return StageRuntime(device, job.threads, job.threads, job.shard, job.checkpoint_seconds, report)
-
-
-def _throttled(sender: Connection) -> Report:
-    """A report that sends at most five messages a second, and always the last one."""
-    last = 0.0
-
-    def report(done: int, total: int, note: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done >= total or now - last >= REPORT_SECONDS:
-            last = now
-            sender.send(("progress", done, total, note))
-
-    return report
-
-
-class _Forwarder(logging.Handler):
-    """Sends the child's log to the parent."""
-
-    def __init__(self, sender: Connection) -> None:
-        super().__init__()
-        self.sender = sender
-
-    def install(self) -> None:
-        """Take over the loggers of the stages and the warnings of libraries."""
-        logging.captureWarnings(True)
-        for name, level in (("tag2mask", logging.INFO), ("py.warnings", logging.WARNING)):
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [self], False
-            logger.setLevel(level)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "py.warnings":  # a library's advice to its developers: kept for --debug
-            self._send("tag2mask.warnings", logging.DEBUG, record)
-        else:
-            self._send(record.name, record.levelno, record)
-
-    def _send(self, name: str, level: int, record: logging.LogRecord) -> None:
-        content: tuple[Any, ...] = ("log", name, level, record.getMessage())
-        self.sender.send(content)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()

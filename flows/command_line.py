@@ -47,7 +47,8 @@ def run(
     engine: EngineName = "auto",
 ) -> None:
     """Run all stages that are not up to date."""
-    from tag2mask.flows.running import Request, Selection, carry_out
+    from tag2mask.flows.engines import Request, carry_out
+    from tag2mask.flows.running import Selection
 
     selection = Selection(only, since, until, force or ())
     carry_out(Request(config, changes or (), selection, runtime_of(root, device, cores), engine))
@@ -124,11 +125,14 @@ def init(
     saliency_images: Annotated[Path | None, typer.Option(help="Photographs to train saliency on.")] = None,
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
     saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
+    weights: Annotated[
+        str, typer.Option(help="Weights of the backbones: none, torchvision (fetched), a file.")
+    ] = "none",
 ) -> None:
     """Write a commented settings file that runs, for a folder of photographs and a table of tags."""
     from tag2mask.flows.beginning import Sources, write_settings
 
-    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps)
+    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, weights)
     typer.echo(write_settings(sources, out))
 
 
@@ -142,7 +146,8 @@ def demo(
 ) -> None:
     """Draw a small dataset, run everything on it, and say where the report is."""
     from tag2mask.flows.beginning import demo_settings
-    from tag2mask.flows.running import Request, Selection, carry_out
+    from tag2mask.flows.engines import Request, carry_out
+    from tag2mask.flows.running import Selection
 
     path, own = demo_settings(root)
     carry_out(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, cores), engine))
@@ -155,21 +160,25 @@ def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | 
 
 
 @app.callback()
-def _common(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
-    os.environ["TAG2MASK_DEBUG"] = "1" if debug else ""
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,
+) -> None:
+    if debug:
+        os.environ["TAG2MASK_DEBUG"] = "1"
 
 
 def main() -> None:
-    """Run the command line; expected errors become one message on stderr and exit code 1."""
+    """Run the command line; an error becomes one message on stderr and exit code 1, an interruption 130."""
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, RuntimeError, OSError) as error:
+    except Exception as error:
         if os.environ.get("TAG2MASK_DEBUG"):
             raise
-        typer.echo(f"tag2mask: {error}", err=True)
-        sys.exit(1)
+        kind = type(error)
+        foreseen = kind.__module__.startswith("tag2mask.")
+        text = str(error) if foreseen else f"{kind.__name__}: {error} (`tag2mask --debug …` shows where)"
+        typer.echo(f"tag2mask: {text}", err=True)
+        sys.exit(130 if kind.__name__ == "RunStopped" else 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
 from tag2mask.flows.dag import Node
-from tag2mask.flows.execution import Failure, Listener, Outcome, RunResult
+from tag2mask.flows.outcome import Failure, Listener, Outcome, RunResult
 
 LOG_SECONDS = 20.0
 """Time between two lines about a stage in a log."""
@@ -142,12 +142,7 @@ def print_result(console: Console, result: RunResult) -> None:
         table.add_row(outcome.node.name, state, f"{seconds:.1f}", headline(outcome))
     for failure in result.failures.values():
         table.add_row(failure.node.name, "failed" if failure.started else "not run", "", "")
-    print_table(console, table)
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table, not cut off where the output is not a terminal."""
-    console.print(table, markup=False, soft_wrap=not console.is_terminal)
+    console.print(table, markup=False)
 
 
 def headline(outcome: Outcome) -> str:
@@ -174,4 +169,4 @@ def clock(seconds: float) -> str:
 
 def standard_output() -> Console:
     """Console of results; wide where nobody's terminal says how wide."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return Console(width=None if sys.stdout.isatty() else 1000)

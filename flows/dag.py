@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf
+from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf
 from tag2mask.configs.section import Section
 
 Source = str | Path
@@ -251,7 +251,7 @@ class _Builder:
         return (self._add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
 
     def _report(self) -> None:
-        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in self.checks}
+        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in ("index_dataset", "index_masks")}
         masks = "index_masks" if self.config.dataset.masks is not None else None
         self._add("render_report", "render_report", self.config.report, dataset="index_dataset", masks=masks, **shown)
 

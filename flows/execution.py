@@ -5,126 +5,19 @@ Prefect is not needed for it; the Prefect flow runs its nodes through the same `
 
 import threading
 import time
-import traceback
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from tag2mask.configs.runtime import Runtime
-from tag2mask.flows.child import Job, StageFailed, Stopped, run_here, run_in_child
+from tag2mask.flows.budget import CoreBudget
+from tag2mask.flows.child import StageFailed, Stopped, run_here, run_in_child
 from tag2mask.flows.dag import Node
-from tag2mask.flows.resolve import SECTIONS, MissingInput, Resolved, resolve
+from tag2mask.flows.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
+from tag2mask.flows.resolve import Resolved, resolve
+from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
 from tag2mask.tasks.common.store import Artifact, Store
-
-COSTLY_SETTINGS = ("micro_batch", "batch_size", "crop_size", "image_size")
-"""Settings that memory grows with, in the order in which to lower them."""
-MEMORY_FAILURES = ("SIGKILL", "MemoryError", "OutOfMemoryError")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A node that has its artifact."""
-
-    node: Node
-    artifact: Artifact
-    cached: bool
-    seconds: float
-    note: str = ""
-    """Anything worth saying, such as what was wrong with the artifact that was replaced."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A node without an artifact."""
-
-    node: Node
-    message: str
-    started: bool = True
-    """False where it was not run at all."""
-    cause: bool = True
-    """False where something that it needs failed before, or the run was stopped."""
-    trace: str = ""
-
-
-class NotSelected(RuntimeError):
-    """A node would have to be built but lies outside of what was asked for."""
-
-
-class Listener(Protocol):
-    """Is told what happens in a run, from several threads."""
-
-    def started(self, node: Node, threads: int) -> None:
-        """A stage began to work, with so many threads."""
-
-    def progress(self, node: Node, done: int, total: int, note: str) -> None:
-        """It has done so many of its steps or photographs."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """A node has its artifact."""
-
-    def failed(self, failure: Failure) -> None:
-        """A node will have none."""
-
-
-@dataclass
-class RunResult:
-    """How a run ended."""
-
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    failures: dict[str, Failure] = field(default_factory=dict)
-
-    @property
-    def built(self) -> int:
-        """Number of stages that were not cached."""
-        return sum(not outcome.cached for outcome in self.outcomes.values())
-
-
-class CoreBudget:
-    """Cores (and places) handed out to stages: the first in the DAG's order that fits is served first."""
-
-    def __init__(self, cores: int, places: int = 0) -> None:
-        self.cores = cores
-        self.places = places or cores
-        self.waiting: dict[int, int] = {}
-        self.changed = threading.Condition()
-        self.stopped = False
-
-    @contextmanager
-    def share(self, cores: int, rank: int) -> Iterator[None]:
-        """Hold some cores.
-
-        Raises:
-            Stopped: the run was stopped while waiting.
-        """
-        with self.changed:
-            self.waiting[rank] = cores
-            self.changed.wait_for(lambda: self.stopped or self._next() == rank)
-            del self.waiting[rank]
-            if self.stopped:
-                raise Stopped("the run was stopped")
-            self.cores -= cores
-            self.places -= 1
-            self.changed.notify_all()
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.cores += cores
-                self.places += 1
-                self.changed.notify_all()
-
-    def _next(self) -> int | None:
-        fitting = [rank for rank, cores in self.waiting.items() if cores <= self.cores and self.places > 0]
-        return min(fitting, default=None)
-
-    def stop(self) -> None:
-        """Let nobody start any more."""
-        with self.changed:
-            self.stopped = True
-            self.changed.notify_all()
 
 
 @dataclass
@@ -205,22 +98,6 @@ class Session:
         """Stop all stages at work; what they have finished stays in the store."""
         self.stop.set()
         self.budget.stop()
-
-
-def failure_of(node: Node, error: BaseException) -> Failure:
-    """What to say of an error that a node ended with."""
-    if not isinstance(error, StageFailed):
-        expected = isinstance(error, MissingInput | NotSelected | Stopped)
-        if expected:
-            return Failure(node, str(error), isinstance(error, MissingInput), cause=not isinstance(error, Stopped))
-        return Failure(node, f"{type(error).__name__}: {error}", trace="".join(traceback.format_exception(error)))
-    message = str(error) or error.kind
-    if error.kind in MEMORY_FAILURES:
-        section = SECTIONS.get(node.stage, node.stage)
-        values = [(name, getattr(node.config, name, None)) for name in COSTLY_SETTINGS]
-        given = [f"{section}.{name} (now {value})" for name, value in values if value]
-        message += f"; lower {' or '.join(given)}" if given else ""
-    return Failure(node, message, trace=error.trace)
 
 
 def execute(session: Session) -> RunResult:

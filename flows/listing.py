@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tag2mask.configs.schema import Config
-from tag2mask.flows.console import clock, headline_of, print_table, standard_output
+from tag2mask.flows.console import clock, headline_of, standard_output
 from tag2mask.flows.dag import build_dag, named
 from tag2mask.flows.planning import plan, settings_changes
 from tag2mask.flows.record import kept_labels, latest, records
@@ -30,7 +30,7 @@ def print_plan(config: Config, root: Path, force: Sequence[str]) -> None:
     for row in rows:
         table.add_row(row.node.name, row.state, row.reason)
     console = standard_output()
-    print_table(console, table)
+    console.print(table, markup=False)
     cached = sum(row.state == "cached" for row in rows)
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
@@ -53,7 +53,7 @@ def print_artifacts(root: Path, stage: str | None) -> None:
         made, uses = manifest["made"][:19].replace("T", " "), ", ".join(used.get(artifact.label, ["-"]))
         table.add_row(artifact.label, made, seconds, size, headline_of(manifest["metrics"]), uses)
     console = standard_output()
-    print_table(console, table)
+    console.print(table, markup=False)
     total = sum(artifact.manifest["bytes"] for artifact in found)
     _say(console, f"{len(found)} artifacts, {total / 2**20:.1f} MB")
 
@@ -124,17 +124,18 @@ def _age(artifact: Artifact) -> tuple[Any, ...]:
 
 
 def print_faults(root: Path) -> int:
-    """Read everything again and print what is damaged; the number of faults."""
+    """Read everything again and print what is damaged.  Returns the number of faults."""
     from tag2mask.tasks.common.upkeep import verify
 
     store, console = Store(root), standard_output()
     faults = verify(store)
     for fault in faults:
         _say(console, str(fault))
-    count = len(store.artifacts())
-    _say(console, f"{count} artifacts read: {len(faults)} damaged" if faults else f"all {count} artifacts are sound")
-    if faults:
-        _say(console, "the next run sets them aside and builds them again")
+    damaged = {fault.label for fault in faults}
+    sound = len({artifact.label for artifact in store.artifacts()} - damaged)
+    _say(console, f"{sound} artifacts are sound, {len(damaged)} damaged")
+    if damaged:
+        _say(console, "the next run that needs them sets them aside and builds them again")
     return len(faults)
 
 
@@ -144,8 +145,10 @@ def collect(root: Path, keep: int, dry_run: bool) -> None:
 
     console = standard_output()
     removed = collect_garbage(Store(root), keep=kept_labels(root, keep), dry_run=dry_run)
-    for item in removed:
-        _say(console, f"{'would delete' if dry_run else 'deleted'} {item}")
+    verb = "would delete" if dry_run else "deleted"
+    for name, size in removed:
+        _say(console, f"{verb} {name} ({size / 2**20:.1f} MB)")
+    _say(console, f"{verb} {len(removed)} items, {sum(size for _, size in removed) / 2**20:.1f} MB in all")
 
 
 def newest_report(root: Path, name: str | None) -> Path:

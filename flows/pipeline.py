@@ -1,19 +1,23 @@
 """The Prefect flow: the same DAG, store and stages as the local engine, with Prefect's graph, states and schedules."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from prefect import flow
+from prefect import State, flow
 from prefect.futures import wait
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
-from tag2mask.flows.execution import RunResult, Session
+from tag2mask.flows.execution import Session
+from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.running import RunFailed, Selection, run_and_tell
 from tag2mask.flows.step import Futures, settle_lost, submit_step
+
+TASK_RUNNER: Any = ThreadPoolTaskRunner()
+"""As many threads as there are tasks: most of them wait for cores."""
 
 
 def _run_name() -> str:
@@ -21,7 +25,7 @@ def _run_name() -> str:
     return " ".join([Path(parameters["config_path"]).stem, *(parameters.get("changes") or [])])
 
 
-@flow(name="regenerate", flow_run_name=_run_name, task_runner=ThreadPoolTaskRunner(), persist_result=False)
+@flow(name="regenerate", flow_run_name=_run_name, task_runner=TASK_RUNNER, persist_result=False)
 def regenerate(
     config_path: Path,
     changes: list[str] | None = None,
@@ -49,8 +53,7 @@ def regenerate(
     Returns:
         Completed with the report's path, or Failed with the causes.
     """
-    given = {} if cores is None else {"cores": cores}
-    runtime = Runtime(root=root, device=device, **given)
+    runtime = Runtime(root=root, device=device, **({} if cores is None else {"cores": cores}))
     config = load_config(config_path, changes or [])
     try:
         report = run_and_tell(config, runtime, Selection(only, since, until, force or ()), submit_all)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.schema import Config
-from tag2mask.flows.execution import RunResult
+from tag2mask.flows.outcome import RunResult
 from tag2mask.tasks.common.durable import read_json, write_file, write_json
 
 KEPT_RECORDS = 3

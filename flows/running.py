@@ -2,27 +2,23 @@
 
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
 
-from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag import Node, build_dag, named, select
-from tag2mask.flows.execution import RunResult, Session, execute
-from tag2mask.flows.prefect_settings import set_prefect_defaults
+from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
+from tag2mask.flows.execution import Session
+from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.record import latest, write_failure_log, write_record
 from tag2mask.tasks.common.store import Store
 
-Engine = Literal["auto", "local", "prefect"]
+DEBUG = "TAG2MASK_DEBUG"
+"""Environment variable: show what helps to find a fault."""
 RunNodes = Callable[[Session], RunResult]
 
 
@@ -39,7 +35,10 @@ class Selection:
         """Names of the nodes that may be built; None where all may."""
         if self.only is None and self.since is None and self.until is None:
             return None
-        return {node.name for node in select(nodes, only=self.only, since=self.since, until=self.until)}
+        chosen = {node.name for node in select(nodes, only=self.only, since=self.since, until=self.until)}
+        if not chosen:
+            raise UnknownNode(f"no stage comes after {self.since!r} and before {self.until!r}: nothing to run")
+        return chosen
 
     def forced(self, nodes: Sequence[Node]) -> set[str]:
         """Names of the nodes to build although they are there."""
@@ -74,37 +73,14 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
     nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
     started, result, stopped = time.time(), RunResult(), True
     try:
-        with shown_progress(standard_output()) as listener, _termination_interrupts(), _log_shown():
+        with shown_progress(standard_output()) as listener, _log_shown():
             run_nodes(Session(nodes, Store(runtime.root), runtime, listener, allowed, forced, result=result))
         stopped = False
     finally:
+        result.sort(nodes)
         if result.outcomes or result.failures:
             write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
     return result
-
-
-def chosen(engine: Engine) -> Literal["local", "prefect"]:
-    """The engine to take: without a word, Prefect where a server is configured, so that unattended runs need none."""
-    if engine == "auto":
-        return "prefect" if os.environ.get("PREFECT_API_URL") else "local"
-    return engine
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: Any = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -115,54 +91,12 @@ def _log_shown() -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(min(level, logging.INFO) if level else logging.INFO)
+    logger.setLevel(logging.DEBUG if os.environ.get(DEBUG) else logging.INFO)
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A run as it is asked for on the command line."""
-
-    config_path: Path
-    changes: Sequence[str]
-    selection: Selection
-    runtime: Runtime
-    engine: Engine
-
-
-def carry_out(request: Request) -> None:
-    """Run what is asked for, with the engine asked for.
-
-    Raises:
-        ConfigError: the settings are wrong.
-        RunFailed: a stage failed.
-    """
-    config = load_config(request.config_path, request.changes)
-    if chosen(request.engine) == "local":
-        run_and_tell(config, request.runtime, request.selection, execute)
-        return
-    set_prefect_defaults()
-    from tag2mask.flows.pipeline import regenerate
-
-    runtime, selection = request.runtime, request.selection
-    state = regenerate(
-        config_path=request.config_path.absolute(),
-        changes=list(request.changes),
-        only=selection.only,
-        since=selection.since,
-        until=selection.until,
-        force=list(selection.force),
-        root=runtime.root,
-        device=runtime.device,
-        cores=runtime.cores,
-        return_state=True,
-    )
-    if not state.is_completed():
-        raise RunFailed(state.message or f"the flow run ended as {state.name}")
 
 
 def report_path(result: RunResult) -> Path | None:

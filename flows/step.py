@@ -3,25 +3,29 @@
 Prefect's own cache is off.  A hit in our store is a completed state named `Cached` that says which artifact.
 """
 
-from prefect import get_run_logger, task
+from typing import Any
+
+from prefect import State, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed, State
+from prefect.states import Completed, Failed
 
+from tag2mask.flows.child import Stopped
 from tag2mask.flows.console import headline
 from tag2mask.flows.dag import Node
-from tag2mask.flows.execution import Outcome, Session, Stopped
+from tag2mask.flows.execution import Session
+from tag2mask.flows.outcome import Outcome
 
-Futures = dict[str, PrefectFuture[str]]
+Futures = dict[str, PrefectFuture[Any]]
 
 
-def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFuture[str]:
+def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFuture[Any]:
     """Submit a node as a task of the current flow run; the futures of its upstream nodes become edges of the graph.
 
     The task's data is the label of the artifact (`stage/key`), not the artifact: futures are cheap to pass on.
     """
 
-    @task(name=node.stage, task_run_name=node.name, cache_policy=NO_CACHE, persist_result=False)
+    @task(name=node.name, task_run_name=node.name, cache_policy=NO_CACHE, persist_result=False)
     def step(upstream: dict[str, str]) -> State:
         known = {name: session.result.outcomes[name].artifact for name in upstream}
         try:
@@ -35,7 +39,8 @@ def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFutur
         session.settle(node, outcome)
         return _completed(outcome)
 
-    return step.submit(upstream={name: upstream[name] for name in node.upstream})
+    futures: Any = {name: upstream[name] for name in node.upstream}
+    return step.submit(upstream=futures)
 
 
 def _completed(outcome: Outcome) -> State:

@@ -3,9 +3,11 @@
 With a few images a batch, the statistics of the batch are worse than those that came with the ImageNet weights.
 """
 
+from itertools import pairwise
 from typing import Self
 
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -50,3 +52,36 @@ def freeze_batch_norm(module: nn.Module) -> int:
                 setattr(parent, name, FrozenBatchNorm2d(child))
                 frozen += 1
     return frozen
+
+
+def fold_batch_norm(module: nn.Module) -> int:
+    """Fold every batch norm that directly follows a convolution into that convolution's weights, for inference.
+
+    The network computes the same (up to rounding) with a third less memory traffic; it cannot be trained or saved any more.
+    "Follows" is read off the order of registration inside one parent, which is the order of computation in `nn.Sequential` and
+    in torchvision's residual blocks.
+
+    Returns:
+        How many layers were folded.
+
+    Raises:
+        ValueError: the module is in training mode.
+    """
+    if module.training:
+        raise ValueError("fold batch norms for inference only: call eval() first")
+    folded = 0
+    for parent in list(module.modules()):
+        children = list(parent.named_children())
+        for (_, convolution), (name, norm) in pairwise(children):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                _fold(convolution, norm)
+                setattr(parent, name, nn.Identity())
+                folded += 1
+    return folded
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    convolution.weight, convolution.bias = weight, bias

@@ -47,8 +47,8 @@ THRESHOLD_NOTE = "the best threshold is chosen on the masks"
 def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path, subject: Path) -> None:
     """Evaluate a step.
 
-    A split without a single mask has no figures: `images` is 0 and the tables are empty, so that a dataset with masks for
-    its validation alone runs through.
+    A split without a single mask has no figures: `images` is 0 and the tables are empty, so that a dataset with masks
+    for its validation alone runs through.
 
     Args:
         config: what the step is, and on which split to measure.

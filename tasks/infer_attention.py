@@ -7,12 +7,10 @@ Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/cla
 
 from pathlib import Path
 
-import torch
-
 from tag2mask.configs.schema import Activation, Classifier
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import attention_network, check_classes, load_model, read_architecture
+from tag2mask.tasks.common.networks import attention_network, check_classes, load_for_inference, read_architecture
 from tag2mask.tasks.common.runtime import StageRuntime
 
 
@@ -22,6 +20,5 @@ def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, 
     architecture = read_architecture(model, "attention")
     check_classes(model, architecture, index.classes)
     network = attention_network(Classifier.model_validate(architecture["config"]), len(index.classes))
-    load_model(model, network)
-    network.to(runtime.device, memory_format=torch.channels_last).eval()
+    load_for_inference(model, network, runtime.device)
     infer_class_maps(network, index, config, out, runtime)

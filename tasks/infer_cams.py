@@ -7,13 +7,12 @@ Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/cla
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from tag2mask.configs.schema import Activation, Classifier
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import check_classes, classifier_network, load_model, read_architecture
+from tag2mask.tasks.common.networks import check_classes, classifier_network, load_for_inference, read_architecture
 from tag2mask.tasks.common.runtime import StageRuntime
 
 
@@ -35,6 +34,5 @@ def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, 
     architecture = read_architecture(model, "classifier")
     check_classes(model, architecture, index.classes)
     network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))
-    load_model(model, network)
-    network.to(runtime.device, memory_format=torch.channels_last).eval()
+    load_for_inference(model, network, runtime.device)
     infer_class_maps(_MapsOnly(network), index, config, out, runtime)

@@ -23,7 +23,7 @@ from tag2mask.tasks.common.durable import write_file
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.networks import check_classes, load_model, read_architecture, segmentation_network
+from tag2mask.tasks.common.networks import check_classes, load_for_inference, read_architecture, segmentation_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch
@@ -38,8 +38,7 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
     architecture = read_architecture(model, "segmenter")
     check_classes(model, architecture, index.classes)
     network = segmentation_network(Segmenter.model_validate(architecture["config"]), len(index.classes))
-    load_model(model, network)
-    network.to(runtime.device, memory_format=torch.channels_last).eval()
+    load_for_inference(model, network, runtime.device)
     records = {record.image_id: record for record in index}
 
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:

@@ -19,7 +19,7 @@ from tag2mask.configs.schema import Prediction, Saliency
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import load_model, read_architecture, saliency_network
+from tag2mask.tasks.common.networks import load_for_inference, read_architecture, saliency_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch
@@ -50,8 +50,7 @@ def run(
     elif model is not None:
         settings = Saliency.model_validate({**read_architecture(model, "saliency")["config"], "checkpoint": model})
         network = saliency_network(settings)
-        load_model(model, network)
-        network.to(runtime.device, memory_format=torch.channels_last).eval()
+        load_for_inference(model, network, runtime.device)
 
         def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
             for part in batches(image_ids, config.batch_size):

@@ -73,7 +73,8 @@ def run(
     """
     index = ImageIndex.read(dataset)
     truth = None if masks is None else GroundTruth.read(masks)
-    steps = read_steps(inputs)
+    indexed = {"index_dataset": dataset, **({"index_masks": masks} if masks else {})}
+    steps = read_steps({**indexed, **inputs})
     evaluations = read_evaluations(steps)
     title = config.title if isinstance(config, ReportOf) else "tag2mask"
     measured = [evaluated for evaluated in evaluations if evaluated.measured]

@@ -140,7 +140,7 @@ def take_all(
 
 
 def _record_path(out: Path, image_id: str) -> Path:
-    return out / RESUME / "records" / f"{image_id}.json"
+    return out / RESUME / "records" / image_id
 
 
 def _write_record(out: Path, record: TakenImage) -> Path:

@@ -11,7 +11,7 @@ from torch import nn
 
 from tag2mask.configs import schema
 from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
-from tag2mask.models.batch_norm import freeze_batch_norm
+from tag2mask.models.batch_norm import fold_batch_norm, freeze_batch_norm
 from tag2mask.models.graph_reasoning import GraphReasoning
 from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
@@ -162,6 +162,17 @@ def load_model(folder: Path, network: nn.Module) -> None:
     if faults:
         raise WeightsError(f"{path}: does not fit the network: {'; '.join(faults[:5])} ({len(faults)} in all)")
     network.load_state_dict(state, strict=True)
+
+
+def load_for_inference(folder: Path, network: nn.Module, device: str) -> None:
+    """Fill a network from a model folder, strictly, and make it ready to predict as fast as it can, not to train.
+
+    Raises:
+        WeightsError: see `load_model`.
+    """
+    load_model(folder, network)
+    network.to(device, memory_format=torch.channels_last).eval()
+    fold_batch_norm(network)
 
 
 def read_architecture(folder: Path, kind: str) -> dict[str, Any]:

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tag2mask.configs.schema import EvaluationOf
+from tag2mask.tasks import evaluate
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
+from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_run import (
     Labels,
     blocks,
@@ -33,6 +36,7 @@ def small_masks() -> Labels:
 
 
 def score(root: Path, masks: Labels, subject: Path, kind: str, **other: Any) -> dict[str, Any]:
+    """Draw the dataset and its masks, evaluate, and read `scores.json`."""
     dataset, truth = write_dataset(root / "data", CLASSES, masks), write_masks(root / "masks", masks)
     out = evaluated(root / "out", dataset, truth, subject, kind, **other)
     scores: dict[str, Any] = read_json(out / "scores.json")
@@ -40,6 +44,7 @@ def score(root: Path, masks: Labels, subject: Path, kind: str, **other: Any) -> 
 
 
 def rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -196,10 +201,6 @@ def test_a_split_without_masks_has_no_figures(tmp_path: Path) -> None:
 
 def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     """The files are the same however many threads read the images."""
-    from tag2mask.configs.schema import EvaluationOf
-    from tag2mask.tasks import evaluate
-    from tag2mask.tasks.common.runtime import StageRuntime
-
     masks = blocks(3, 12, 2)
     dataset, truth = write_dataset(tmp_path / "data", CLASSES, masks), write_masks(tmp_path / "masks", masks)
     subject = write_class_maps(tmp_path / "cams", "infer_cams", {i: maps_of(mask) for i, mask in masks.items()})

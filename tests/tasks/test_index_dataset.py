@@ -29,6 +29,7 @@ from tests.tasks.drawn_files import (
 )
 
 TAGS = {"a": "cat", "b": "dog", "c": "dog cat", "d": "cat", "e": "dog"}
+IN_PAIRS = StageRuntime(shard=2)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def index(raw: Path, name: str = "out", runtime: StageRuntime = IN_PAIRS, **sett
             splits[f"{split}_split"] = raw / f"{split}.txt"
             splits[f"{split}_split"].write_text("\n".join(settings.pop(split)))
     tags = raw / settings.pop("tags", "labels.csv")
-    config = Dataset(root=raw, **settings)
+    config = Dataset(**{"root": raw, "maximum_megapixels": 10.0, **settings})
     index_dataset.run(config, out, runtime, images=raw / "photos", tags=tags, **splits)
     return out
 
@@ -61,11 +62,12 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def metrics(out: Path) -> dict[str, Any]:
+    """Counts of an index."""
     return json.loads((out / "metrics.json").read_text())  # type: ignore[no-any-return]
 
 
 def test_every_photograph_is_indexed(raw: Path) -> None:
-    """Without splits every photograph trains; the index gives back tags, sizes and the very bytes of upright RGB files."""
+    """Without splits every photograph trains; the index gives back tags, sizes and the bytes of upright RGB files."""
     found = ImageIndex.read(index(raw))
     assert found.classes == ("cat", "dog")
     assert found.ids == tuple("abcde")
@@ -152,10 +154,8 @@ def test_odd_photographs_are_converted(
         found = ImageIndex.read(index(raw))
     record = found.records[1]
     assert (record.file, record.size) == ("images/b.png", size)
-    assert (
-        table(found.folder / "index.csv")[1] | {"source": source.name, "converted": noted}
-        == table(found.folder / "index.csv")[1]
-    )
+    line = table(found.folder / "index.csv")[1]
+    assert (line["source"], line["converted"]) == (source.name, noted)
     np.testing.assert_array_equal(found.pixels(record), read_photograph(source, maximum_megapixels=1).pixels)
     assert metrics(found.folder)["converted"] == 1
     assert f"{source.name} ({noted})" in caplog.text
@@ -166,12 +166,12 @@ def _empty(path: Path) -> None:
 
 
 def _bomb(path: Path) -> None:
-    save_bomb(path, (20_000, 6_000))
+    save_bomb(path, (8_000, 11_000))
 
 
 @pytest.mark.parametrize(
     "spoil, reason",
-    [(_empty, "is empty"), (truncate, "damaged or cut short"), (_bomb, "120.0 megapixels, above maximum_megapixels")],
+    [(_empty, "is empty"), (truncate, "damaged or cut short"), (_bomb, "88.0 megapixels, above maximum_megapixels")],
 )
 def test_bad_photograph_ends_the_run_or_is_set_aside(
     raw: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], reason: str
@@ -323,7 +323,7 @@ def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch, thr
     assert not (raw.parent / "out" / "index.csv").exists()
     monkeypatch.setattr(index_dataset, "take_photograph", counting)
     assert files_of(index(raw, "out", runtime, **settings)) == undisturbed
-    assert sorted(decoded) == ["c", "d", "e"]
+    assert {"d", "e"} <= set(decoded) <= {"c", "d", "e"}  # at most the shard of the crash is repeated
 
 
 def test_bad_photograph_is_looked_at_again(raw: Path) -> None:

@@ -48,6 +48,7 @@ def mask(values: tuple[int, ...] = (0, 1, 2, 255), size: tuple[int, int] = SIZE)
 
 
 def index(dataset: Path, name: str = "out", threads: int = 1) -> Path:
+    """Index the masks beside a dataset."""
     folder = dataset.parent
     runtime = StageRuntime(threads=threads)
     index_masks.run(Dataset(root=folder), folder / name, runtime, dataset=dataset, masks=folder / "masks")
@@ -55,7 +56,7 @@ def index(dataset: Path, name: str = "out", threads: int = 1) -> Path:
 
 
 def test_masks_are_copied_and_listed(dataset: Path) -> None:
-    """Palette and grey masks keep their bytes; photographs without a mask and masks of other photographs are counted."""
+    """Palette and grey masks keep their bytes; photographs and masks that stand alone are counted."""
     masks = dataset.parent / "masks"
     write_labels(masks / "b.png", mask())
     save_mask(masks / "a.png", mask())
@@ -103,8 +104,6 @@ def test_mask_of_another_size_is_refused(dataset: Path) -> None:
 def test_mask_fits_the_upright_photograph(tmp_path: Path, dataset: Path) -> None:
     """The size that counts is that of the photograph as a person sees it."""
     save_turned(tmp_path / "photos" / "a.jpg", 0, 6, SIZE)
-    again = _index(tmp_path / "turned") if (tmp_path / "turned").exists() else None
-    assert again is None
     index_dataset.run(
         Dataset(root=tmp_path),
         tmp_path / "turned",

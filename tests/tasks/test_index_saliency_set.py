@@ -19,6 +19,7 @@ from tag2mask.tasks.common.tag_table import BadTable
 from tests.tasks.drawn_files import files_of, save_bomb, save_mask, save_photograph, save_turned, truncate
 
 SIZE = (6, 9)
+IN_PAIRS = StageRuntime(shard=2)
 VALUES = np.resize(np.array([0, 100, 127, 128, 255], np.uint8), SIZE)
 
 
@@ -32,8 +33,9 @@ def raw(tmp_path: Path) -> Path:
 
 
 def index(raw: Path, name: str = "out", runtime: StageRuntime = IN_PAIRS, **settings: Any) -> Path:
+    """Index a folder."""
     out = raw.parent / name
-    config = SaliencySet(root=raw, **settings)
+    config = SaliencySet(**{"root": raw, "maximum_megapixels": 10.0, **settings})
     index_saliency_set.run(config, out, runtime, images=raw / "images", masks=raw / "masks")
     return out
 
@@ -140,14 +142,14 @@ def test_bad_files_end_the_run_or_are_set_aside(raw: Path) -> None:
     """An unreadable photograph or mask is an error, or is listed by its own name while the rest goes on."""
     truncate(raw / "images" / "a.jpg")
     (raw / "masks" / "b.png").write_bytes(b"")
-    save_bomb(raw / "masks" / "d.png", (12_000, 12_000))
+    save_bomb(raw / "masks" / "d.png", (9_000, 9_000))
     with pytest.raises(BadImage, match=r"3 of 4 images are bad; on_bad_image: skip"):
         index(raw)
     out = index(raw, "skipped", on_bad_image="skip")
     assert [line["image_id"] for line in table(out / "index.csv")] == ["c"]
     aside = {line["source"]: line["reason"] for line in table(out / "set_aside.csv")}
     assert list(aside) == ["a.jpg", "b.png", "d.png"]
-    assert "cut short" in aside["a.jpg"] and "empty" in aside["b.png"] and "144.0 megapixels" in aside["d.png"]
+    assert "cut short" in aside["a.jpg"] and "empty" in aside["b.png"] and "81.0 megapixels" in aside["d.png"]
     assert [path.name for path in (out / "masks").iterdir()] == ["c.png"]
     truncate(raw / "images" / "c.jpg")
     with pytest.raises(BadDataset, match="all 4 photographs were set aside"):
@@ -155,7 +157,7 @@ def test_bad_files_end_the_run_or_are_set_aside(raw: Path) -> None:
 
 
 def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a crash finished pairs are not read again, and the bytes are those of an undisturbed run with other resources."""
+    """After a crash finished pairs are not read again, and the bytes are those of an undisturbed run."""
     undisturbed = files_of(index(raw, "undisturbed", StageRuntime(threads=3, shard=3)))
     original, read = index_saliency_set.read_mask, []
 
@@ -169,4 +171,4 @@ def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(KeyboardInterrupt):
         index(raw)
     assert files_of(index(raw)) == undisturbed
-    assert read == ["a", "b", "c", "d", "c", "d"]
+    assert set(read[4:]) in ({"d"}, {"c", "d"})  # at most the shard of the crash is repeated

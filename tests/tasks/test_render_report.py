@@ -1,5 +1,7 @@
 """The report: complete, self-contained, escaped, and still a page where there are no masks."""
 
+import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -45,6 +47,7 @@ class Checker(HTMLParser):
         self.tags: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note an element and its addresses."""
         self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "action")]
         assert not any(name.startswith("on") for name, _ in attrs), f"<{tag}> has a handler"
@@ -52,11 +55,13 @@ class Checker(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
+        """Close the innermost element, which must be this one."""
         if tag not in VOID_ELEMENTS:
             assert self.open.pop() == tag
 
 
 def check_page(path: Path) -> tuple[str, Checker]:
+    """Text of a page whose elements are all closed in order."""
     text = path.read_text(encoding="utf-8")
     checker = Checker()
     checker.feed(text)
@@ -98,6 +103,7 @@ def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
 
 
 def render(root: Path, dataset: Path, masks: Path | None, inputs: dict[str, Path], config: Report) -> Path:
+    """Render a page; returns its file."""
     render_report.run(config, root, StageRuntime(threads=2), dataset=dataset, masks=masks, **inputs)
     return root / "report.html"
 
@@ -197,7 +203,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_choice_of_photographs() -> None:
-    """Worst and best never overlap, unscored photographs are left out, and without scores the choice is spread evenly."""
+    """Worst and best never overlap, unscored photographs are left out, and without scores the choice is even."""
     ids = [f"p{n}" for n in range(9)]
     scores = {image_id: float(n) for n, image_id in enumerate(ids)}
     assert choose_photographs(ids, scores, 2) == (("p0", "p1"), ("p8", "p7"))
@@ -275,9 +281,6 @@ def test_curves_are_thinned_and_smoothed_without_shifting_their_level() -> None:
 
 def test_ignored_pixels_look_unlike_any_class() -> None:
     """Ignored pixels are striped, background is light, and classes have the colours of VOC."""
-    import base64
-    import io
-
     labels = np.repeat(np.array([[0, 1, 255]], np.uint8), 8, axis=1).repeat(8, axis=0)
     picture = label_picture(labels, (8, 24))
     pixels = np.array(Image.open(io.BytesIO(base64.b64decode(picture.split(",")[1]))).convert("RGB"))

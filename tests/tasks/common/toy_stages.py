@@ -40,6 +40,8 @@ class Toy(Section):
     """File that takes the id of each image processed."""
     pause: float = 0.0
     """Seconds per image."""
+    step: int = 1
+    """Of the moments to kill at, every how many-th is tried."""
     salt: str = ""
     """Enters the bytes, but not the recipe: a stage that is not deterministic."""
 
@@ -127,8 +129,8 @@ def draw_photographs(folder: Path, numbers: range) -> Path:
 
 def contents(artifact: Artifact) -> dict[str, bytes]:
     """Name -> bytes of all files of an artifact but its manifest, hidden ones included."""
-    files = [path for path in artifact.path.rglob("*") if path.is_file()]
-    return {path.relative_to(artifact.path).as_posix(): path.read_bytes() for path in files if path.name != "manifest.json"}
+    files = {path.relative_to(artifact.path).as_posix(): path for path in artifact.path.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if name != "manifest.json"}
 
 
 def start_child(*arguments: object, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -171,23 +173,24 @@ def _killed_everywhere(root: Path, photographs: Path, config: Toy, force: bool) 
 
     Prints one JSON object per kill: what was found after it, and what the next attempt made.
     """
-    event = 0
+    os.fsync = lambda descriptor: None  # type: ignore[assignment]  # a killed process loses nothing that it has written
+    event = 1 - config.step
     while True:
-        event += 1
+        event += config.step
         place = root / str(event)
         log = root / f"{event}.log"
-        before = build_maps(place, photographs, config) if force else build(order_index(Store(place), photographs), StageRuntime())
+        index = build(order_index(Store(place), photographs), StageRuntime())
+        before = build_maps(place, photographs, config) if force else index
         changed = config.replaced(log=str(log), salt="other" if force else "")
         if not _killed_at(event, place, photographs, changed, force):
             break
-        store = Store(place)
-        index = build(order_index(store, photographs), StageRuntime())
-        recipe = order_maps(store, index, config).recipe
-        found = store.find(recipe.stage, recipe.key, reread=True)
+        recipe = order_maps(Store(place), index, config).recipe
+        found = Store(place).find(recipe.stage, recipe.key, reread=True)
         after = build_maps(place, photographs, changed)
         files = {name: file_digest(after.path / name) for name in contents(after)}
-        report = {"found": found.digest if found else "", "before": before.digest, "after": after.digest, "files": files}
-        print(json.dumps({**report, "noted": noted(log), "sound": files == dict(after.manifest["files"])}), flush=True)
+        report = {"found": found.digest if found else "", "before": before.digest, "after": after.digest}
+        report |= {"noted": noted(log), "sound": files == dict(after.manifest["files"])}
+        print(json.dumps(report), flush=True)
 
 
 def _fill_disk(mount: Path, photographs: Path, config: Toy, force: bool) -> None:

@@ -1,0 +1,167 @@
+"""The first steps: a settings file for a folder of photographs, and the demo's drawn dataset."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tag2mask.configs
+from tag2mask.configs.document import commented_yaml, relative
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.schema import Config, Dataset
+from tag2mask.tasks.common.tag_table import read_tags
+
+TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
+SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
+PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PHOTOGRAPH_SIZE = 256
+"""Side in pixels that networks work at in a fresh settings file; the demo's drawings are smaller than photographs."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a person has."""
+
+    images: Path
+    """Folder of photographs."""
+    tags: Path | None = None
+    """Tag table or folder of annotations; None: looked for beside or in the folder of photographs."""
+    masks: Path | None = None
+    """Ground-truth masks to measure with."""
+    saliency_images: Path | None = None
+    saliency_masks: Path | None = None
+    saliency_maps: Path | None = None
+    weights: str = "none"
+    """Weights of all backbones: `none`, `torchvision`, or a file."""
+
+
+def write_settings(sources: Sources, out: Path) -> str:
+    """Write a commented settings file that runs.
+
+    Returns:
+        What was found, and how to go on, to be shown.
+
+    Raises:
+        ConfigError: a folder or table is missing, or `out` exists already.
+        BadTable: the tag table is wrong.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already; give another name with --out")
+    dataset = _dataset(sources)
+    tags = read_tags(dataset.root / dataset.tags)
+    values = _template() | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
+    notes = _set_saliency(values, sources, out)
+    _set_networks(values, sources.weights)
+    config = Config.model_validate(values)
+    head = f"# Run it with: tag2mask run {out.name}\n\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
+    load_config(out)  # what was written must be readable
+    return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, f"next: tag2mask run {out}"])
+
+
+def _dataset(sources: Sources) -> Dataset:
+    images = sources.images.expanduser().absolute()
+    if not images.is_dir():
+        raise ConfigError(f"{sources.images}: no such folder; give the folder of the photographs")
+    root = images.parent
+    tags = sources.tags or next((f / n for f in (root, images) for n in TAG_TABLES if (f / n).exists()), None)
+    if tags is None:
+        raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
+    pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]
+    train, val = next((pair for pair in pairs if all((root / name).is_file() for name in pair)), (None, None))
+    masks = None if sources.masks is None else relative(_existing(sources.masks), root)
+    table = relative(_existing(tags), root)
+    return Dataset(root=root, images=images.name, tags=table, train_split=train, val_split=val, masks=masks)
+
+
+def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
+    """Write where the saliency maps come from into the values; what to tell about it."""
+    if sources.saliency_maps is not None:
+        values["saliency"] |= {"provider": "folder", "maps": _existing(sources.saliency_maps)}
+        values.pop("saliency_set", None)
+        return []
+    if (sources.saliency_images is None) != (sources.saliency_masks is None):
+        raise ConfigError("--saliency-images and --saliency-masks belong together; give both")
+    if sources.saliency_images is not None and sources.saliency_masks is not None:
+        images, masks = _existing(sources.saliency_images), _existing(sources.saliency_masks)
+        root = Path(os.path.commonpath([images, masks]))
+        names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
+        values["saliency_set"] = {"root": root, **names}
+        return []
+    folder = out.absolute().with_name(f"{out.stem}-drawings")
+    draw_demo(folder)
+    values["saliency_set"] = {"root": folder / "saliency"}
+    return [
+        f"no salient-object masks were given: saliency will be learned from drawings ({folder}), which is a makeshift; "
+        "name photographs with masks by --saliency-images and --saliency-masks, or ready maps by --saliency-maps"
+    ]
+
+
+def _set_networks(values: dict[str, Any], weights: str) -> None:
+    """Bring the demo's networks to the size of photographs, and set the weights of their backbones."""
+    given = weights if weights in ("none", "torchvision") else str(_existing(Path(weights)))
+    for section in ("classifier", "attention", "saliency", "segmenter"):
+        values[section]["backbone"]["weights"] = given
+    for section in ("classifier", "attention", "cams", "attention_maps", "saliency"):
+        values[section]["image_size"] = PHOTOGRAPH_SIZE
+    values["segmenter"] |= {"image_size": None, "crop_size": PHOTOGRAPH_SIZE}
+    values["prediction"]["image_size"] = None
+
+
+def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
+    photographs = {path.stem for path in sources.images.iterdir() if path.suffix.lower() in PHOTOGRAPHS}
+    classes = Counter(name for image_id in tags.keys() & photographs for name in tags[image_id])
+    named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
+    lines = [
+        f"{len(photographs)} photographs, {len(tags.keys() & photographs)} of them tagged",
+        f"{len(classes)} classes: {named}",
+    ]
+    if missing := sorted(tags.keys() - photographs):
+        lines.append(f"{len(missing)} tagged ids have no photograph: {', '.join(missing[:5])}")
+    return lines
+
+
+def _template() -> dict[str, Any]:
+    """The demo's settings, which are sized for two cores."""
+    return load_config(demo_file()).model_dump()
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist")
+    return path
+
+
+def _run_name(out: Path) -> str:
+    name = "".join(c if c.isalnum() and c.isascii() or c in "._-" else "-" for c in out.stem).lstrip("._-")
+    return name or "run"
+
+
+def demo_file() -> Path:
+    """The demo's settings as they are installed."""
+    return Path(next(iter(tag2mask.configs.__path__))) / "demo.yaml"
+
+
+def demo_settings(root: Path) -> tuple[Path, list[str]]:
+    """Draw the demo's dataset below the store, unless it is there; the settings file and the changes that name it."""
+    data = root.absolute() / ".demo-data"
+    draw_demo(data)
+    places = {"dataset.root": data, "saliency_set.root": data / "saliency"}
+    return demo_file(), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
+
+
+def draw_demo(folder: Path) -> None:
+    """Draw the demo's dataset; the folder is complete or absent, whatever happens."""
+    if folder.exists():
+        return
+    from tag2mask.tasks.common.scenes import write_demo
+
+    aside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    write_demo(aside)
+    os.rename(aside, folder)
