@@ -37,7 +37,7 @@ class Dataset(Section):
     """Training photographs a class needs at least; one photograph cannot teach a class apart from its background."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unreadable photograph does: end the run, or be set aside and listed while the rest goes on."""
-    maximum_megapixels: float = Field(default=100.0, gt=0)
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
     """Photographs above this many megapixels (by their header, before decoding) count as bad: a decompression bomb."""
 
 
@@ -52,7 +52,7 @@ class SaliencySet(Section):
     """Folder of the masks `<id>.png` below `root`, 8-bit, above 127 = salient."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unreadable photograph or mask does."""
-    maximum_megapixels: float = Field(default=100.0, gt=0)
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
     """Photographs above this many megapixels count as bad."""
 
 
@@ -97,6 +97,8 @@ class Classifier(Section):
     """Side of their kernels, in cells."""
     graph: GraphReasoning = GraphReasoning()
     """Graph-reasoning unit."""
+    class_init: Literal["published", "zero"] = "published"
+    """Initial weights of the class convolution.  `zero` leaves no random evidence in the maps of a short training."""
     image_size: int = Field(default=256, ge=32)
     """Side to which photographs are squashed, in pixels; no crop and no flip, so that maps of all epochs align."""
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)

@@ -18,7 +18,9 @@ TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
 SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
 PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 PHOTOGRAPH_SIZE = 256
-"""Side in pixels that networks work at in a fresh settings file; the demo's drawings are smaller than photographs."""
+"""Side in pixels of what the networks see, in a settings file without weights."""
+LONG_SIDE = 384
+"""Long side in pixels to which its segmenter brings photographs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Sources:
     saliency_masks: Path | None = None
     saliency_maps: Path | None = None
     weights: str = "none"
-    """Weights of all backbones: `none`, `torchvision`, or a file."""
+    """Weights of all backbones: `none`, `torchvision`, or a file of MobileNetV2's."""
 
 
 def write_settings(sources: Sources, out: Path) -> str:
@@ -52,9 +54,8 @@ def write_settings(sources: Sources, out: Path) -> str:
         raise ConfigError(f"{out} exists already; give another name with --out")
     dataset = _dataset(sources)
     tags = read_tags(dataset.root / dataset.tags)
-    values = _template() | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
+    values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
-    _set_networks(values, sources.weights)
     config = Config.model_validate(values)
     head = f"# Run it with: tag2mask run {out.name}\n\n"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +102,19 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     ]
 
 
-def _set_networks(values: dict[str, Any], weights: str) -> None:
-    """Bring the demo's networks to the size of photographs, and set the weights of their backbones."""
+def _networks(weights: str) -> dict[str, Any]:
+    """Settings sized for two cores: the demo's where networks start from nothing, otherwise those of voc-mini."""
+    fresh = weights == "none"
+    values = load_config(packaged("demo.yaml" if fresh else "voc-mini.yaml")).model_dump()
     given = weights if weights in ("none", "torchvision") else str(_existing(Path(weights)))
     for section in ("classifier", "attention", "saliency", "segmenter"):
         values[section]["backbone"]["weights"] = given
-    for section in ("classifier", "attention", "cams", "attention_maps", "saliency"):
-        values[section]["image_size"] = PHOTOGRAPH_SIZE
-    values["segmenter"] |= {"image_size": None, "crop_size": PHOTOGRAPH_SIZE}
-    values["prediction"]["image_size"] = None
+    if fresh:  # photographs are larger than the demo's drawings
+        for section in ("classifier", "attention", "cams", "attention_maps", "saliency"):
+            values[section]["image_size"] = PHOTOGRAPH_SIZE
+        values["segmenter"] |= {"image_size": LONG_SIDE, "crop_size": PHOTOGRAPH_SIZE}
+        values["prediction"]["image_size"] = LONG_SIDE
+    return values
 
 
 def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
@@ -125,11 +130,6 @@ def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def _template() -> dict[str, Any]:
-    """The demo's settings, which are sized for two cores."""
-    return load_config(demo_file()).model_dump()
-
-
 def _existing(path: Path) -> Path:
     path = path.expanduser().absolute()
     if not path.exists():
@@ -142,9 +142,9 @@ def _run_name(out: Path) -> str:
     return name or "run"
 
 
-def demo_file() -> Path:
-    """The demo's settings as they are installed."""
-    return Path(next(iter(tag2mask.configs.__path__))) / "demo.yaml"
+def packaged(name: str) -> Path:
+    """A settings file that is installed with the package."""
+    return Path(next(iter(tag2mask.configs.__path__))) / name
 
 
 def demo_settings(root: Path) -> tuple[Path, list[str]]:
@@ -152,7 +152,7 @@ def demo_settings(root: Path) -> tuple[Path, list[str]]:
     data = root.absolute() / ".demo-data"
     draw_demo(data)
     places = {"dataset.root": data, "saliency_set.root": data / "saliency"}
-    return demo_file(), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
+    return packaged("demo.yaml"), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
 
 
 def draw_demo(folder: Path) -> None:

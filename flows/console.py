@@ -28,12 +28,14 @@ class TimeLeft:
 
     def __init__(self) -> None:
         self.start: tuple[float, int] | None = None
+        self.done = 0
         self.seconds: float | None = None
 
     def update(self, done: int, total: int, now: float) -> None:
-        """Take in a report of progress."""
-        if self.start is None or done < self.start[1]:
+        """Take in a report of progress; a count that falls begins a new pass."""
+        if self.start is None or done < self.done:
             self.start = (now, done)
+        self.done = done
         began, at = self.start
         self.seconds = (now - began) / (done - at) * (total - done) if done > at else None
 

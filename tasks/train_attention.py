@@ -19,7 +19,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import attention_network, load_pretrained, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, sgd
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
 from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
@@ -46,7 +46,9 @@ def run(
 
     factor = drops(config, len(data.steps) // config.epochs)
     try:
-        train(Training(network, sgd(network, config), len(data.steps), loss_of_step, factor), out, runtime)
+        with frozen_trunk_folded(network, config):
+            optimiser = sgd(network, config)
+            train(Training(network, optimiser, len(data.steps), loss_of_step, factor), out, runtime)
     finally:
         data.prefetch.close()
     save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})

@@ -19,7 +19,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import classifier_network, load_pretrained, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, sgd
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
 from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
@@ -46,10 +46,11 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
             accumulator.add(numbers, logits, maps, last_epoch=epoch == config.epochs - 1)
         return tag_loss(logits.float(), tags[numbers])
 
-    optimiser = sgd(network, config)
     factor = drops(config, per_epoch)
     try:
-        train(Training(network, optimiser, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
+        with frozen_trunk_folded(network, config):
+            optimiser = sgd(network, config)
+            train(Training(network, optimiser, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
     finally:
         data.prefetch.close()
     accumulator.save(out, index.ids)

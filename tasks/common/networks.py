@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torchvision
@@ -25,18 +25,21 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Standard deviation by which they expect the rest to be divided."""
 
 
+Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
+
+
 class WeightsError(ValueError):
     """Weights do not fit their network; the message names the file and what does not fit."""
 
 
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
     """The tag classifier for C classes, without pre-trained weights."""
-    return TagClassifier(_trunk(config.backbone), classes=classes, **_head(config))
+    return _class_init(TagClassifier(_trunk(config.backbone), classes=classes, **_head(config)), config)
 
 
 def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
     """The integral attention model for C classes, without pre-trained weights."""
-    return IntegralAttention(_trunk(config.backbone), classes=classes, **_head(config))
+    return _class_init(IntegralAttention(_trunk(config.backbone), classes=classes, **_head(config)), config)
 
 
 def saliency_network(config: schema.Saliency) -> ReciprocalSaliency:
@@ -67,6 +70,15 @@ def _trunk(config: schema.Backbone) -> Backbone:
     if config.freeze_batch_norm:
         freeze_batch_norm(backbone)
     return backbone
+
+
+def _class_init(network: Tagger, config: schema.Classifier) -> Tagger:
+    """Start the class convolution at zero, if the settings say so."""
+    if config.class_init == "zero":
+        nn.init.zeros_(network.classify.weight)
+        if network.classify.bias is not None:
+            nn.init.zeros_(network.classify.bias)
+    return network
 
 
 def _head(config: schema.Classifier) -> dict[str, Any]:

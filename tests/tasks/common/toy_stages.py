@@ -1,6 +1,6 @@
-"""Stages that do nothing useful, fast, for the tests of the store; run as a program, they are the child that gets killed.
+"""Stages that do nothing useful, fast, to test the store; run as a program, they are the child that gets killed.
 
-`toy_index` copies files and tells their digests per image; `toy_maps` writes two files per image and notes each image in a log.
+`toy_index` copies files and tells their digests per image; `toy_maps` writes two files per image and logs the image.
 """
 
 import json
@@ -53,7 +53,7 @@ class Toy(Section):
 def run_index(config: Toy, out: Path, runtime: StageRuntime, *, photographs: Path) -> None:
     """Copy the photographs; the digest of each is its item."""
     for path in sorted(photographs.iterdir()):
-        write_file(out / "images" / path.name, lambda file, path=path: file.write(path.read_bytes()))  # type: ignore[misc]
+        _write(out / "images" / path.name, path.read_bytes())
     write_json(out / "items.json", {path.stem: file_digest(path) for path in sorted((out / "images").iterdir())})
 
 
@@ -68,14 +68,16 @@ def run_maps(config: Toy, out: Path, runtime: StageRuntime, *, index: Path) -> N
             text = f"{config.factor} {config.salt} {photographs[image_id].read_text()} ".encode()
             paths = [out / f"{image_id}.bin", out / "background" / f"{image_id}.bin"]
             for path in paths:
-                write_file(path, lambda file, text=text: file.write((text * config.size)[: config.size]))  # type: ignore[misc]
+                _write(path, (text * config.size)[: config.size])
             yield image_id, paths
 
     progress = runtime.progress
-    process_images(
-        list(photographs), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=progress
-    )
+    process_images(list(photographs), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=progress)
     write_json(out / "metrics.json", {"images": len(photographs)})
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_file(path, lambda file: file.write(content))
 
 
 def note(log: str, line: str) -> None:
@@ -169,7 +171,7 @@ def _killed_at(event: int, root: Path, photographs: Path, config: Toy, force: bo
 
 
 def _killed_everywhere(root: Path, photographs: Path, config: Toy, force: bool) -> None:
-    """Child: for every change of a file that a build makes, build from the same start, killed just before it; then again.
+    """Child: for every change of a file that a build makes, be killed just before it, and build again.
 
     Prints one JSON object per kill: what was found after it, and what the next attempt made.
     """
@@ -233,12 +235,10 @@ def _read_only_disk(mount: Path, photographs: Path, config: Toy, force: bool) ->
 def _hold_and_fork(root: Path, photographs: Path, config: Toy, force: bool) -> None:
     """Child: hold a lock, and fork a worker that outlives it."""
     with Store(root).lock("held"):
-        worker = os.fork()
-        if worker == 0:
-            time.sleep(60)
-            os._exit(0)
-        print(worker, flush=True)
+        if os.fork() == 0:
+            print(os.getpid(), flush=True)
         time.sleep(60)
+        os._exit(0)
 
 
 if __name__ == "__main__":

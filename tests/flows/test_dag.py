@@ -1,0 +1,167 @@
+"""The DAG as data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.schema import Config
+from tag2mask.flows.beginning import packaged
+from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
+from tag2mask.flows.resolve import SECTIONS
+from tag2mask.tasks import STAGE_VERSIONS
+
+CHANGES = {
+    "classifier": ("classifier.epochs=30", {"train_classifier"}),
+    "cams": ("cams.flip=false", {"infer_cams"}),
+    "attention": ("attention.epochs=30", {"train_attention"}),
+    "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
+    "saliency": ("saliency.iterations=7", {"train_saliency"}),
+    "saliency_maps": ("saliency_maps.flip=true", {"predict_saliency"}),
+    "mining": ("mining.foreground=0.35", {"mine_objects"}),
+    "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
+    "prediction": ("prediction.flip=false", {"predict_masks"}),
+    "refinement": ("refinement.iterations=3", {"refine_masks"}),
+    "masking": ("masking.dilation=31", {"mask_nonsalient"}),
+    "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
+    "report": ("report.photographs=3", {"render_report"}),
+    "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
+    "saliency_set": ("saliency_set.on_bad_image=skip", {"index_saliency_set"}),
+}
+
+
+def demo(*changes: str) -> Config:
+    """The demo's settings with changes."""
+    return load_config(packaged("demo.yaml"), changes)
+
+
+def hashed(config: Config) -> dict[str, Mapping[str, Any]]:
+    """Node -> what of its settings enters the key."""
+    return {node.name: node.hashed for node in build_dag(config)}
+
+
+def names(config: Config) -> set[str]:
+    """Names of all nodes."""
+    return {node.name for node in build_dag(config)}
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4])
+@pytest.mark.parametrize("file", ["demo.yaml", "voc2012.yaml", "voc-mini.yaml"])
+def test_every_node_comes_after_those_it_needs(file: str, rounds: int) -> None:
+    """Names are unique, and what a node needs stands before it."""
+    seen: set[str] = set()
+    for node in build_dag(load_config(packaged(file), [f"rounds={rounds}"])):
+        assert node.name not in seen
+        assert set(node.upstream) <= seen, node.name
+        seen.add(node.name)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4])
+def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
+    """R rounds train R + 1 segmenters, each but the first on the labels of the round before."""
+    nodes = {node.name: node for node in build_dag(demo(f"rounds={rounds}"))}
+    labels = {nodes[f"train_segmenter-{r}"].inputs["labels"] for r in range(1, rounds + 2)}
+    assert labels == {"mine_objects", *(f"mask_nonsalient-{r}" for r in range(1, rounds + 1))}
+    assert f"train_segmenter-{rounds + 2}" not in nodes
+
+
+def test_every_stage_has_a_file_a_version_and_a_section() -> None:
+    """The stages of a DAG are files of `tasks`, with a version and the section that they read."""
+    folder = packaged("demo.yaml").parent.parent / "tasks"
+    stages = {node.stage for node in build_dag(demo())}
+    assert stages == set(STAGE_VERSIONS) == set(SECTIONS)
+    assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+def test_only_measuring_reads_the_masks() -> None:
+    """Ground truth goes to evaluation and the report; labels and networks are made without it."""
+    for node in build_dag(demo()):
+        if node.stage not in ("evaluate", "render_report", "index_masks"):
+            assert "index_masks" not in node.inputs.values(), node.name
+            assert not any("evaluate" in str(source) for source in node.inputs.values()), node.name
+            assert all(not str(source).endswith("demo-data/masks") for source in node.inputs.values())
+
+
+def test_without_masks_nothing_is_evaluated() -> None:
+    """A dataset without masks has every stage but the measuring ones."""
+    stages = {node.stage for node in build_dag(demo("dataset.masks=null"))}
+    assert stages == set(STAGE_VERSIONS) - {"evaluate", "index_masks"}
+
+
+def test_without_a_validation_split_nothing_is_predicted_on_it() -> None:
+    """No node of the validation split is there without the split."""
+    assert not [name for name in names(demo("dataset.val_split=null")) if name.endswith(("val", "val_crf"))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["saliency.provider=folder", "saliency.maps=maps"], ["saliency.checkpoint=model"]],
+    ids=["maps", "model"],
+)
+def test_brought_saliency_needs_no_training(changes: list[str]) -> None:
+    """Ready maps, or a ready model, take the place of the saliency network's training."""
+    config = demo(*changes, "saliency_set=null")
+    assert not names(config) & {"train_saliency", "index_saliency_set"}
+    source = next(node for node in build_dag(config) if node.stage == "predict_saliency").inputs
+    assert [path.name for path in source.values() if isinstance(path, Path)] in (["maps"], ["model"])
+
+
+@pytest.mark.parametrize("section", sorted(CHANGES))
+def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
+    """A changed setting changes what is hashed of the stages that read it and of no other."""
+    change, stages = CHANGES[section]
+    before, after = hashed(demo()), hashed(demo(change))
+    assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
+
+
+def test_places_do_not_enter_keys(tmp_path: Path) -> None:
+    """Moving the dataset, the saliency set or the weights changes no recipe: they enter by content."""
+    moved = [f"dataset.root={tmp_path}", f"saliency_set.root={tmp_path}"]
+    assert hashed(demo()) == hashed(demo(*moved))
+    one, two = (hashed(demo(f"classifier.backbone.weights={tmp_path}/{name}.pth")) for name in ("one", "two"))
+    assert one == two != hashed(demo())
+    assert str(tmp_path) not in str(one)
+
+
+def test_trainings_wait_for_all_checks() -> None:
+    """No training starts before all data were looked at, and no segmenter before its labels were."""
+    for node in build_dag(demo()):
+        if node.stage.startswith("train"):
+            assert {"index_dataset", "index_masks", "index_saliency_set"} <= set(node.upstream), node.name
+        if node.stage == "train_segmenter":
+            assert any(name.startswith("evaluate-labels") for name in node.after)
+
+
+def test_select_takes_a_stage_or_what_lies_before_or_behind() -> None:
+    """`only` is the named stage, `since` all that comes out of it, `until` all that leads to it."""
+    nodes = build_dag(demo())
+
+    def chosen(**limits: str) -> set[str]:
+        return {node.name for node in select(nodes, **limits)}
+
+    assert chosen(only="infer_cams") == {"infer_cams"}
+    assert chosen(only="refine_masks") == {name for name in names(demo()) if name.startswith("refine_masks")}
+    assert {"mine_objects", "render_report", "train_segmenter-1"} <= chosen(since="mine_objects")
+    assert not chosen(since="mine_objects") & {"infer_cams", "predict_saliency", "evaluate-cams"}
+    assert chosen(until="infer_cams") == {
+        "index_dataset",
+        "index_masks",
+        "index_saliency_set",
+        "train_classifier",
+        "infer_cams",
+    }
+    assert chosen(since="train_classifier", until="infer_cams") == {"train_classifier", "infer_cams"}
+
+
+def test_unknown_stage_is_refused_with_those_there_are() -> None:
+    """The message lists the nodes of the run."""
+    with pytest.raises(UnknownNode, match="no stage 'mine' in this run; it has: index_dataset, .*mine_objects"):
+        named(build_dag(demo()), "mine")
+
+
+def test_wide_stages_exist() -> None:
+    """The stages that get all cores are stages."""
+    wide: list[Node] = [node for node in build_dag(demo()) if node.wide]
+    assert {node.stage for node in wide} == {"train_segmenter", "predict_masks", "refine_masks", "index_dataset"}

@@ -1,0 +1,110 @@
+"""The Prefect flow: the same stages and store, and states that tell the truth; one server for all tests here."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tag2mask.flows import execution, running
+from tag2mask.flows.beginning import packaged
+from tag2mask.flows.child import run_here
+from tag2mask.flows.record import latest
+from tag2mask.tasks import STAGE_VERSIONS
+from tests.flows import toys
+
+pytestmark = pytest.mark.slow
+Regenerate = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def regenerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _server: None) -> Regenerate:
+    """The flow, on the toy DAG in a folder of its own; returns the final state.  `dag` changes the toys."""
+    from tag2mask.flows.pipeline import regenerate as flow
+
+    for name in toys.STAGES:
+        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+    toys.install()
+    monkeypatch.setattr(execution, "run_in_child", run_here)
+
+    def run(dag: dict[str, dict[str, str]] | None = None, **parameters: Any) -> Any:
+        monkeypatch.setattr(running, "build_dag", lambda config: toys.toy_dag(tmp_path, **(dag or {})))
+        return flow(config_path=packaged("demo.yaml"), root=tmp_path / "store", return_state=True, **parameters)
+
+    return run
+
+
+def task_runs(state: Any, count: int) -> dict[str, Any]:
+    """Name -> task run of a flow run; they are written a little after the run ends."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        for _ in range(100):
+            runs = client.read_task_runs(flow_run_filter=chosen)
+            if len(runs) == count and all(
+                run.state and (run.state.is_final() or run.state.is_pending()) for run in runs
+            ):
+                break
+            time.sleep(0.2)
+    return {run.name: run for run in runs}
+
+
+def test_first_run_completes_and_the_second_is_cached(regenerate: Regenerate, tmp_path: Path) -> None:
+    """Stages are tasks with edges; a hit is a completed state named `Cached` that says which artifact."""
+    first = task_runs(regenerate(), 5)
+    assert {name: run.state_name for name, run in first.items()} == dict.fromkeys(first, "Completed")
+    parents = {str(source.id) for sources in first["join"].task_inputs.values() for source in sources}
+    assert parents == {str(first["left_child"].id), str(first["right_child"].id)}
+    again = task_runs(regenerate(), 5)
+    assert {run.state_name for run in again.values()} == {"Cached"}
+    record = latest(tmp_path / "store", "demo")
+    assert record is not None
+    for name, run in again.items():
+        assert run.state.is_completed()
+        assert run.state.message == f"artifact {record.labels[name]} is up to date"
+    assert len(toys.times_run(tmp_path)) == 5
+
+
+def test_failed_stage_fails_the_run_and_spares_the_rest(regenerate: Regenerate, tmp_path: Path) -> None:
+    """The run fails and names stage and cause; the other branch finishes; what needs the stage is not run."""
+    state = regenerate({"left": {"does": "fail"}})
+    assert state.is_failed()
+    assert state.message.startswith(
+        "left: left cannot be done; do something else\n2 stages that need them were not run"
+    )
+    runs = task_runs(state, 5)
+    assert runs["left"].state.is_failed()
+    assert runs["left"].state.message == "left cannot be done; do something else"
+    assert runs["right_child"].state.is_completed()
+    record = latest(tmp_path / "store", "demo")
+    assert record is not None
+    assert record.nodes["join"] == {"state": "not run", "message": "not run: needs left_child"}
+
+
+def test_forced_stage_is_built_again(regenerate: Regenerate, tmp_path: Path) -> None:
+    """Of a forced stage only itself is built, where its bytes stay the same."""
+    regenerate()
+    runs = task_runs(regenerate(force=["left"]), 5)
+    assert [name for name, run in runs.items() if run.state_name == "Completed"] == ["left"]
+
+
+def test_same_artifacts_with_and_without_prefect(regenerate: Regenerate, tmp_path: Path) -> None:
+    """The local engine finds everything that the flow made."""
+    regenerate()
+    result = execution.execute(toys.session(toys.toy_dag(tmp_path), tmp_path / "store"))
+    assert set(toys.states(result).values()) == {"cached"}
+    assert partial(latest, tmp_path / "store")("demo").labels == {  # type: ignore[union-attr]
+        name: outcome.artifact.label for name, outcome in result.outcomes.items()
+    }

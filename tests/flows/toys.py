@@ -1,0 +1,141 @@
+"""Toy stages: quick, with a log of what was run, and able to fail, wait and die.  And a small DAG of them.
+
+left ──► left_child ──┐
+                      ├──► join
+right ─► right_child ─┘
+"""
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.section import Section
+from tag2mask.flows.dag import Node
+from tag2mask.flows.execution import Session
+from tag2mask.flows.outcome import Failure, Outcome, RunResult
+from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.common.durable import write_file, write_json
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.store import Store
+
+STAGES = ("toy_read", "toy_join")
+
+
+class Toy(Section):
+    """Settings of a toy stage."""
+
+    text: str = ""
+    """Goes into the result."""
+    batch_size: int = 8
+    """Only there to be named where memory runs out."""
+    does: Literal["work", "fail", "wait", "die", "exhaust"] = "work"
+    """What becomes of the stage; not hashed."""
+    log: str = ""
+    """File that takes a line per run; not hashed."""
+
+
+class ToyError(ValueError):
+    """What a toy stage fails with."""
+
+
+def run(config: Toy, out: Path, runtime: StageRuntime, **inputs: Path) -> None:
+    """Write the settings' text and the first word of all inputs to `result.txt`."""
+    if config.log:
+        with open(config.log, "ab", buffering=0) as file:
+            file.write(f"{config.text} {runtime.threads} {os.getpid()}\n".encode())
+    runtime.progress(1, 4, "begun")
+    if config.does == "fail":
+        raise ToyError(f"{config.text} cannot be done; do something else")
+    if config.does == "wait":
+        time.sleep(600)
+    if config.does == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if config.does == "exhaust":
+        raise MemoryError
+    words = [(path / "result.txt" if path.is_dir() else path).read_text().split()[0] for path in inputs.values()]
+    text = " ".join([config.text, *words])
+    write_file(out / "result.txt", lambda file: file.write(text.encode()))
+    write_json(out / "metrics.json", {"miou": 0.5, "images": len(inputs)})
+    runtime.progress(4, 4, "done")
+
+
+def install() -> None:
+    """Make the toy stages importable as stages, with versions."""
+    for name in STAGES:
+        module = ModuleType(f"tag2mask.tasks.{name}")
+        module.run = run  # type: ignore[attr-defined]
+        sys.modules[module.__name__] = module
+        STAGE_VERSIONS.setdefault(name, 1)
+
+
+def toy(name: str, stage: str, inputs: dict[str, str | Path], **settings: str) -> Node:
+    """A node of a toy stage."""
+    config = Toy.model_validate({"text": name, **settings})
+    return Node(name, stage, config, {"text": config.text, "batch_size": config.batch_size}, inputs)
+
+
+def toy_dag(folder: Path, **settings: dict[str, str]) -> tuple[Node, ...]:
+    """The DAG above; `settings` change those of single nodes.  Makes the two raw files where they are missing."""
+    for name in ("left", "right"):
+        if not (folder / f"{name}.txt").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{name}.txt").write_text(name)
+    nodes = (
+        toy("left", "toy_read", {"file": folder / "left.txt"}, **settings.get("left", {})),
+        toy("right", "toy_read", {"file": folder / "right.txt"}, **settings.get("right", {})),
+        toy("left_child", "toy_join", {"parent": "left"}, **settings.get("left_child", {})),
+        toy("right_child", "toy_join", {"parent": "right"}, **settings.get("right_child", {})),
+        toy("join", "toy_join", {"one": "left_child", "two": "right_child"}, **settings.get("join", {})),
+    )
+    log = str(folder / "log.txt")
+    return tuple(replace(node, config=node.config.replaced(log=log)) for node in nodes)
+
+
+def times_run(folder: Path) -> list[str]:
+    """Names of the nodes that were run, sorted."""
+    log = folder / "log.txt"
+    return sorted(line.split()[0] for line in log.read_text().splitlines()) if log.exists() else []
+
+
+class Ledger:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[str, int]] = []
+        self.ends: list[str] = []
+        self.failures: list[Failure] = []
+        self.notes: list[tuple[str, int, int, str]] = []
+
+    def started(self, node: Node, threads: int) -> None:
+        """Remember."""
+        self.starts.append((node.name, threads))
+
+    def progress(self, node: Node, done: int, total: int, note: str) -> None:
+        """Remember."""
+        self.notes.append((node.name, done, total, note))
+
+    def finished(self, outcome: Outcome) -> None:
+        """Remember."""
+        self.ends.append(outcome.node.name)
+
+    def failed(self, failure: Failure) -> None:
+        """Remember."""
+        self.failures.append(failure)
+
+
+def session(nodes: tuple[Node, ...], root: Path, *, cores: int = 2, **settings: object) -> Session:
+    """A session that builds in this process."""
+    runtime = Runtime(root=root, cores=cores)
+    return Session(nodes, Store(root), runtime, Ledger(), in_process=True, **settings)  # type: ignore[arg-type]
+
+
+def states(result: RunResult) -> dict[str, str]:
+    """Node -> cached, built, failed or not run."""
+    ends = {name: "cached" if outcome.cached else "built" for name, outcome in result.outcomes.items()}
+    return ends | {name: "failed" if f.started else "not run" for name, f in result.failures.items()}
