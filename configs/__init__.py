@@ -1,0 +1,1 @@
+"""Typed settings: schema, reading, and documentation of every field."""

@@ -1,7 +1,7 @@
 """All settings of a run, one frozen section per stage.
 
-What stands here can change a result and is hashed into the keys of the artifacts.  What cannot (device, threads, workers)
-is `Runtime`, which is never hashed.  Validators compare fields; none of them opens a file.
+What stands here can change a result and is hashed into the keys of the artifacts.  What cannot (device, threads,
+workers) is `Runtime`, which is never hashed.  Validators compare fields; none of them opens a file.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ class Dataset(Section):
     val_split: str | None = None
     """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
     masks: str | None = None
-    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and by nothing else."""
+    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
     classes: tuple[str, ...] | None = None
     """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
     minimum_images: int = Field(default=2, ge=1)
@@ -108,7 +108,7 @@ class Classifier(Section):
     batch_size: int = Field(default=5, ge=1)
     """Photographs per step."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Step size of SGD for the trunk's weights at `backbone_factor` 1; biases take twice, the head ten times as much."""
+    """Step size of SGD for the trunk's weights at `backbone_factor` 1; biases take twice, the head ten times that."""
     backbone_factor: float = Field(default=1.0, ge=0)
     """Factor on the trunk's step size; 0 keeps the trunk as it comes and is much faster."""
     drop_epochs: tuple[int, ...] = (5, 10)
@@ -118,7 +118,7 @@ class Classifier(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on all parameters."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     accumulate_from: int = Field(default=1, ge=0)
     """First epoch (counted from 0) whose attention is accumulated."""
     accumulate_probability: Share = 0.1
@@ -154,7 +154,7 @@ class Saliency(Section):
     maps: Path | None = None
     """For `folder`: `<id>.png`, 8-bit grey, the photograph's size, 255 = salient."""
     checkpoint: Path | None = None
-    """For `reciprocal`: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it, instead of training."""
+    """For `reciprocal`: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it; no training."""
     backbone: Backbone = Backbone(name="resnet50", output_stride=16)
     """Trunk."""
     channels: int = Field(default=128, ge=8)
@@ -168,7 +168,7 @@ class Saliency(Section):
     detail: bool = True
     """Add a last, finest level at stride 4."""
     cooperative_loss: Literal["complementary", "literal"] = "complementary"
-    """Second loss: the two maps are each other's complement, or claim 5 as it is printed (degenerate, weight <= 0.1)."""
+    """Second loss: the two maps are each other's complement, or claim 5 as printed (degenerate, weight <= 0.1)."""
     cooperative_weight: float = Field(default=0.1, ge=0)
     """Weight of the cooperative loss against the cross entropies."""
     image_size: int = Field(default=320, ge=32)
@@ -186,7 +186,7 @@ class Saliency(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
 
@@ -264,7 +264,7 @@ class Segmenter(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty; none on head biases."""
     precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it and slower where not."""
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
 

@@ -251,9 +251,11 @@ class _Builder:
         return (self._add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
 
     def _report(self) -> None:
-        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in ("index_dataset", "index_masks")}
+        given = ("index_dataset", "index_masks")
+        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in given}
         masks = "index_masks" if self.config.dataset.masks is not None else None
-        self._add("render_report", "render_report", self.config.report, dataset="index_dataset", masks=masks, **shown)
+        config = ReportOf(**self.config.report.model_dump(), title=self.config.name)
+        self._add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)
 
 
 def _weights_file(backbone: Backbone) -> Path | None:

@@ -64,8 +64,14 @@ class Backbone(nn.Module):
 class FeatureStack(Backbone):
     """A plain sequence of layers (VGG16, MobileNetV2, SqueezeNet), some of whose outputs are side outputs."""
 
-    def __init__(self, name: str, features: nn.Sequential, taps: tuple[int, ...], channels: tuple[int, ...],
-                 strides: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        features: nn.Sequential,
+        taps: tuple[int, ...],
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> None:
         super().__init__(name, channels, strides)
         self.features, self.taps = features, taps
 
@@ -82,8 +88,9 @@ class FeatureStack(Backbone):
 class ResidualStages(Backbone):
     """A ResNet without its classifier; side outputs are the ends of its four stages."""
 
-    def __init__(self, name: str, network: torchvision.models.ResNet, channels: tuple[int, ...],
-                 strides: tuple[int, ...]) -> None:
+    def __init__(
+        self, name: str, network: torchvision.models.ResNet, channels: tuple[int, ...], strides: tuple[int, ...]
+    ) -> None:
         super().__init__(name, channels, strides)
         self.conv1, self.bn1, self.relu, self.maxpool = network.conv1, network.bn1, network.relu, network.maxpool
         self.layer1, self.layer2 = network.layer1, network.layer2

@@ -57,9 +57,9 @@ def freeze_batch_norm(module: nn.Module) -> int:
 def fold_batch_norm(module: nn.Module) -> int:
     """Fold every batch norm that directly follows a convolution into that convolution's weights, for inference.
 
-    The network computes the same (up to rounding) with a third less memory traffic; it cannot be trained or saved any more.
-    "Follows" is read off the order of registration inside one parent, which is the order of computation in `nn.Sequential` and
-    in torchvision's residual blocks.
+    The network computes the same up to rounding with less memory traffic; it cannot be trained or saved any more.
+    "Follows" is read off the order of registration inside one parent, which is the order of computation in
+    `nn.Sequential` and in torchvision's residual blocks.
 
     Returns:
         How many layers were folded.

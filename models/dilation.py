@@ -21,12 +21,27 @@ class PhaseConv2d(nn.Conv2d):
         ValueError: for a stride, unequal dilations, another padding than "same" zero padding, or an even kernel.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, dilation: int = 1, groups: int = 1,
-                 bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {kernel_size} has no middle: use an odd one")
-        super().__init__(in_channels, out_channels, kernel_size, padding=dilation * (kernel_size // 2),
-                         dilation=dilation, groups=groups, bias=bias)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
 
     @classmethod
     def from_convolution(cls, convolution: nn.Conv2d, *, dilation: int) -> "PhaseConv2d":
@@ -34,8 +49,14 @@ class PhaseConv2d(nn.Conv2d):
         height, width = convolution.kernel_size
         if height != width or convolution.padding_mode != "zeros":
             raise ValueError(f"only square kernels with zero padding can be split into phases, not {convolution}")
-        made = cls(convolution.in_channels, convolution.out_channels, height, dilation=dilation,
-                   groups=convolution.groups, bias=convolution.bias is not None)
+        made = cls(
+            convolution.in_channels,
+            convolution.out_channels,
+            height,
+            dilation=dilation,
+            groups=convolution.groups,
+            bias=convolution.bias is not None,
+        )
         made.weight, made.bias = convolution.weight, convolution.bias
         return made
 

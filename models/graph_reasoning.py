@@ -30,8 +30,16 @@ class GraphReasoning(nn.Module):
             (multi-scale inference) need.  None leaves them as they are.  May be set on a trained unit.
     """
 
-    def __init__(self, channels: int, *, nodes: int = 64, states: int = 128, normalize: bool = False,
-                 blocker_init: Literal["one", "zero"] = "one", training_positions: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        nodes: int = 64,
+        states: int = 128,
+        normalize: bool = False,
+        blocker_init: Literal["one", "zero"] = "one",
+        training_positions: int | None = None,
+    ) -> None:
         super().__init__()
         if blocker_init not in ("one", "zero"):
             raise ValueError(f"blocker_init must be 'one' or 'zero', got {blocker_init!r}")

@@ -14,8 +14,16 @@ class IntegralAttention(nn.Module):
     initialisation.  With `head_convolutions=0` no ReLU is added: the backbone's deepest output goes to the graph as is.
     """
 
-    def __init__(self, backbone: Backbone, *, classes: int, head_convolutions: int = 3, head_channels: int = 512,
-                 head_kernel: int = 3, graph: GraphReasoning | None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        classes: int,
+        head_convolutions: int = 3,
+        head_channels: int = 512,
+        head_kernel: int = 3,
+        graph: GraphReasoning | None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head, width = convolution_stack(

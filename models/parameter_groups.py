@@ -5,9 +5,16 @@ from typing import Any
 from torch import nn
 
 
-def parameter_groups(model: nn.Module, learning_rate: float, *, backbone_factor: float = 1.0,
-                     head_factor: float = 10.0, bias_factor: float = 2.0, weight_decay: float = 5e-4,
-                     decay_head_bias: bool = True) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    *,
+    backbone_factor: float = 1.0,
+    head_factor: float = 10.0,
+    bias_factor: float = 2.0,
+    weight_decay: float = 5e-4,
+    decay_head_bias: bool = True,
+) -> list[dict[str, Any]]:
     """Split the trainable parameters of `model` into up to four groups for an optimiser.
 
     Defaults as NSROM's classifier: features weight x1, features bias x2, head weight x10, head bias x20, weight decay

@@ -32,8 +32,9 @@ class ReciprocalAttention(nn.Module):
         mode: "transposed" or "literal".
     """
 
-    def __init__(self, channels: int, *, key_channels: int = 64,
-                 mode: Literal["transposed", "literal"] = "transposed") -> None:
+    def __init__(
+        self, channels: int, *, key_channels: int = 64, mode: Literal["transposed", "literal"] = "transposed"
+    ) -> None:
         super().__init__()
         if mode not in ("transposed", "literal"):
             raise ValueError(f"mode must be 'transposed' or 'literal', got {mode!r}")
@@ -74,16 +75,25 @@ class ReciprocalSaliency(nn.Module):
         ValueError: for a stride that the backbone does not have, or where `detail` has no finer level to go to.
     """
 
-    def __init__(self, backbone: Backbone, *, channels: int = 128, key_channels: int = 64,
-                 mode: Literal["transposed", "literal"] = "transposed", attention_strides: tuple[int, ...] = (16, 8),
-                 detail: bool = True) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        channels: int = 128,
+        key_channels: int = 64,
+        mode: Literal["transposed", "literal"] = "transposed",
+        attention_strides: tuple[int, ...] = (16, 8),
+        detail: bool = True,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.levels = _attention_levels(backbone, attention_strides)
         finest = self.levels[-1]
         if detail and finest == 0:
-            raise ValueError(f"detail needs a side output finer than the attention stride {backbone.strides[0]}: "
-                             "use detail=False or a larger attention stride")
+            raise ValueError(
+                f"detail needs a side output finer than the attention stride {backbone.strides[0]}: "
+                "use detail=False or a larger attention stride"
+            )
         used = range(finest, len(backbone.channels))
         self.laterals = nn.ModuleDict({str(i): _block(backbone.channels[i], channels, 1) for i in used})
         self.exchanges = nn.ModuleList(_Exchange(channels, key_channels, mode) for _ in self.levels)

@@ -26,12 +26,21 @@ class Segmenter(nn.Module):
         aspp_channels: width of the decoder; unused without one.
     """
 
-    def __init__(self, backbone: Backbone, *, classes: int, rates: Sequence[int] = (6, 12, 18, 24),
-                 low_level_channels: int = 0, aspp_channels: int = 128) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        classes: int,
+        rates: Sequence[int] = (6, 12, 18, 24),
+        low_level_channels: int = 0,
+        aspp_channels: int = 128,
+    ) -> None:
         super().__init__()
         if classes < 2 or not rates:
-            raise ValueError(f"classes ({classes}) counts the background and must be 2 or more; "
-                             f"rates ({tuple(rates)}) must not be empty")
+            raise ValueError(
+                f"classes ({classes}) counts the background and must be 2 or more; "
+                f"rates ({tuple(rates)}) must not be empty"
+            )
         self.backbone, self.classes = backbone, classes
         self.head: nn.Module
         if low_level_channels:

@@ -35,8 +35,16 @@ class TagClassifier(nn.Module):
         ValueError: if the graph was built for another number of channels, or the head's settings are impossible.
     """
 
-    def __init__(self, backbone: Backbone, *, classes: int, head_convolutions: int = 3, head_channels: int = 512,
-                 head_kernel: int = 3, graph: GraphReasoning | None) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        classes: int,
+        head_convolutions: int = 3,
+        head_channels: int = 512,
+        head_kernel: int = 3,
+        graph: GraphReasoning | None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head, width = convolution_stack(backbone.channels[-1], head_convolutions, head_channels, head_kernel)
@@ -56,8 +64,9 @@ class TagClassifier(nn.Module):
         return maps.mean((2, 3)), maps  # (N, C, h, w) -> (N, C)
 
 
-def convolution_stack(channels: int, depth: int, width: int, kernel: int, *,
-                      last_relu: bool = False) -> tuple[nn.Sequential, int]:
+def convolution_stack(
+    channels: int, depth: int, width: int, kernel: int, *, last_relu: bool = False
+) -> tuple[nn.Sequential, int]:
     """Build `depth` convolutions with ReLUs between them (and after the last one if `last_relu`).
 
     Returns:

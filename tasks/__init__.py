@@ -1,7 +1,7 @@
 """The stages, one file each; their order here is the order of the method.
 
-A version is raised by hand when the mathematics of its stage changes, so that artifacts made before are rebuilt.  It stands here
-and not in the stage's file because planning a run must not import torch.
+A version is raised by hand when the mathematics of its stage changes, so that artifacts made before are rebuilt.  It
+stands here and not in the stage's file because planning a run must not import torch.
 """
 
 STAGE_VERSIONS = {

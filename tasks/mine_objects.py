@@ -61,7 +61,9 @@ def run(
             )
             yield image_id, [write_labels(out / f"{image_id}.png", labels)]
 
-    process_images(list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
+    process_images(
+        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+    )
 
 
 def sharpened(image: np.ndarray, attention: np.ndarray) -> np.ndarray:

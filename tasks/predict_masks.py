@@ -2,7 +2,7 @@
 
 Reads   dataset            the index
         model              model folder of `train_segmenter`
-Writes  scores/<id>.npz    scores (K, h, w) float16, probabilities on the network's grid; numbers (K,) uint8 classes 0..C
+Writes  scores/<id>.npz    scores (K, h, w) float16, probabilities on the network's grid; numbers (K,) classes 0..C
         labels/<id>.png    (H, W) uint8, the most probable class of every pixel
 
 Only classes that some pixel gives more than `KEPT` are kept in `scores`; the background always is.
@@ -53,7 +53,9 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
                     for record, score in zip(chosen, scores, strict=True):
                         yield record.image_id, _write(out, record, score, config)
 
-    process_images(list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
+    process_images(
+        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+    )
 
 
 def segment(network: nn.Module, photographs: list[np.ndarray], config: PredictionOf, device: str) -> Tensor:

@@ -1,8 +1,8 @@
-"""Saliency and background map of each training photograph, by the reciprocal attention network or from a folder of maps.
+"""Saliency and background map of each training photograph, by reciprocal attention or from a folder of maps.
 
 Reads   dataset               the index
         model                 model folder of `train_saliency`; or
-        maps                  a folder that the user brings, with <id>.png, 8-bit grey, the photograph's size, 255 = salient
+        maps                  a folder that the user brings: <id>.png, 8-bit grey, the photograph's size
 Writes  saliency/<id>.png     (H, W) uint8: relu(sigma(F) - sigma(B)), claim 7, thresholded by claim 6
         background/<id>.png   (H, W) uint8: sigma(B); for a folder of maps 255 - saliency
 """
@@ -33,7 +33,13 @@ class BadMaps(ValueError):
 
 
 def run(
-    config: Prediction, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path | None = None, maps: Path | None = None
+    config: Prediction,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path,
+    model: Path | None = None,
+    maps: Path | None = None,
 ) -> None:
     """Write both maps of all training photographs that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
@@ -54,11 +60,15 @@ def run(
 
         def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
             for part in batches(image_ids, config.batch_size):
-                yield from _predict(network, index, [records[i] for i in part], settings.image_size, config, out, runtime)
+                yield from _predict(
+                    network, index, [records[i] for i in part], settings.image_size, config, out, runtime
+                )
 
     else:
         raise ValueError("predict_saliency needs a model or a folder of maps")
-    process_images(list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
+    process_images(
+        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+    )
 
 
 def _predict(

@@ -24,7 +24,13 @@ from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
 def run(
-    config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, classifier: Path, weights: Path | None = None
+    config: Classifier,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path,
+    classifier: Path,
+    weights: Path | None = None,
 ) -> None:
     """Train, resuming from a checkpoint below `out` if there is one."""
     index = ImageIndex.read(dataset).split("train")

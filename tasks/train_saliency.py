@@ -4,8 +4,8 @@ Reads   saliency_set   images/, masks/, index.csv of `index_saliency_set`
         weights        state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-The schedule is that of the same authors' PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small rotations); the claims
-name none.
+The schedule is that of the same authors' PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small
+rotations); the claims name none.
 """
 
 from pathlib import Path

@@ -5,7 +5,8 @@ Reads   dataset        the index; its training photographs
         weights        state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-Every round starts from the ImageNet weights again.  Photographs whose labels are ignored throughout are left out and counted.
+Every round starts from the ImageNet weights again.  Photographs whose labels are ignored throughout are left out and
+counted.
 """
 
 from pathlib import Path

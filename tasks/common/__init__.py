@@ -1,0 +1,1 @@
+"""What the stages share: the store, images, metrics, training, pictures of the report."""

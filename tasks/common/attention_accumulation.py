@@ -1,4 +1,4 @@
-"""Online accumulation of class attention during a classifier's training (OAA, as NSROM uses it; its section on stage A)."""
+"""Online accumulation of class attention during a classifier's training (OAA, as NSROM uses it in stage A)."""
 
 import io
 from pathlib import Path
@@ -19,8 +19,8 @@ class AttentionAccumulator:
     Args:
         tags: (images, C), 1 where an image has the class.
         side: height and width of the maps, in cells.
-        probability: a class's attention enters only while the classifier gives it at least this probability, except in the
-            last epoch for a pair that has no map yet.
+        probability: a class's attention enters only while the classifier gives it at least this probability, except in
+            the last epoch for a pair that has no map yet.
     """
 
     def __init__(self, tags: np.ndarray, side: tuple[int, int], probability: float) -> None:

@@ -16,7 +16,7 @@ def jitter_colours(pixels: np.ndarray, strength: Sequence[float], rng: np.random
 
     Args:
         pixels: RGB.
-        strength: for the first three the factor lies in [1 - s, 1 + s]; the hue turns by up to s of the circle (s <= 0.5).
+        strength: for the first three the factor lies in [1 - s, 1 + s]; the hue turns by up to s <= 0.5 of the circle.
         rng: source of the four amounts and their order.
     """
     amounts = [rng.uniform(1 - s, 1 + s) for s in strength[:3]] + [rng.uniform(-strength[3], strength[3])]

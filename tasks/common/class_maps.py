@@ -1,7 +1,7 @@
 """Class maps of the tags of an image: their inference, and how they are kept.
 
-`<id>.npz` holds maps (K, h, w) uint8, 255 = strongest evidence of its class, on the network's grid over the whole photograph, and
-numbers (K,) uint8, the class numbers 1..C.
+`<id>.npz` holds maps (K, h, w) uint8, 255 = strongest evidence of its class, on the network's grid over the whole
+photograph, and numbers (K,) uint8, the class numbers 1..C.
 """
 
 import io
@@ -22,7 +22,9 @@ from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch
 
 
-def infer_class_maps(network: nn.Module, index: ImageIndex, config: Activation, out: Path, runtime: StageRuntime) -> None:
+def infer_class_maps(
+    network: nn.Module, index: ImageIndex, config: Activation, out: Path, runtime: StageRuntime
+) -> None:
     """Write the class maps of every photograph of an index; those below `out` already are left out.
 
     Args:
@@ -98,8 +100,8 @@ def read_class_maps(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.n
         size: (height, width) of the photograph, in pixels.
 
     Returns:
-        Maps (K, H, W) float32 in [0, 1] (cubic interpolation of the 8-bit map, rounded to 8 bits as NSROM keeps it), and
-        numbers (K,) uint8.
+        Maps (K, H, W) float32 in [0, 1] (cubic interpolation of the 8-bit map, rounded to 8 bits as NSROM keeps it),
+        and numbers (K,) uint8.
     """
     with np.load(path, allow_pickle=False) as archive:
         maps, numbers = archive["maps"], archive["numbers"]

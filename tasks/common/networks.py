@@ -1,4 +1,4 @@
-"""Build networks from settings, and keep them as model folders: `model.pt` (state dict) beside `model.json` (architecture)."""
+"""Build networks from settings, and keep them as model folders: `model.pt` (state dict) beside `model.json`."""
 
 import io
 from collections.abc import Mapping
@@ -85,7 +85,9 @@ def _head(config: schema.Classifier) -> dict[str, Any]:
     channels = config.head_channels if config.head_convolutions else None
     graph = None
     if config.graph.enabled:
-        width = channels or build_backbone(config.backbone.name, output_stride=config.backbone.output_stride).channels[-1]
+        width = (
+            channels or build_backbone(config.backbone.name, output_stride=config.backbone.output_stride).channels[-1]
+        )
         graph = GraphReasoning(
             width,
             nodes=config.graph.nodes,
@@ -197,7 +199,7 @@ def read_architecture(folder: Path, kind: str) -> dict[str, Any]:
     try:
         architecture = read_json(path)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); a model is a folder with model.pt and model.json") from error
+        raise WeightsError(f"{path}: cannot be read ({error}); a model folder holds it beside model.pt") from error
     if architecture.get("kind") != kind:
         raise WeightsError(f"{path}: is a {architecture.get('kind')!r} model; a {kind!r} model is needed here")
     return dict(architecture)

@@ -13,7 +13,7 @@ CACHE_BYTES = 4 * 2**30
 
 
 class Prefetch(Generic[T]):
-    """Computes `load(step)` for the coming steps in threads.  What is returned depends on the step alone, not on timing."""
+    """Computes `load(step)` for the coming steps in threads.  What comes back depends on the step, not on timing."""
 
     def __init__(self, load: Callable[[int], T], steps: int, *, ahead: int = 3, threads: int = 2) -> None:
         self._load, self._steps, self._ahead = load, steps, ahead

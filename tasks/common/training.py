@@ -1,7 +1,7 @@
 """The training loop that every network shares: it can be killed at any step and resumed to the same bytes.
 
-Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is the
-network, the optimiser and what the stage accumulated.
+Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is
+the network, the optimiser and what the stage accumulated.
 """
 
 import csv

@@ -1,0 +1,41 @@
+# Two commands do everything on a fresh machine with Python 3.11+, make and a C++ compiler: `make demo` and `make test`.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+BIN := .venv/bin
+READY := .venv/.ready
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test lint lock benchmark clean
+
+demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
+	$(BIN)/tag2mask demo
+
+test: $(READY)        ## the whole test suite
+	$(BIN)/python -m pytest -q
+
+lint: $(READY)        ## ruff and mypy
+	$(BIN)/ruff check .
+	@mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/tag2mask
+	MYPYPATH=build/types $(BIN)/mypy
+
+benchmark: $(READY)   ## hours on real photographs: the segmenter trained on the masks, to compare with
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0
+
+lock:                 ## resolve the dependencies anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \
+	    --upgrade --quiet --output-file requirements.lock
+
+clean:                ## the environment and what the tools left; artifacts stay
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "tag2mask needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
+	    { echo "tag2mask needs a C++ compiler: the dense CRF (pydensecrf) is built from source" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --requirement requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	touch $(READY)
