@@ -252,7 +252,9 @@ class _Builder:
 
     def _report(self) -> None:
         given = ("index_dataset", "index_masks")
-        shown = {node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in given}
+        shown: dict[str, Any] = {
+            node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in given
+        }
         masks = "index_masks" if self.config.dataset.masks is not None else None
         config = ReportOf(**self.config.report.model_dump(), title=self.config.name)
         self._add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)

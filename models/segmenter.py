@@ -61,15 +61,16 @@ class MultiScale(nn.Module):
     """Run a segmenter on resized copies of the images and take the maximum of the logits (DeepLabV2's "MSC").
 
     Args:
-        segmenter: any module from (N, 3, H, W) to (N, C, h, w).
+        segmenter: from (N, 3, H, W) to (N, C, h, w).
         scales: of the image; the first must be 1 and gives the grid of the maximum.
     """
 
-    def __init__(self, segmenter: nn.Module, scales: Sequence[float] = (1.0, 0.75, 0.5)) -> None:
+    def __init__(self, segmenter: Segmenter, scales: Sequence[float] = (1.0, 0.75, 0.5)) -> None:
         super().__init__()
         if not scales or scales[0] != 1.0:
             raise ValueError(f"scales must begin with 1.0, got {tuple(scales)}")
-        self.segmenter, self.scales = segmenter, tuple(scales)
+        self.segmenter = segmenter
+        self.scales = tuple(scales)
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         """Map `images` (N, 3, H, W) to logits.

@@ -17,7 +17,7 @@ from tag2mask.models.losses import integral_attention_loss
 from tag2mask.tasks.common.attention_accumulation import AccumulatedAttention
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import attention_network, load_pretrained, save_model
+from tag2mask.tasks.common.networks import attention_network, load_pretrained, place, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
 from tag2mask.tasks.common.training import Training, arithmetic, train
@@ -38,7 +38,7 @@ def run(
     torch.manual_seed(config.seed)
     network = attention_network(config, len(index.classes))
     load_pretrained(network.backbone, config.backbone, weights)
-    network.to(runtime.device, memory_format=torch.channels_last)
+    place(network, runtime.device)
     data = SquashedPhotographs(index, config, runtime.device)
 
     def loss_of_step(step: int) -> Tensor:

@@ -17,7 +17,7 @@ from tag2mask.models.losses import tag_loss
 from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import classifier_network, load_pretrained, save_model
+from tag2mask.tasks.common.networks import classifier_network, load_pretrained, place, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
 from tag2mask.tasks.common.training import Training, arithmetic, train
@@ -29,7 +29,7 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
     torch.manual_seed(config.seed)
     network = classifier_network(config, len(index.classes))
     load_pretrained(network.backbone, config.backbone, weights)
-    network.to(runtime.device, memory_format=torch.channels_last)
+    place(network, runtime.device)
     tags = torch.from_numpy(index.tag_matrix()).to(runtime.device)
     data = SquashedPhotographs(index, config, runtime.device)
     per_epoch = len(data.steps) // config.epochs

@@ -21,7 +21,7 @@ from tag2mask.models.parameter_groups import parameter_groups
 from tag2mask.tasks.common.augmentation import mirror_and_rotate
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.label_images import read_grey
-from tag2mask.tasks.common.networks import load_pretrained, saliency_network, save_model
+from tag2mask.tasks.common.networks import load_pretrained, place, saliency_network, save_model
 from tag2mask.tasks.common.photographs import read_rgb, resize
 from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -68,7 +68,7 @@ def run(config: Saliency, out: Path, runtime: StageRuntime, *, saliency_set: Pat
     torch.manual_seed(config.seed)
     network = saliency_network(config)
     load_pretrained(network.backbone, config.backbone, weights)
-    network.to(runtime.device, memory_format=torch.channels_last)
+    place(network, runtime.device)
     data = SaliencyPairs(saliency_set, config)
 
     def loss_of_step(step: int) -> Tensor:

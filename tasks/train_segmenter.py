@@ -22,7 +22,7 @@ from tag2mask.tasks.common.augmentation import scale_and_crop
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import IGNORE, read_labels
-from tag2mask.tasks.common.networks import load_pretrained, save_model, segmentation_network
+from tag2mask.tasks.common.networks import load_pretrained, place, save_model, segmentation_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -77,8 +77,9 @@ def run(
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
     network = segmentation_network(config, len(index.classes))
-    load_pretrained(network.segmenter.backbone, config.backbone, weights)
-    network.to(runtime.device, memory_format=torch.channels_last)
+    segmenter = network.segmenter
+    load_pretrained(segmenter.backbone, config.backbone, weights)
+    place(network, runtime.device)
     data = LabelledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
 
@@ -91,12 +92,12 @@ def run(
             with arithmetic(config.precision, runtime.device):
                 outputs = network(batch)
             loss = segmentation_loss(outputs, target) * (len(batch) / config.batch_size)
-            loss.backward()
+            torch.autograd.backward(loss)
             total += loss.detach()
         return total
 
     groups = parameter_groups(
-        network.segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False
+        segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False
     )
     optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     schedule = poly(config.power, config.iterations)

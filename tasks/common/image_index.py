@@ -1,12 +1,12 @@
 """The index of a dataset as the stages read it: ids, splits, sizes, tags, and the pixels."""
 
+import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import pandas as pd
 
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.photographs import read_rgb
@@ -48,17 +48,18 @@ class ImageIndex:
         """Read the index below a folder."""
         classes = tuple(read_json(folder / "classes.json"))
         numbers = {name: number for number, name in enumerate(classes, start=1)}
-        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
+        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         records = tuple(
             ImageRecord(
-                image_id=row.image_id,
-                file=row.file,
-                split=row.split,
-                width=int(row.width),
-                height=int(row.height),
-                tags=tuple(sorted(numbers[name] for name in row.labels.split())),
+                image_id=row["image_id"],
+                file=row["file"],
+                split=row["split"],
+                width=int(row["width"]),
+                height=int(row["height"]),
+                tags=tuple(sorted(numbers[name] for name in row["labels"].split())),
             )
-            for row in table.itertuples()
+            for row in rows
         )
         return cls(folder, classes, records)
 

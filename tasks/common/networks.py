@@ -178,6 +178,12 @@ def load_model(folder: Path, network: nn.Module) -> None:
     network.load_state_dict(state, strict=True)
 
 
+def place(network: nn.Module, device: str) -> None:
+    """Move a network to a device, its weights channels last, which is the faster layout on CPU and GPU."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)
+
+
 def load_for_inference(folder: Path, network: nn.Module, device: str) -> None:
     """Fill a network from a model folder, strictly, and make it ready to predict as fast as it can, not to train.
 
@@ -185,7 +191,8 @@ def load_for_inference(folder: Path, network: nn.Module, device: str) -> None:
         WeightsError: see `load_model`.
     """
     load_model(folder, network)
-    network.to(device, memory_format=torch.channels_last).eval()
+    place(network, device)
+    network.eval()
     fold_batch_norm(network)
 
 

@@ -96,7 +96,7 @@ def _check_header(path: Path, image: Image.Image, maximum_megapixels: float) -> 
 def _as_rgb(image: Image.Image) -> Photograph:
     """Upright 8-bit RGB pixels of an opened image."""
     # both asked before loading, which forgets the packing and turns TIFF files
-    deep = image.mode in DEEP_GREY_MODES or any(";16" in str(tile[3]) for tile in image.tile)
+    deep = image.mode in DEEP_GREY_MODES or any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
     turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
     notes = ["rotated by EXIF"] * turned + ["16-bit"] * deep
     image.load()

@@ -38,7 +38,8 @@ def polygon(u: FloatArray, v: FloatArray, corners: list[tuple[float, float]]) ->
     """Points inside a simple polygon, by the even-odd rule (a ray along +u crosses the border an odd number of times).
 
     Args:
-        u, v: coordinates, any one shape.
+        u: first coordinate, any shape.
+        v: second coordinate, the shape of `u`.
         corners: (u, v) in order; the last is joined to the first. The polygon need not be convex.
 
     Returns:

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tag2mask.configs.schema import Classifier
 from tag2mask.models.batch_norm import fold_batch_norm
+from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.parameter_groups import parameter_groups
+from tag2mask.models.tag_classifier import TagClassifier
 from tag2mask.tasks.common.augmentation import jitter_colours
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.photographs import resize
@@ -42,7 +44,7 @@ class SquashedPhotographs:
 
 
 @contextmanager
-def frozen_trunk_folded(network: nn.Module, config: Classifier) -> Iterator[None]:
+def frozen_trunk_folded(network: TagClassifier | IntegralAttention, config: Classifier) -> Iterator[None]:
     """While a trunk is not trained, let a copy with folded batch norms stand in for it: the same features, faster."""
     trunk = network.backbone
     if config.backbone_factor == 0 and config.backbone.freeze_batch_norm:
@@ -55,7 +57,7 @@ def frozen_trunk_folded(network: nn.Module, config: Classifier) -> Iterator[None
         network.backbone = trunk
 
 
-def sgd(network: nn.Module, config: Classifier) -> torch.optim.SGD:
+def sgd(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.SGD:
     """Nesterov SGD with the published groups: trunk x1, its biases x2, head x10, its biases x20."""
     if config.backbone_factor == 0:
         network.backbone.requires_grad_(False)  # nothing flows back into the trunk, which is what makes it fast

@@ -139,7 +139,7 @@ def _one_step(training: Training, step: int) -> None:
     if not math.isfinite(value):
         raise TrainingDiverged(f"the loss of step {step} is {value}: lower learning_rate")
     if not training.calls_backward:
-        loss.backward()
+        torch.autograd.backward(loss)
     training.optimiser.step()
     training.losses.append(value)
 

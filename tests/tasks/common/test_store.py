@@ -74,6 +74,11 @@ def test_result_is_found_with_its_manifest(store: Store) -> None:
     assert not made.items and not list((store.root / ".work").glob("*/*"))
 
 
+def turn_into_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 DAMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "flipped bit": ("sub/b.bin", lambda folder: (folder / "sub/b.bin").write_bytes(bytes(500) + b"\1" + bytes(499))),
     "truncated": ("sub/b.bin", lambda folder: os.truncate(folder / "sub/b.bin", 999)),
@@ -83,13 +88,13 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "folder removed": ("sub/b.bin", lambda folder: shutil.rmtree(folder / "sub")),
     "added": ("sub/new.png", lambda folder: (folder / "sub/new.png").touch()),
     "renamed": ("a.bin", lambda folder: (folder / "a.bin").rename(folder / "c.bin")),
-    "turned into a folder": ("a.bin", lambda folder: ((folder / "a.bin").unlink(), (folder / "a.bin").mkdir())),
+    "turned into a folder": ("a.bin", lambda folder: turn_into_folder(folder / "a.bin")),
     "manifest removed": ("manifest.json", lambda folder: (folder / "manifest.json").unlink()),
     "manifest truncated": ("manifest.json", lambda folder: os.truncate(folder / "manifest.json", 100)),
     "manifest emptied": ("manifest.json", lambda folder: os.truncate(folder / "manifest.json", 0)),
     "manifest of another kind": ("manifest.json", lambda folder: (folder / "manifest.json").write_text("[1]")),
     "manifest without seal": ("manifest.json", lambda folder: (folder / "manifest.json").write_text("{}")),
-    "all removed": ("manifest.json", lambda folder: (shutil.rmtree(folder), folder.mkdir())),
+    "all removed": ("manifest.json", lambda folder: [path.unlink() for path in folder.rglob("*") if path.is_file()]),
 }
 
 

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
 import pytest
 
+from tag2mask.tasks.common import digests
 from tag2mask.tasks.common.artifact import Artifact
 from tag2mask.tasks.common.building import build
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -69,14 +71,22 @@ def test_verify_names_every_fault_of_every_artifact(bench: Bench, reread: bool) 
     assert f"{bench.maps.label}: p001.bin is missing" in map(str, faults)
 
 
-def test_what_is_kept_keeps_its_inputs(bench: Bench) -> None:
+def test_what_is_kept_keeps_its_inputs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kept artifact and all that it was made from stay, unharmed; the rest goes, with its size told."""
+    monkeypatch.setattr(digests, "RACY_NANOSECONDS", -(10**12))  # remember at once
+    for artifact in (bench.maps, bench.other):
+        bench.store.digests.of_path(artifact.path)
     freed = size(bench.other.path)
     before = contents(bench.maps), contents(bench.index)
     assert bench.collect(bench.maps.label) == [(bench.other.label, freed)]
     assert bench.labels() == {bench.maps.label, bench.index.label}
     assert (contents(bench.maps), contents(bench.index)) == before and verify(bench.store) == []
     assert bench.collect(bench.maps.label) == []
+    with sqlite3.connect(bench.store.digests.path) as memory:
+        paths = [os.fsdecode(path) for (path,) in memory.execute("select path from files")]
+    memory.close()
+    assert any(path.startswith(str(bench.maps.path)) for path in paths)
+    assert not any(path.startswith(str(bench.other.path)) for path in paths)
     freed = size(bench.maps.path)
     assert bench.collect(bench.index.label, "toy_maps/00000000000000000000") == [(bench.maps.label, freed)]
     assert bench.labels() == {bench.index.label}

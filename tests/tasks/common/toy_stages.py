@@ -190,7 +190,11 @@ def _killed_everywhere(root: Path, photographs: Path, config: Toy, force: bool) 
         found = Store(place).find(recipe.stage, recipe.key, reread=True)
         after = build_maps(place, photographs, changed)
         files = {name: file_digest(after.path / name) for name in contents(after)}
-        report = {"found": found.digest if found else "", "before": before.digest, "after": after.digest}
+        report: dict[str, Any] = {
+            "found": found.digest if found else "",
+            "before": before.digest,
+            "after": after.digest,
+        }
         report |= {"noted": noted(log), "sound": files == dict(after.manifest["files"])}
         print(json.dumps(report), flush=True)
 
