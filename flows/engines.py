@@ -43,7 +43,8 @@ def carry_out(request: Request) -> None:
         RunStopped: Ctrl-C or SIGTERM.
     """
     try:
-        _carry_out(request)
+        with _termination_interrupts():
+            _carry_out(request)
     except KeyboardInterrupt as interruption:
         raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
 
@@ -51,8 +52,7 @@ def carry_out(request: Request) -> None:
 def _carry_out(request: Request) -> None:
     config = load_config(request.config_path, request.changes)
     if chosen(request.engine) == "local":
-        with _termination_interrupts():
-            run_and_tell(config, request.runtime, request.selection, execute)
+        run_and_tell(config, request.runtime, request.selection, execute)
         return
     set_prefect_defaults()
     from tag2mask.flows.pipeline import regenerate
@@ -83,7 +83,7 @@ def chosen(engine: Engine) -> Literal["local", "prefect"]:
 
 @contextmanager
 def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does."""
+    """Let SIGTERM end a run as Ctrl-C does: in order, so that Prefect's own server is not left behind."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

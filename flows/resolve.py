@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tag2mask.flows.dag import Node
 from tag2mask.tasks import STAGE_VERSIONS
-from tag2mask.tasks.common.building import Order, item_keys
+from tag2mask.tasks.common.building import Order, input_digest, item_keys
 from tag2mask.tasks.common.store import Artifact, Recipe, Store
 
 SECTIONS = {
@@ -73,7 +73,7 @@ def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved
     digests = {name: artifact.digest for name, artifact in artifacts.items()}
     for name, path in files.items():
         try:
-            digests[name] = store.digests.of_path(path)
+            digests[name] = input_digest(store, path)
         except FileNotFoundError as error:
             raise MissingInput(f"{setting_of(node, name)}: {path} does not exist") from error
     recipe = Recipe(node.stage, STAGE_VERSIONS[node.stage], node.hashed, digests)

@@ -130,19 +130,24 @@ def _find_or_set_aside(store: Store, recipe: Recipe) -> tuple[Artifact | None, s
 
 def _stored(store: Store, order: Order) -> dict[str, Path]:
     """Name -> folder of the inputs that are artifacts of the store."""
-    return {
-        name: path
-        for name, path in order.inputs.items()
-        if path.is_relative_to(store.root) and len(path.relative_to(store.root).parts) == 2
-    }
+    return {name: path for name, path in order.inputs.items() if is_artifact(store, path)}
+
+
+def is_artifact(store: Store, path: Path) -> bool:
+    """Whether a path is that of an artifact, `<root>/<stage>/<key>`, and not one that only lies below the root."""
+    parts = path.relative_to(store.root).parts if path.is_relative_to(store.root) else ()
+    return len(parts) == 2 and not parts[0].startswith(".")
+
+
+def input_digest(store: Store, path: Path) -> str:
+    """Content digest of an input: an artifact's own, or that of a raw file or folder."""
+    return str(read_manifest(path)["digest"]) if is_artifact(store, path) else store.digests.of_path(path)
 
 
 def _check_inputs(store: Store, order: Order) -> None:
     """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
-    stored = _stored(store, order)
     for name, path in order.inputs.items():
-        digest = read_manifest(path)["digest"] if name in stored else store.digests.of_path(path)
-        if digest != order.recipe.inputs[name]:
+        if input_digest(store, path) != order.recipe.inputs[name]:
             raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
 
 

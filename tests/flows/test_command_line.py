@@ -105,11 +105,8 @@ def test_second_run_does_nothing_and_says_so(finished: Path) -> None:
 def test_plan_names_the_changed_setting(finished: Path) -> None:
     """`plan --set` says which stage would run, why, and what waits for it."""
     process = tag2mask(finished, "plan", "tiny.yaml", "--set", "mining.foreground=0.25")
-    rows = {
-        line.split()[0]: line.strip().split(maxsplit=2)[1:]
-        for line in process.stdout.splitlines()
-        if line.count(" ") > 3
-    }
+    lines = [line.strip().split(maxsplit=2) for line in process.stdout.splitlines()]
+    rows = {words[0]: words[1:] for words in lines if len(words) == 3}
     assert rows["mine_objects"] == ["run", "mining.foreground: 0.3 → 0.25"]
     assert rows["infer_attention"][0] == rows["evaluate-cams"][0] == "cached"
     assert rows["train_segmenter-1"][0] == rows["render_report"][0] == "waits"

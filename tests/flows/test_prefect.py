@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +104,6 @@ def test_same_artifacts_with_and_without_prefect(regenerate: Regenerate, tmp_pat
     regenerate()
     result = execution.execute(toys.session(toys.toy_dag(tmp_path), tmp_path / "store"))
     assert set(toys.states(result).values()) == {"cached"}
-    assert partial(latest, tmp_path / "store")("demo").labels == {  # type: ignore[union-attr]
-        name: outcome.artifact.label for name, outcome in result.outcomes.items()
-    }
+    record = latest(tmp_path / "store", "demo")
+    assert record is not None
+    assert record.labels == {name: outcome.artifact.label for name, outcome in result.outcomes.items()}
