@@ -41,6 +41,7 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold sections such as 'dataset:', not {type(values).__name__}")
+    values = _unshared(values)
     _make_absolute(values, path.absolute().parent)
     for change in changes:
         _apply(values, change)
@@ -49,6 +50,13 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {fault}" for fault in _faults(error))) from error
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which YAML's aliases are values of their own: changing one section must not change another."""
+    if isinstance(value, dict):
+        return {key: _unshared(part) for key, part in value.items()}
+    return [_unshared(part) for part in value] if isinstance(value, list) else value
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

@@ -348,6 +348,20 @@ def test_forced_rebuild_processes_everything_and_keeps_the_consumers_hits(bench:
     assert forced.digest == first.digest and len(bench.processed()) == 10
 
 
+def test_forced_rebuild_takes_nothing_from_an_interrupted_attempt(bench: Bench) -> None:
+    """Forced, a stage starts from nothing, although an interrupted attempt left finished images."""
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(bench.order(), replace(RUNTIME, report=stop))
+    bench.processed()
+    bench.maps(force=True)
+    assert len(bench.processed()) == 10
+
+
 def test_changed_input_is_refused_before_and_after_the_stage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Photographs that change between look-up and end end the stage, and nothing is kept under a wrong name."""
     order = order_index(bench.store, bench.photographs)

@@ -42,10 +42,12 @@ def test_reader_sees_one_whole_file_while_threads_write_it(tmp_path: Path) -> No
     path, seen = tmp_path / "a", set()
     texts = [letter * 100_000 for letter in (b"a", b"b", b"c")]
     write_file(path, lambda file: file.write(texts[0]))
-    writers = [
-        threading.Thread(target=lambda text=text: [write_file(path, lambda file: file.write(text)) for _ in range(30)])
-        for text in texts
-    ]
+
+    def write(text: bytes) -> None:
+        for _ in range(30):
+            write_file(path, lambda file: file.write(text))
+
+    writers = [threading.Thread(target=write, args=(text,)) for text in texts]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):

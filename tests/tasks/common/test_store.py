@@ -74,6 +74,12 @@ def test_result_is_found_with_its_manifest(store: Store) -> None:
     assert not made.items and not list((store.root / ".work").glob("*/*"))
 
 
+def remove_files(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
 def turn_into_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -94,7 +100,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "manifest emptied": ("manifest.json", lambda folder: os.truncate(folder / "manifest.json", 0)),
     "manifest of another kind": ("manifest.json", lambda folder: (folder / "manifest.json").write_text("[1]")),
     "manifest without seal": ("manifest.json", lambda folder: (folder / "manifest.json").write_text("{}")),
-    "all removed": ("manifest.json", lambda folder: [path.unlink() for path in folder.rglob("*") if path.is_file()]),
+    "all removed": ("manifest.json", remove_files),
 }
 
 
