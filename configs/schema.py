@@ -100,15 +100,19 @@ class Classifier(Section):
     class_init: Literal["published", "zero"] = "published"
     """Initial weights of the class convolution.  `zero` leaves no random evidence in the maps of a short training."""
     image_size: int = Field(default=256, ge=32)
-    """Side to which photographs are squashed, in pixels; no crop and no flip, so that maps of all epochs align."""
+    """Side to which photographs are squashed, in pixels; no crop, so that maps of all epochs align."""
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Strength of the random change of brightness, contrast, saturation and hue."""
+    flip: bool = False
+    """Step size; with SGD of the trunk at `backbone_factor` 1: biases take twice, the head ten times that."""
     epochs: int = Field(default=15, ge=1)
     """Passes over the training photographs."""
     batch_size: int = Field(default=5, ge=1)
     """Photographs per step."""
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` is published; `adamw` learns faster from random weights (every parameter at the same rate)."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Step size of SGD for the trunk's weights at `backbone_factor` 1; biases take twice, the head ten times that."""
+    """Step size; with SGD of the trunk's weights at `backbone_factor` 1: biases take twice, the head ten times that."""
     backbone_factor: float = Field(default=1.0, ge=0)
     """Factor on the trunk's step size; 0 keeps the trunk as it comes and is much faster."""
     drop_epochs: tuple[int, ...] = (5, 10)

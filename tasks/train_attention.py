@@ -19,7 +19,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import attention_network, load_pretrained, place, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, optimiser_of
 from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
@@ -44,7 +44,7 @@ def run(
     def loss_of_step(step: int) -> Tensor:
         numbers, images = data.batch(step)
         with arithmetic(config.precision, runtime.device):
-            scores = network(images)
+            scores = data.mirror_back(step, network(images))
         target = accumulated.target([index.ids[number] for number in numbers], len(index.classes)).to(runtime.device)
         if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
             target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
@@ -53,7 +53,7 @@ def run(
     factor = drops(config, len(data.steps) // config.epochs)
     try:
         with frozen_trunk_folded(network, config):
-            optimiser = sgd(network, config)
+            optimiser = optimiser_of(network, config)
             train(Training(network, optimiser, len(data.steps), loss_of_step, factor), out, runtime)
     finally:
         data.prefetch.close()

@@ -19,7 +19,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import classifier_network, load_pretrained, place, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, sgd
+from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, optimiser_of
 from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
@@ -43,13 +43,13 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
             logits, maps = network(images)
         epoch = step // per_epoch
         if epoch >= config.accumulate_from:
-            accumulator.add(numbers, logits, maps, last_epoch=epoch == config.epochs - 1)
+            accumulator.add(numbers, logits, data.mirror_back(step, maps), last_epoch=epoch == config.epochs - 1)
         return tag_loss(logits.float(), tags[numbers])
 
     factor = drops(config, per_epoch)
     try:
         with frozen_trunk_folded(network, config):
-            optimiser = sgd(network, config)
+            optimiser = optimiser_of(network, config)
             train(Training(network, optimiser, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
     finally:
         data.prefetch.close()

@@ -22,7 +22,7 @@ from tag2mask.tasks.common.training import batches_of_epochs, seeded
 
 
 class SquashedPhotographs:
-    """Batches of photographs squashed to a square and colour-jittered; no crop and no flip, so that maps align."""
+    """Batches of photographs squashed to a square and colour-jittered; no crop, so that maps align."""
 
     def __init__(self, index: ImageIndex, config: Classifier, device: str) -> None:
         side = (config.image_size, config.image_size)
@@ -35,12 +35,21 @@ class SquashedPhotographs:
         pictures = []
         for visit, number in self.steps[step]:
             (pixels,) = self._decoded[number]
-            pictures.append(jitter_colours(pixels, self._config.jitter, seeded(self._config.seed, visit, 1)))
+            jittered = jitter_colours(pixels, self._config.jitter, seeded(self._config.seed, visit, 1))
+            pictures.append(jittered[:, ::-1] if self._mirrored(visit) else jittered)
         return pictures
+
+    def _mirrored(self, visit: int) -> bool:
+        return self._config.flip and bool(seeded(self._config.seed, visit, 2).random() < 0.5)
 
     def batch(self, step: int) -> tuple[list[int], Tensor]:
         """Image numbers of a step, and its images (N, 3, S, S) ready for the network."""
         return [number for _, number in self.steps[step]], to_batch(self.prefetch(step), self._device)
+
+    def mirror_back(self, step: int, maps: Tensor) -> Tensor:
+        """Turn (N, C, h, w) maps of a step's images, some of which are mirrored, to their photographs' frame."""
+        mirrored = torch.tensor([self._mirrored(visit) for visit, _ in self.steps[step]], device=maps.device)
+        return torch.where(mirrored[:, None, None, None], maps.flip(3), maps)
 
 
 @contextmanager
@@ -57,14 +66,16 @@ def frozen_trunk_folded(network: TagClassifier | IntegralAttention, config: Clas
         network.backbone = trunk
 
 
-def sgd(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.SGD:
-    """Nesterov SGD with the published groups: trunk x1, its biases x2, head x10, its biases x20."""
+def optimiser_of(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.Optimizer:
+    """Nesterov SGD with the published groups (trunk x1, its biases x2, head x10, its biases x20), or AdamW."""
     if config.backbone_factor == 0:
         network.backbone.requires_grad_(False)  # nothing flows back into the trunk, which is what makes it fast
-    groups = parameter_groups(
-        network, config.learning_rate, backbone_factor=config.backbone_factor, weight_decay=config.weight_decay
-    )
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimiser == "adamw":
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    groups = parameter_groups(network, rate, backbone_factor=config.backbone_factor, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
 def drops(config: Classifier, steps_per_epoch: int) -> Callable[[int], float]:

@@ -1,0 +1,185 @@
+"""The house rules: what the linters cannot see."""
+
+import ast
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from tag2mask.configs.load import load_config
+from tag2mask.flows.command_line import app
+from tag2mask.flows.dag import build_dag
+from tag2mask.flows.resolve import SECTIONS
+from tag2mask.tasks import STAGE_VERSIONS
+
+ROOT = Path(__file__).parents[1]
+LARGEST = 400_000
+"""Bytes of a file in the repository."""
+PROGRAM = ".venv/bin/tag2mask"
+
+
+def git_files() -> list[Path]:
+    """Files of the working tree that git knows or would add; without git, those that are not hidden."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no git here: the tree cannot be told from what lies in it")
+    return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
+
+
+def text_of(path: Path) -> str | None:
+    """Contents of a text file; None for any other."""
+    data = path.read_bytes()
+    try:
+        return None if b"\0" in data else data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef]:
+    """Test functions of a file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield node
+
+
+def sentence_fault(docstring: str | None) -> str:
+    """What keeps a docstring from being one sentence; "" if nothing does."""
+    if docstring is None:
+        return "has no docstring"
+    text = re.sub(r"`[^`]*`", "code", docstring)
+    if "\n\n" in docstring or not text.endswith("."):
+        return "is not one paragraph that ends with a full stop"
+    return "has more than one sentence" if re.search(r"[.!?]\s+[A-Z]", text) else ""
+
+
+def test_every_test_says_what_it_shows_in_one_sentence() -> None:
+    """Each test function has a docstring of one sentence."""
+    functions = {(path, f.name): f for path in (ROOT / "tests").rglob("test_*.py") for f in functions_of(path)}
+    assert len(functions) > 100
+    faults = {
+        f"{path.relative_to(ROOT)}::{name}": fault
+        for (path, name), function in functions.items()
+        if (fault := sentence_fault(ast.get_docstring(function)))
+    }
+    assert faults == {}
+
+
+@pytest.mark.parametrize(
+    ("docstring", "sound"),
+    [
+        ("Maps are cut off.", True),
+        ("With `a. B` in it.", True),
+        ("A value of 0.5 is kept, e.g. here.", True),
+        (None, False),
+        ("No full stop", False),
+        ("One. Two.", False),
+        ("One.\n\nTwo", False),
+    ],
+)
+def test_the_sentence_rule_sees_what_it_should(docstring: str | None, sound: bool) -> None:
+    """The rule above lets single sentences pass and nothing else."""
+    assert (sentence_fault(docstring) == "") == sound
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "configs").glob("*.yaml")))
+def test_every_settings_file_loads(file: str) -> None:
+    """Each released settings file is valid, makes a DAG, and names every stage of it by its section."""
+    nodes = build_dag(load_config(ROOT / "configs" / file))
+    assert {node.stage for node in nodes} <= SECTIONS.keys()
+    assert nodes[-1].stage == "render_report"
+
+
+def test_every_stage_has_its_file_its_node_and_its_row() -> None:
+    """The versions, the files in `tasks`, the DAG, the sections and the README's table name the same stages."""
+    stages = set(STAGE_VERSIONS)
+    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"}
+    nodes = {node.stage for node in build_dag(load_config(ROOT / "configs" / "demo.yaml"))}
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert files == stages and nodes == stages and SECTIONS.keys() == stages
+    assert sorted(rows) == sorted(stages)
+
+
+def readme_commands() -> list[str]:
+    """Command lines of our program in the README's shell blocks, continued lines joined, comments dropped."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith(PROGRAM)]
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_every_command_in_the_readme_parses(line: str) -> None:
+    """A command line of the README names a command and options that exist, with values that they take."""
+    program = typer.main.get_command(app)
+    arguments = shlex.split(line, comments=True)[1:]
+    with program.make_context("tag2mask", list(arguments), resilient_parsing=False) as context:
+        name, command, rest = program.resolve_command(context, context._protected_args + context.args)  # type: ignore[attr-defined]
+        assert command is not None, name
+        with command.make_context(name, rest, parent=context) as inner:
+            assert inner.params and not inner.args
+
+
+def test_the_readme_shows_every_command() -> None:
+    """The README's commands are many enough to be worth checking, and each stage that they name exists."""
+    lines = readme_commands()
+    assert len(lines) >= 5
+    stages = [word for line in lines for word in re.findall(r"(?:--only|--from|--until|--force|why) (\w+)", line)]
+    assert {stage for stage in stages if stage.islower()} <= set(STAGE_VERSIONS)
+
+
+def package_name(requirement: str) -> str:
+    """Normalised name of the package that a requirement is about."""
+    name = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert name, requirement
+    return re.sub(r"[-_.]+", "-", name.group()).lower()
+
+
+def test_every_dependency_is_locked_by_name_and_version() -> None:
+    """Each line of the lock file is `name==version`, without an address, and all direct dependencies are there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    direct = [*project["dependencies"], *(r for rs in project["optional-dependencies"].values() for r in rs)]
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert "://" not in text and " @ " not in text
+    loose = [line for line in lines if not re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?==[^\s=]+( ;|$)", line)]
+    assert loose == []
+    locked = {package_name(line): line for line in lines}
+    assert [name for name in map(package_name, direct) if name not in locked] == []
+    for requirement in direct:
+        pinned = re.search(r"==(\S+)", requirement)
+        if pinned:
+            assert locked[package_name(requirement)].split(" ")[0].endswith(f"=={pinned.group(1)}"), requirement
+
+
+def test_no_file_is_large() -> None:
+    """No file of the repository has more than 400 kB."""
+    assert {str(p.relative_to(ROOT)): p.stat().st_size for p in git_files() if p.stat().st_size > LARGEST} == {}
+
+
+def test_no_file_names_a_place_of_one_machine() -> None:
+    """No text of the repository holds an absolute path of somebody's machine."""
+    places = "|".join(("work", "root", "home", "Users"))  # in pieces, so that this file does not find itself
+    pattern = re.compile(rf"(?<![\w.>\])}}~-])/(?:{places})/\w")
+    found = {}
+    for path in git_files():
+        text = text_of(path)
+        lines = [line for line in (text or "").splitlines() if pattern.search(line)]
+        if lines:
+            found[str(path.relative_to(ROOT))] = lines[:3]
+    assert found == {}
+
+
+def test_every_section_of_the_settings_files_is_known() -> None:
+    """The settings files name sections of the schema alone, and each tells its purpose in its first line."""
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("# "), path
+        sections = set(yaml.safe_load(text)) - {"name", "rounds"}
+        assert sections <= {*SECTIONS.values()}, path

@@ -1,0 +1,260 @@
+"""The whole method on a small drawn dataset: every stage real, each in a process of its own."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import EvaluationOf
+from tag2mask.flows.beginning import packaged
+from tag2mask.flows.dag import Node, build_dag, select
+from tag2mask.flows.execution import Session, execute
+from tag2mask.flows.outcome import RunResult
+from tag2mask.tasks import STAGE_VERSIONS, evaluate
+from tag2mask.tasks.common.ground_truth import GroundTruthLeak
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.label_images import read_labels
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.scenes import CLASSES, write_demo
+from tag2mask.tasks.common.store import Store
+from tests.flows.toys import Ledger, states
+from tests.tasks.drawn_files import files_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SMALL = (
+    *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
+    *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
+    *(f"{section}.class_init=published" for section in ("classifier", "attention")),
+    "classifier.epochs=4",
+    "attention.epochs=6",
+    "classifier.accumulate_from=1",
+    "classifier.batch_size=5",
+    "attention.batch_size=5",
+    "saliency.iterations=25",
+    "saliency.learning_rate=0.03",
+    "saliency.batch_size=4",
+    "segmenter.iterations=6",
+    "segmenter.batch_size=4",
+    "segmenter.crop_size=64",
+    "mining.minimum_foreground=0",
+    "masking.minimum_foreground=0",
+    "refinement.iterations=2",
+    "dataset.minimum_images=1",
+    "report.photographs=2",
+)
+"""Changes to the demo's settings: seconds instead of minutes."""
+AFTER_MINING = {
+    "mine_objects",
+    "evaluate-labels_0",
+    "train_segmenter-1",
+    "predict_masks-1-val",
+    "refine_masks-1-val",
+    "evaluate-segmenter_1_val",
+    "evaluate-segmenter_1_val_crf",
+    "predict_masks-1",
+    "refine_masks-1",
+    "evaluate-predictions_1",
+    "evaluate-refined_1",
+    "mask_nonsalient-1",
+    "evaluate-labels_1",
+    "train_segmenter-2",
+    "predict_masks-2-val",
+    "refine_masks-2-val",
+    "evaluate-segmenter_2_val",
+    "evaluate-segmenter_2_val_crf",
+    "render_report",
+}
+"""All that depends on the initial labels."""
+CERTAIN_TO_CHANGE = {
+    "mine_objects",
+    "evaluate-labels_0",
+    "train_segmenter-1",
+    "predict_masks-1",
+    "predict_masks-1-val",
+    "refine_masks-1",
+    "refine_masks-1-val",
+    "mask_nonsalient-1",
+    "evaluate-predictions_1",
+    "evaluate-segmenter_1_val",
+    "render_report",
+}
+"""Those of them whose inputs have other bytes once a label has; of the others a few steps may decide either way."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A first run over all stages, and where it lies."""
+
+    folder: Path
+    result: RunResult
+
+    @property
+    def root(self) -> Path:
+        """The artifact store."""
+        return self.folder / "store"
+
+    def artifact(self, node: str) -> Path:
+        """Folder of a node's artifact."""
+        return self.result.outcomes[node].artifact.path
+
+
+def dag(data: Path, *changes: str) -> tuple[Node, ...]:
+    """The nodes of the small run on a dataset."""
+    roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}")
+    return build_dag(load_config(packaged("demo.yaml"), [*SMALL, *roots, *changes]))
+
+
+def run(nodes: tuple[Node, ...], root: Path) -> RunResult:
+    """Run nodes in children, two cores wide."""
+    return execute(Session(nodes, Store(root), Runtime(root=root, device="cpu", cores=2), Ledger()))
+
+
+def built(result: RunResult) -> set[str]:
+    """Nodes that were not cached."""
+    return {name for name, state in states(result).items() if state == "built"}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Draw a dataset and run all stages on it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_demo(folder / "data", scenes=14, validation=4, saliency=8, size=80)
+    result = run(dag(folder / "data"), folder / "store")
+    assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]
+    return Finished(folder, result)
+
+
+def test_every_stage_leaves_an_artifact(finished: Finished) -> None:
+    """A run of the released settings, made small, builds every node, and every stage occurs among them."""
+    nodes = dag(finished.folder / "data")
+    assert built(finished.result) == {node.name for node in nodes}
+    assert {node.stage for node in nodes} == set(STAGE_VERSIONS)
+    for name in finished.result.outcomes:
+        assert files_of(finished.artifact(name)).keys() > {"manifest.json"}, name
+
+
+@pytest.mark.parametrize(
+    ("node", "folder", "split", "ignores"),
+    [
+        ("mine_objects", "", "train", True),
+        ("predict_masks-1", "labels", "train", False),
+        ("refine_masks-1", "", "train", False),
+        ("mask_nonsalient-1", "", "train", True),
+        ("predict_masks-2-val", "labels", "val", False),
+        ("refine_masks-2-val", "", "val", False),
+    ],
+)
+def test_label_maps_fit_their_photographs(
+    finished: Finished, node: str, folder: str, split: str, ignores: bool
+) -> None:
+    """Each photograph of the split has one label map of its size, of class numbers and, where labels are made, 255."""
+    allowed = {*range(len(CLASSES) + 1), *([255] if ignores else [])}
+    place = finished.artifact(node) / folder
+    index = ImageIndex.read(finished.artifact("index_dataset")).split(split)
+    assert len(index) > 0 and {path.stem for path in place.glob("*.png")} == set(index.ids)
+    for record in index:
+        labels = read_labels(place / f"{record.image_id}.png")
+        assert labels.dtype == np.uint8 and labels.shape == record.size
+        assert set(np.unique(labels).tolist()) <= allowed
+
+
+def test_mined_labels_are_among_the_tags(finished: Finished) -> None:
+    """Mining finds objects, and gives a photograph no class that it is not tagged with."""
+    found: set[int] = set()
+    for record in ImageIndex.read(finished.artifact("index_dataset")).split("train"):
+        labels = read_labels(finished.artifact("mine_objects") / f"{record.image_id}.png")
+        assert set(np.unique(labels).tolist()) <= {0, 255, *record.tags}
+        found |= set(np.unique(labels).tolist())
+    assert {0, 255} < found  # or the tests below would compare nothing
+
+
+def test_second_run_builds_nothing(finished: Finished) -> None:
+    """The same run again finds every artifact."""
+    again = run(dag(finished.folder / "data"), finished.root)
+    assert set(states(again).values()) == {"cached"}
+
+
+def test_another_store_gets_the_same_bytes(finished: Finished) -> None:
+    """The same settings from nothing in another store give the same trained networks and byte-identical labels."""
+    other = run(dag(finished.folder / "data"), finished.folder / "other")
+    assert built(other) == set(finished.result.outcomes)
+    first = {name: outcome.artifact.digest for name, outcome in finished.result.outcomes.items()}
+    second = {name: outcome.artifact.digest for name, outcome in other.outcomes.items()}
+    stated_times = {"render_report"}  # the page says how long the stages took
+    assert {name for name in first if first[name] != second[name]} <= stated_times
+    for name in ("mine_objects", "mask_nonsalient-1"):
+        theirs = files_of(other.outcomes[name].artifact.path)
+        ours = files_of(finished.artifact(name))
+        assert {n: data for n, data in ours.items() if n.endswith(".png")} == {
+            n: data for n, data in theirs.items() if n.endswith(".png")
+        }
+
+
+def test_a_mining_threshold_rebuilds_what_follows(finished: Finished) -> None:
+    """A changed `mining.foreground` rebuilds the labels and what is made of them, and nothing before or beside them."""
+    nodes = dag(finished.folder / "data", "mining.foreground=0.6")
+    assert {node.name for node in select(nodes, since="mine_objects")} == AFTER_MINING
+    changed = run(nodes, finished.root)
+    assert not changed.failures
+    digests = [r.outcomes["mine_objects"].artifact.digest for r in (finished.result, changed)]
+    assert digests[0] != digests[1]
+    assert CERTAIN_TO_CHANGE <= built(changed) <= AFTER_MINING
+
+
+def test_added_photographs_cost_their_own_inference_alone(finished: Finished) -> None:
+    """With the saliency network unchanged, only the two new photographs are predicted; the others are taken over."""
+    data = finished.folder / "more"
+    write_demo(data, scenes=16, validation=4, saliency=8, size=80)
+    nodes = select(dag(data), until="predict_saliency")
+    result = run(nodes, finished.root)
+    assert not result.failures
+    assert {"train_saliency", "index_saliency_set"}.isdisjoint(built(result))
+    artifact = result.outcomes["predict_saliency"].artifact
+    assert artifact.manifest["reused_images"] == 10 and len(artifact.items) == 12
+    before, after = files_of(finished.artifact("predict_saliency")), files_of(artifact.path)
+    pictures = {name for name in before if name.endswith(".png")}
+    assert len(pictures) == 20 and all(before[name] == after[name] for name in pictures)
+    assert {name for name in after if name.endswith(".png")} - pictures == {
+        f"{kind}/scene_{number:04d}.png" for kind in ("saliency", "background") for number in (11, 12)
+    }
+
+
+def test_the_report_needs_nothing_but_itself(finished: Finished) -> None:
+    """The page holds its pictures and styles, and refers to nothing outside of itself."""
+    pages = list(finished.artifact("render_report").glob("*.html"))
+    assert len(pages) == 1
+    page = pages[0].read_text(encoding="utf-8")
+    targets = re.findall(r"""(?:src|href|srcset|action|poster)\s*=\s*["']?([^"'\s>]*)""", page)
+    targets += re.findall(r"""url\(\s*["']?([^"')]*)""", page)
+    assert any(target.startswith("data:image/") for target in targets)
+    assert [target[:60] for target in targets if not target.startswith(("data:", "#"))] == []
+    assert "@import" not in page and "<link" not in page
+
+
+def test_labels_that_are_the_masks_are_refused(finished: Finished, tmp_path: Path) -> None:
+    """Evaluating the ground truth as training labels ends with an error that says so."""
+    config = EvaluationOf(kind="training_labels", split="train", title="leak")
+    masks = finished.artifact("index_masks")
+    given = {"dataset": finished.artifact("index_dataset"), "masks": masks, "subject": masks / "masks"}
+    with pytest.raises(GroundTruthLeak, match="10 of 10"):
+        evaluate.run(config, tmp_path, StageRuntime(), **given)
+    assert not (tmp_path / "scores.json").exists()
+
+
+def test_no_segmenter_is_trained_on_the_masks(finished: Finished) -> None:
+    """Where the labels turn out to be the masks, the guard fails the run before the segmenter is looked at."""
+    masks = finished.folder / "data" / "masks"
+    leaky = tuple(
+        replace(node, inputs={**node.inputs, "subject": masks}) if node.name == "evaluate-labels_0" else node
+        for node in select(dag(finished.folder / "data"), until="train_segmenter-1")
+    )
+    ends = states(run(leaky, finished.root))
+    assert ends["evaluate-labels_0"] == "failed" and ends["train_segmenter-1"] == "not run"
+    assert {state for name, state in ends.items() if name not in ("evaluate-labels_0", "train_segmenter-1")} == {
+        "cached"
+    }
