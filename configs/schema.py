@@ -104,7 +104,7 @@ class Classifier(Section):
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Strength of the random change of brightness, contrast, saturation and hue."""
     flip: bool = False
-    """Step size; with SGD of the trunk at `backbone_factor` 1: biases take twice, the head ten times that."""
+    """Mirror half of the photographs; their maps are mirrored back and so still align.  Not in the published method."""
     epochs: int = Field(default=15, ge=1)
     """Passes over the training photographs."""
     batch_size: int = Field(default=5, ge=1)
