@@ -131,9 +131,13 @@ class Classifier(Section):
     """Seed of initialisation, order and augmentation."""
 
     @model_validator(mode="after")
-    def _last_epoch_accumulates(self) -> "Classifier":
+    def _consistent(self) -> "Classifier":
         if self.accumulate_from >= self.epochs:
             raise ValueError(f"accumulate_from {self.accumulate_from} must be below epochs {self.epochs}")
+        if self.optimiser == "adamw" and self.backbone_factor not in (0, 1):
+            raise ValueError(
+                f"backbone_factor {self.backbone_factor:g} has no effect with adamw: 0 (a trunk as it comes) or 1"
+            )
         return self
 
 

@@ -1,6 +1,7 @@
 """The whole method on a small drawn dataset: every stage real, each in a process of its own."""
 
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,8 @@ SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
     *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
     *(f"{section}.class_init=published" for section in ("classifier", "attention")),
+    *(f"{section}.optimiser=sgd" for section in ("classifier", "attention")),
+    *(f"{section}.learning_rate=0.005" for section in ("classifier", "attention")),
     "classifier.epochs=4",
     "attention.epochs=6",
     "classifier.accumulate_from=1",
@@ -104,9 +107,9 @@ class Finished:
 
 
 def dag(data: Path, *changes: str) -> tuple[Node, ...]:
-    """The nodes of the small run on a dataset."""
+    """The nodes of the small run on a dataset, by the settings beside it."""
     roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}")
-    return build_dag(load_config(packaged("demo.yaml"), [*SMALL, *roots, *changes]))
+    return build_dag(load_config(data.parent / "small.yaml", [*SMALL, *roots, *changes]))
 
 
 def run(nodes: tuple[Node, ...], root: Path) -> RunResult:
@@ -123,6 +126,7 @@ def built(result: RunResult) -> set[str]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Draw a dataset and run all stages on it."""
     folder = tmp_path_factory.mktemp("pipeline")
+    shutil.copyfile(packaged("demo.yaml"), folder / "small.yaml")
     write_demo(folder / "data", scenes=14, validation=4, saliency=8, size=80)
     result = run(dag(folder / "data"), folder / "store")
     assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]

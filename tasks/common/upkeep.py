@@ -22,6 +22,10 @@ class StoreInUse(RuntimeError):
     """A run is at work in the store."""
 
 
+ABANDONED_SECONDS = 7 * 86_400.0
+"""Unfinished work younger than this may be resumed by the next run, and stays."""
+
+
 def verify(store: Store, *, reread: bool = True) -> list[Fault]:
     """Check every artifact.
 
@@ -43,7 +47,9 @@ def verify(store: Store, *, reread: bool = True) -> list[Fault]:
     return faults
 
 
-def collect_garbage(store: Store, *, keep: Iterable[str], dry_run: bool) -> list[tuple[str, int]]:
+def collect_garbage(
+    store: Store, *, keep: Iterable[str], dry_run: bool, abandoned_seconds: float = ABANDONED_SECONDS
+) -> list[tuple[str, int]]:
     """Remove artifacts that no kept run needs, damaged and replaced ones, abandoned work, and half-written files.
 
     Args:
@@ -51,6 +57,7 @@ def collect_garbage(store: Store, *, keep: Iterable[str], dry_run: bool) -> list
         keep: `stage/key` of the artifacts to keep; what they were made from is kept too, and an interrupted attempt at
             one of them.  Labels of artifacts that do not exist are ignored.
         dry_run: only tell.
+        abandoned_seconds: unfinished work that nothing was written to for this long counts as abandoned.
 
     Returns:
         Label (`stage/key`, or a path below the store) and bytes given back to the disk, of everything removed.  A file
@@ -62,7 +69,7 @@ def collect_garbage(store: Store, *, keep: Iterable[str], dry_run: bool) -> list
     """
     try:
         with store.lock("run", wait=False):
-            garbage = list(_garbage(store, _reachable(store, keep)))
+            garbage = list(_garbage(store, _reachable(store, keep), time.time() - abandoned_seconds))
             sizes = _freed(garbage)
             if not dry_run:
                 for path in garbage:
@@ -105,13 +112,19 @@ def _inputs(artifact: Artifact) -> Iterator[str]:
             yield "/".join(Path(path).parts[:2])
 
 
-def _garbage(store: Store, reachable: set[str]) -> Iterator[Path]:
-    folders = [*_homes(store.root), *sorted((store.root / ".work").glob("*/*"))]
+def _garbage(store: Store, reachable: set[str], abandoned_before: float) -> Iterator[Path]:
+    works = sorted((store.root / ".work").glob("*/*"))
+    folders = [*_homes(store.root), *(work for work in works if _last_written(work) <= abandoned_before)]
     free = [folder for folder in folders if not _locked(store, folder)]
     yield from (folder for folder in free if label_of(folder) not in reachable)
     yield from sorted((store.root / ".damaged").glob("*"))
     for folder in [*(folder for folder in free if label_of(folder) in reachable), store.root / ".runs"]:
         yield from parts_below(folder)
+
+
+def _last_written(folder: Path) -> float:
+    """When anything in a folder was last written, in seconds since the epoch."""
+    return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def _locked(store: Store, folder: Path) -> bool:

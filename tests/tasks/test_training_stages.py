@@ -51,6 +51,8 @@ FROZEN_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32}, "backbone
 """Its batch norms are folded while it trains, which a checkpoint must survive."""
 TRAINED_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32, "freeze_batch_norm": False}}
 """Its batch norms have running statistics, which a checkpoint must hold."""
+MIRRORED = {"flip": True, "optimiser": "adamw"}
+"""AdamW keeps more per parameter than SGD, and which photographs are mirrored must not depend on where it stopped."""
 SALIENCY: dict[str, Any] = {
     "backbone": TRUNK,
     "channels": 8,
@@ -134,7 +136,9 @@ def check_resumed(stage: Stage, config: Section, folder: Path, stops: tuple[int,
     return whole
 
 
-@pytest.mark.parametrize("changes", [{}, FROZEN_TRUNK, TRAINED_TRUNK], ids=["plain", "frozen", "running statistics"])
+@pytest.mark.parametrize(
+    "changes", [{}, FROZEN_TRUNK, TRAINED_TRUNK, MIRRORED], ids=["plain", "frozen", "running", "mirrored"]
+)
 def test_classifier_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], changes: dict[str, Any]) -> None:
     """Network, losses and accumulated attention of a twice interrupted training equal those of an undisturbed one."""
     config = Classifier.model_validate(TAGGER | changes)

@@ -100,10 +100,8 @@ def test_manifest_says_what_made_it(bench: Bench) -> None:
 def test_kill_before_any_change_of_a_file_leaves_no_half_artifact_and_loses_less_than_a_shard(
     tmp_path: Path, force: bool
 ) -> None:
-    """Killed just before a change of a file, at every seventh of them, a build leaves all or nothing, and resumes.
-
-    A forced rebuild (here with other bytes) leaves the old result, the new one, or for the moment of the exchange none.
-    """
+    """Killed just before a change of a file, at every seventh of them, a build leaves all or nothing, and resumes."""
+    # a forced rebuild (here with other bytes) leaves the old result, the new one, or while they are exchanged none
     photographs = draw_photographs(tmp_path / "photographs", range(6))
     child = start_child("everywhere", tmp_path, photographs, Toy(step=7).model_dump_json(), force)
     reports = [json.loads(line) for line in child.communicate()[0].splitlines()]

@@ -32,8 +32,8 @@ class Bench:
     def build_maps(self, factor: int) -> Artifact:
         return build(order_maps(self.store, self.index, Toy(factor=factor)), RUNTIME)
 
-    def collect(self, *keep: str, dry_run: bool = False) -> list[tuple[str, int]]:
-        return collect_garbage(self.store, keep=keep, dry_run=dry_run)
+    def collect(self, *keep: str, dry_run: bool = False, abandoned_seconds: float = 0.0) -> list[tuple[str, int]]:
+        return collect_garbage(self.store, keep=keep, dry_run=dry_run, abandoned_seconds=abandoned_seconds)
 
     def labels(self) -> set[str]:
         return {artifact.label for artifact in self.store.artifacts()}
@@ -210,3 +210,18 @@ def test_deleting_everything_by_hand_is_safe_with_an_interrupted_attempt(bench: 
         shutil.rmtree(path)
     made = bench.store.build(recipe, lambda out: None)
     assert contents(made) == {"a.bin": b"1"}
+
+
+def test_unfinished_work_stays_while_it_is_young(bench: Bench) -> None:
+    """What an interrupted run left behind yesterday is still there to be resumed; after a week it goes."""
+    workshop = bench.store.workshop("toy_maps", "f" * 20)
+    workshop.mkdir(parents=True)
+    (workshop / "half").write_bytes(b"half")
+    week = 7 * 86_400.0
+    bench.collect(bench.maps.label, bench.other.label, abandoned_seconds=week)
+    assert workshop.exists()
+    old = (workshop / "half").stat().st_mtime - week - 60
+    for path in (workshop / "half", workshop):
+        os.utime(path, (old, old))
+    bench.collect(bench.maps.label, bench.other.label, abandoned_seconds=week)
+    assert not workshop.exists()
