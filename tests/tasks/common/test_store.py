@@ -12,6 +12,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -206,7 +207,7 @@ def test_attempt_that_got_as_far_as_its_manifest_is_only_brought_home(
         make(out)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Store, "_bring_home", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(Store, "_bring_home", Mock(side_effect=KeyboardInterrupt))
         store.build(RECIPE, counted)
     if damaged:
         (store.workshop("toy", RECIPE.key) / "a.bin").write_bytes(b"aaab")
