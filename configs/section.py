@@ -1,9 +1,12 @@
 """The base of every section of the settings: frozen, documented, and strict about unknown keys."""
 
 import difflib
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Section(BaseModel):

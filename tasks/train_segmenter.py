@@ -96,9 +96,7 @@ def run(
             total += loss.detach()
         return total
 
-    groups = parameter_groups(
-        segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False
-    )
+    groups = parameter_groups(segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False)
     optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     schedule = poly(config.power, config.iterations)
     training = Training(network, optimiser, config.iterations, loss_of_step, schedule, calls_backward=True)

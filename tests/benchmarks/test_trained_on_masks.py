@@ -49,9 +49,7 @@ def test_segmenter_trained_on_masks() -> None:
     started = time.time()
     weights = Path(config.segmenter.backbone.weights)
     labels = folders["masks"] / "masks"
-    train_segmenter.run(
-        config.segmenter, model, runtime, dataset=folders["dataset"], labels=labels, weights=weights
-    )
+    train_segmenter.run(config.segmenter, model, runtime, dataset=folders["dataset"], labels=labels, weights=weights)
     seconds = time.time() - started
     prediction = PredictionOf(**config.prediction.model_dump(), split="val")
     predict_masks.run(prediction, folders["scores"], runtime, dataset=folders["dataset"], model=model)

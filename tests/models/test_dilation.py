@@ -8,11 +8,20 @@ from tag2mask.models.dilation import PhaseConv2d, batch_to_space, space_to_batch
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("dilation", "groups", "kernel", "size"), [
-    (2, 6, 3, (8, 8)), (2, 6, 3, (7, 9)), (4, 6, 3, (13, 6)), (3, 1, 5, (5, 1)), (4, 2, 3, (2, 3)), (1, 6, 3, (5, 5)),
-])
-def test_phases_equal_dilation(dilation: int, groups: int, kernel: int, size: tuple[int, int],
-                               memory_format: torch.memory_format) -> None:
+@pytest.mark.parametrize(
+    ("dilation", "groups", "kernel", "size"),
+    [
+        (2, 6, 3, (8, 8)),
+        (2, 6, 3, (7, 9)),
+        (4, 6, 3, (13, 6)),
+        (3, 1, 5, (5, 1)),
+        (4, 2, 3, (2, 3)),
+        (1, 6, 3, (5, 5)),
+    ],
+)
+def test_phases_equal_dilation(
+    dilation: int, groups: int, kernel: int, size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
     """Output and every gradient equal those of the dilated convolution, at sizes that the dilation does not divide."""
     torch.manual_seed(0)
     phase = PhaseConv2d(6, 6, kernel, dilation=dilation, groups=groups)
@@ -48,7 +57,7 @@ def test_space_to_batch_places(memory_format: torch.memory_format) -> None:
     for row in range(3):
         for column in range(3):
             block = row * 3 + column
-            assert torch.equal(phases[2 * block:2 * block + 2], images[:, :, row::3, column::3])
+            assert torch.equal(phases[2 * block : 2 * block + 2], images[:, :, row::3, column::3])
     assert torch.equal(batch_to_space(phases, 3), images)
 
 

@@ -51,8 +51,11 @@ def test_integral_attention_gradient_by_hand() -> None:
     torch.manual_seed(0)
     scores, attention = torch.randn(1, 2, 3, 3, requires_grad=True), torch.rand(1, 2, 3, 3).sub(0.5).clamp_min(0)
     integral_attention_loss(scores, attention).backward()
-    expected = torch.where(attention > 0, -attention * torch.sigmoid(-scores) / (attention > 0).sum(),
-                           torch.sigmoid(scores) / (attention == 0).sum())
+    expected = torch.where(
+        attention > 0,
+        -attention * torch.sigmoid(-scores) / (attention > 0).sum(),
+        torch.sigmoid(scores) / (attention == 0).sum(),
+    )
     torch.testing.assert_close(scores.grad, expected.detach())
 
 
@@ -95,8 +98,11 @@ def test_literal_optimum_on_a_sure_pixel(weight: float, saliency: float) -> None
     """On a pixel that is surely foreground, the printed losses' minimum is this saliency, less as the weight grows."""
     grid = torch.linspace(-8, 8, 801)
     foreground, background = torch.meshgrid(grid, grid, indexing="ij")
-    cost = F.softplus(-foreground) + F.softplus(background) + weight * (
-        bernoulli_divergence(background, -foreground) + bernoulli_divergence(background, foreground))
+    cost = (
+        F.softplus(-foreground)
+        + F.softplus(background)
+        + weight * (bernoulli_divergence(background, -foreground) + bernoulli_divergence(background, foreground))
+    )
     best = int(cost.argmin())
     found = torch.sigmoid(foreground.flatten()[best]) - torch.sigmoid(background.flatten()[best])
     assert found.item() == pytest.approx(saliency, abs=0.005)

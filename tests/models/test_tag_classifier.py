@@ -78,8 +78,9 @@ def test_single_equals_batch() -> None:
     classifier, attention = _classifier().eval(), _attention().eval()
     apart = torch.cat([classifier(images[:1])[1], classifier(images[1:])[1]])
     torch.testing.assert_close(classifier(images)[1], apart, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(attention(images), torch.cat([attention(images[:1]), attention(images[1:])]),
-                               atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        attention(images), torch.cat([attention(images[:1]), attention(images[1:])]), atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("model", [_classifier, _attention])

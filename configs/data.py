@@ -1,0 +1,48 @@
+"""The photographs, their tags, and the sets that networks are trained on."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tag2mask.configs.section import Section
+
+
+class Dataset(Section):
+    """The photographs, their tags and, for evaluation only, their masks.  Relative paths start at `root`."""
+
+    root: Path
+    """Folder of the dataset.  In a settings file a relative path starts at the file's own folder."""
+    images: str = "images"
+    """Folder of the photographs, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level."""
+    tags: str = "labels.csv"
+    """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files."""
+    train_split: str | None = None
+    """Text file of ids, one a line: the photographs to train on and to label.  Without it: all that are tagged."""
+    val_split: str | None = None
+    """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
+    masks: str | None = None
+    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
+    classes: tuple[str, ...] | None = None
+    """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
+    minimum_images: int = Field(default=2, ge=1)
+    """Training photographs a class needs at least; one photograph cannot teach a class apart from its background."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What an unreadable photograph does: end the run, or be set aside and listed while the rest goes on."""
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
+    """Photographs above this many megapixels (by their header, before decoding) count as bad: a decompression bomb."""
+
+
+class SaliencySet(Section):
+    """Photographs with masks of their salient objects, of any kind: what the saliency network is trained on."""
+
+    root: Path
+    """Folder of the set.  In a settings file a relative path starts at the file's own folder."""
+    images: str = "images"
+    """Folder of the photographs below `root`."""
+    masks: str = "masks"
+    """Folder of the masks `<id>.png` below `root`, 8-bit, above 127 = salient."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What an unreadable photograph or mask does."""
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
+    """Photographs above this many megapixels count as bad."""

@@ -1,0 +1,37 @@
+"""Parts that several networks share."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tag2mask.configs.section import Section
+
+BackboneName = Literal["vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1"]
+
+
+class Backbone(Section):
+    """The convolutional trunk of a network."""
+
+    name: BackboneName = "vgg16"
+    """Architecture, as in torchvision."""
+    output_stride: Literal[8, 16, 32] = 8
+    """Pixels of the input per cell of the deepest feature map, in pixels; smaller sees finer and costs more."""
+    weights: str = "none"
+    """`none` (random), `torchvision` (its ImageNet weights, fetched by torchvision), or the path of a state dict."""
+    freeze_batch_norm: bool = True
+    """Keep the statistics and factors of the batch normalisation as they come; small batches estimate them badly."""
+
+
+class GraphReasoning(Section):
+    """The graph-based global reasoning unit before the class convolution."""
+
+    enabled: bool = True
+    """Whether the unit is there at all (an ablation turns it off)."""
+    nodes: int = Field(default=64, ge=1)
+    """Nodes of the graph."""
+    states: int = Field(default=128, ge=1)
+    """Channels of a node's state."""
+    normalize: bool = False
+    """Divide the projection by the number of cells; without it the weights fit one map size only."""
+    blocker_init: Literal["one", "zero"] = "one"
+    """Initial factor of the unit's last batch normalisation; `zero` starts as the identity."""

@@ -1,0 +1,67 @@
+"""Training and use of the segmenter."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tag2mask.configs.networks import Backbone
+from tag2mask.configs.section import Precision, Section, Share
+
+
+class Segmenter(Section):
+    """Training of the segmentation network (DeepLab with atrous spatial pyramid pooling)."""
+
+    backbone: Backbone = Backbone(name="resnet101", output_stride=8)
+    """Trunk."""
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+    """Dilations of the parallel 3x3 convolutions, in cells."""
+    low_level_channels: int = Field(default=0, ge=0)
+    """Channels taken from the stride-4 features to sharpen borders (DeepLabV3+); 0 is the published DeepLabV2."""
+    train_scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 0.75, 0.5)
+    """Scales of the multi-scale wrapper in training and prediction, beside their maximum; (1.0,) turns it off."""
+    resize: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    """Random scales of the photograph in training."""
+    image_size: int | None = Field(default=None, ge=32)
+    """Long side to which photographs are brought first, in pixels; without it they keep their size."""
+    crop_size: int = Field(default=321, ge=32)
+    """Side of the random crop, in pixels; what lies outside the photograph is its mean colour and ignored."""
+    iterations: int = Field(default=20_000, ge=1)
+    """Steps of the optimiser."""
+    batch_size: int = Field(default=10, ge=1)
+    """Crops per step."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Crops per forward pass (their gradients add up to one step); without it all at once."""
+    learning_rate: float = Field(default=2.5e-4, gt=0)
+    """Initial step size of SGD for the trunk; head weights take ten, head biases twenty times as much."""
+    power: float = Field(default=0.9, ge=0)
+    """The step size falls as (1 - step / iterations) ** power."""
+    momentum: Share = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty; none on head biases."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
+    seed: int = 0
+    """Seed of initialisation, order and augmentation."""
+
+
+class MaskPrediction(Section):
+    """How a segmenter is applied to photographs."""
+
+    image_size: int | None = Field(default=None, ge=32)
+    """Long side to which photographs are brought first, in pixels; without it they keep their size."""
+    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    """Factors on that size; the probabilities are averaged."""
+    flip: bool = False
+    """Average with the mirrored photograph."""
+    batch_size: int = Field(default=8, ge=1)
+    """Photographs of the same size per forward pass."""
+    filter_by_tags: bool = False
+    """On tagged training photographs, drop classes that are not among the tags (not in the published method)."""
+
+
+class PredictionOf(MaskPrediction):
+    """Prediction for one split of the dataset."""
+
+    split: Literal["train", "val"]
+    """Photographs to predict.  Tags filter the training photographs only, whatever `filter_by_tags` says."""
