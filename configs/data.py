@@ -15,8 +15,9 @@ class Dataset(Section):
     """Folder of the dataset.  In a settings file a relative path starts at the file's own folder."""
     images: str = "images"
     """Folder of the photographs, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level."""
-    tags: str = "labels.csv"
-    """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files."""
+    tags: str | None = "labels.csv"
+    """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files.
+    `null`: the photographs have no tags, and saliency maps are all that is made."""
     train_split: str | None = None
     """Text file of ids, one a line: the photographs to train on and to label.  Without it: all that are tagged."""
     val_split: str | None = None

@@ -81,6 +81,8 @@ class Config(Section):
         trains = self.saliency.provider == "reciprocal" and self.saliency.checkpoint is None
         if trains and self.saliency_set is None:
             raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")
+        if self.dataset.tags is None and self.dataset.masks is not None:
+            raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
         if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
             raise ValueError(

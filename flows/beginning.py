@@ -53,6 +53,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     if out.exists():
         raise ConfigError(f"{out} exists already; give another name with --out")
     dataset = _dataset(sources)
+    assert dataset.tags is not None  # found or refused
     tags = read_tags(dataset.root / dataset.tags)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)

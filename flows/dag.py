@@ -103,6 +103,9 @@ class _Builder:
 
     def build(self) -> list[Node]:
         self._index()
+        if self.config.dataset.tags is None:  # nothing can be labelled
+            self._saliency()
+            return self.nodes
         self._class_maps()
         self._saliency()
         self._labels()
@@ -143,7 +146,7 @@ class _Builder:
             data,
             hashed=content,
             images=data.root / data.images,
-            tags=data.root / data.tags,
+            tags=data.root / data.tags if data.tags else None,
             train_split=data.root / data.train_split if data.train_split else None,
             val_split=data.root / data.val_split if data.val_split else None,
         )
@@ -169,6 +172,8 @@ class _Builder:
         self._add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
         self._train("train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier")
         self._add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
+        self._evaluate("cams", "infer_cams", "class_maps")
+        self._evaluate("attention", "infer_attention", "class_maps")
 
     def _saliency(self) -> None:
         saliency = self.config.saliency
@@ -184,8 +189,6 @@ class _Builder:
             model=None if maps else model,
             maps=maps,
         )
-        self._evaluate("cams", "infer_cams", "class_maps")
-        self._evaluate("attention", "infer_attention", "class_maps")
         self._evaluate("saliency", "predict_saliency", "saliency")
 
     def _labels(self) -> None:

@@ -51,7 +51,7 @@ def run(
     runtime: StageRuntime,
     *,
     images: Path,
-    tags: Path,
+    tags: Path | None = None,
     train_split: Path | None = None,
     val_split: Path | None = None,
 ) -> None:
@@ -62,7 +62,7 @@ def run(
         out: folder of the result.
         runtime: threads and shard.
         images: folder of the photographs.
-        tags: table of tags, or folder of VOC annotations.
+        tags: table of tags, or folder of VOC annotations; without it the photographs are indexed without classes.
         train_split: ids to train on; without it all tagged photographs but those of `val_split`.
         val_split: ids kept apart for evaluation; without it none.
 
@@ -72,8 +72,8 @@ def run(
         BadImage: photographs cannot be read and `on_bad_image` is `error`.
     """
     listing = list_dataset(images, tags, train_split, val_split)
-    classes = class_names(listing.tags, config.classes, tags)
-    check_classes(listing, classes, config.minimum_images, listing.tags, tags)
+    classes = class_names(listing.tags, config.classes, tags) if tags else ()
+    check_classes(listing, classes, config.minimum_images, listing.tags, tags or images)
 
     def take(image_id: str) -> tuple[TakenImage, list[Path]]:
         source = listing.photographs[image_id]
@@ -89,8 +89,8 @@ def run(
     write_json(out / "metrics.json", _counts(records, listing, classes))
 
 
-def list_dataset(images: Path, tags: Path, train_split: Path | None, val_split: Path | None) -> Listing:
-    """Match photographs, tags and splits.
+def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_split: Path | None) -> Listing:
+    """Match photographs, tags and splits; without a table of tags every photograph has none.
 
     Raises:
         BadTable: the tags or a split cannot be read.
@@ -103,15 +103,15 @@ def list_dataset(images: Path, tags: Path, train_split: Path | None, val_split: 
     both = sorted(set(wanted or ()) & set(val))
     if both:
         raise BadDataset(f"{val_split}: {len(both)} ids stand in {train_split}, too: {named(both)}; keep each in one")
-    tagged = read_tags(tags, only=None if wanted is None else {*wanted, *val})
+    asked = None if wanted is None else {*wanted, *val}
+    tagged = dict.fromkeys(asked or found, ()) if tags is None else read_tags(tags, only=asked)
     # without a list every photograph and every tag counts, so both must be complete
     train = sorted({*found, *tagged} - set(val)) if wanted is None else wanted
     splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
-    _check_complete(splits, found, tagged, images, tags)
+    _check_complete(splits, found, tagged, images, tags or images)
     if not train:
-        raise BadDataset(
-            f"{images}: the dataset is empty, there is no photograph to train on; check {train_split or tags}"
-        )
+        what = train_split or tags or "the folder"
+        raise BadDataset(f"{images}: the dataset is empty, there is no photograph to train on; check {what}")
     ids = sorted(splits)
     return Listing({i: found[i] for i in ids}, splits, {i: tagged[i] for i in ids})
 

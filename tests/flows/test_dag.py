@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tag2mask.configs.load import load_config
+from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config
 from tag2mask.flows.beginning import packaged
 from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
@@ -165,3 +165,15 @@ def test_wide_stages_exist() -> None:
     """The stages that get all cores are stages."""
     wide: list[Node] = [node for node in build_dag(demo()) if node.wide]
     assert {node.stage for node in wide} == {"train_segmenter", "predict_masks", "refine_masks", "index_dataset"}
+
+
+def test_without_tags_only_saliency_is_made() -> None:
+    """Photographs without tags are indexed and get saliency maps, and nothing that needs a class."""
+    untagged = demo("dataset.tags=null", "dataset.masks=null")
+    assert names(untagged) == {"index_dataset", "index_saliency_set", "train_saliency", "predict_saliency"}
+
+
+def test_masks_need_tags() -> None:
+    """Masks are compared by class, so that without tags they are refused with a message that says why."""
+    with pytest.raises(ConfigError, match=r"dataset.masks .* need dataset.tags"):
+        demo("dataset.tags=null")

@@ -116,6 +116,17 @@ def test_annotations_serve_as_tags(raw: Path) -> None:
     assert files_of(index(raw, "one")) == files_of(index(raw, "two", tags="Annotations"))
 
 
+def test_photographs_without_tags_are_indexed_without_classes(raw: Path) -> None:
+    """Where there is no table of tags, every photograph is taken in and none has a class."""
+    (raw / "labels.csv").unlink()
+    out = raw.parent / "untagged"
+    out.mkdir()
+    index_dataset.run(Dataset(root=raw, tags=None), out, IN_PAIRS, images=raw / "photos")
+    found = ImageIndex.read(out)
+    assert found.ids == tuple(sorted(path.stem for path in (raw / "photos").iterdir()))
+    assert found.classes == () and {record.tags for record in found} == {()} and len(found.split("train")) == len(found)
+
+
 def test_given_classes_keep_their_order(raw: Path) -> None:
     """Classes are numbered as the settings list them."""
     found = ImageIndex.read(index(raw, classes=("dog", "cat")))
