@@ -153,6 +153,31 @@ def demo(
     carry_out(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, cores), engine))
 
 
+@app.command()
+def saliency(
+    images: Annotated[Path, typer.Option(help="Folder of photographs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
+    provider: Annotated[
+        str, typer.Option(help="Saliency system; `prior` needs neither model nor masks.")
+    ] = "reciprocal",
+    train_images: Annotated[Path | None, typer.Option(help="Photographs to train on.")] = None,
+    train_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks <id>.png.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of a trained model, instead of training.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights of the backbone: none, torchvision, a file.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Settings file.  [default: the installed one]")] = None,
+    changes: Changes = None,
+    root: Root = ROOT,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Make saliency maps of any folder of photographs, without tags and without the rest."""
+    from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
+
+    request = SaliencyRequest(images, out, provider, settings, train_images, train_masks, model, weights, changes or ())
+    typer.echo(make_saliency_maps(request, runtime_of(root, device, cores), engine))
+
+
 def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | None) -> Runtime:
     """The resources asked for."""
     given: dict[str, Any] = {"root": root, "device": device}

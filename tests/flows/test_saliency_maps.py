@@ -1,0 +1,82 @@
+"""Saliency maps of any folder, from the command line."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tag2mask.configs.load import ConfigError
+from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
+from tag2mask.tasks.common.label_images import read_grey, write_grey
+from tag2mask.tasks.common.photographs import read_rgb
+from tag2mask.tasks.common.saliency_folder import FolderInTheWay
+from tests.tasks.drawn_files import save_photograph
+
+SMALL = (
+    "saliency.image_size=64",
+    "saliency.iterations=2",
+    "saliency.batch_size=2",
+    "saliency.precision=float32",
+    "saliency.channels=8",
+    "saliency.key_channels=4",
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Three photographs to map, and three with masks to learn from."""
+    for seed in range(3):
+        save_photograph(tmp_path / "photos" / f"p{seed}.jpg", seed, (40, 50 + seed))
+        save_photograph(tmp_path / "learn" / f"l{seed}.jpg", 10 + seed, (40, 40))
+        mask = np.zeros((40, 40), np.uint8)
+        mask[10:30, 10:30] = 255
+        write_grey(tmp_path / "masks" / f"l{seed}.png", mask)
+    return tmp_path
+
+
+def asked(folders: Path, name: str = "maps", **options: object) -> SaliencyRequest:
+    """A request whose training takes a second."""
+    given = {"train_images": folders / "learn", "train_masks": folders / "masks", "changes": SMALL, **options}
+    return SaliencyRequest(folders / "photos", folders / name, "reciprocal", **given)  # type: ignore[arg-type]
+
+
+def test_a_folder_of_photographs_gets_maps(folders: Path) -> None:
+    """Each photograph gets a map of its size and a row of the table; a second request trains nothing."""
+    runtime = Runtime(root=folders / "store", cores=1)
+    told = make_saliency_maps(asked(folders), runtime, "local")
+    assert told.startswith("3 maps in ")
+    with (folders / "maps" / "maps.csv").open(newline="") as file:
+        assert [row["image_id"] for row in csv.DictReader(file)] == ["p0", "p1", "p2"]
+    for photo in (folders / "photos").iterdir():
+        assert read_grey(folders / "maps" / f"{photo.stem}.png").shape == read_rgb(photo).shape[:2]
+    trained = os.listdir(folders / "store" / "train_saliency")
+    make_saliency_maps(asked(folders, "again"), runtime, "local")
+    assert os.listdir(folders / "store" / "train_saliency") == trained
+    model = folders / "store" / "train_saliency" / trained[0]
+    make_saliency_maps(asked(folders, "known", train_images=None, train_masks=None, model=model), runtime, "local")
+    for name in ("again", "known"):
+        assert (folders / name / "p0.png").read_bytes() == (folders / "maps" / "p0.png").read_bytes()
+
+
+def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
+    """A folder that holds something is refused before anything is built."""
+    with pytest.raises(FolderInTheWay):
+        make_saliency_maps(asked(folders, "photos"), Runtime(root=folders / "store", cores=1), "local")
+    assert not (folders / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"train_masks": None}, "--train-masks belong together"),
+        ({"train_images": None, "train_masks": None}, "--provider prior"),
+        ({"settings": Path("absent.yaml")}, "absent.yaml"),
+    ],
+)
+def test_what_is_missing_is_named(folders: Path, options: dict[str, object], message: str) -> None:
+    """A request that cannot be carried out says which option it lacks."""
+    with pytest.raises(ConfigError, match=message):
+        make_saliency_maps(asked(folders, **options), Runtime(root=folders / "store", cores=1), "local")
