@@ -8,12 +8,22 @@ from pydantic import Field, model_validator
 from tag2mask.configs.networks import Backbone
 from tag2mask.configs.section import Precision, Section, Share
 
+NOT_OF_THE_NETWORK = frozenset({"maps", "checkpoint", "targets", "self_training_rounds"})
+"""Fields of `Saliency` that say what is read; they enter a key as inputs and not as settings."""
+
 
 class Saliency(Section):
     """Where the saliency maps come from, and the training of the reciprocal attention network."""
 
-    provider: Literal["reciprocal", "folder"] = "reciprocal"
-    """`reciprocal`: a network trained on `saliency_set` or read from `checkpoint`; `folder`: the maps in `maps`."""
+    provider: Literal["reciprocal", "folder", "prior"] = "reciprocal"
+    """`reciprocal`: a network trained on `targets` or read from `checkpoint`; `folder`: the maps in `maps`; `prior`:
+    computed from the photograph alone, without any training."""
+    targets: Literal["masks", "prior"] = "masks"
+    """What a network learns from: `masks` of `saliency_set`; `prior`: no masks at all, but the pixels of the dataset's
+    own photographs where the prior and the CAMs agree."""
+    self_training_rounds: int = Field(default=1, ge=1, le=3)
+    """For targets `prior`: how often targets are mined and a network trained on them; from the second round on its
+    own maps take the place of the prior."""
     maps: Path | None = None
     """For `folder`: `<id>.png`, 8-bit grey, the photograph's size, 255 = salient."""
     checkpoint: Path | None = None
@@ -57,11 +67,68 @@ class Saliency(Section):
     def _consistent(self) -> "Saliency":
         if self.provider == "folder" and self.maps is None:
             raise ValueError("provider 'folder' needs saliency.maps, a folder of <id>.png")
+        if self.targets == "prior" and (self.provider in ("folder", "prior") or self.checkpoint is not None):
+            raise ValueError(
+                "targets 'prior' trains a network: it goes with provider 'reciprocal' and without a checkpoint"
+            )
+        if self.targets == "masks" and self.self_training_rounds != 1:
+            raise ValueError(
+                f"self_training_rounds {self.self_training_rounds} needs targets 'prior': masks teach in one round"
+            )
         if self.cooperative_loss == "literal" and self.cooperative_weight > 0.1:
             raise ValueError(
                 f"cooperative_weight {self.cooperative_weight} with the literal loss pulls every pixel to 'unknown'; "
                 "at most 0.1"
             )
+        return self
+
+
+class Prior(Section):
+    """Saliency of a photograph alone, by robust background detection (Zhu et al., CVPR 2014)."""
+
+    superpixels: int = Field(default=250, ge=2)
+    """Superpixels to ask for; about as many are found."""
+    compactness: float = Field(default=20.0, gt=0)
+    """Weight of nearness against colour in the superpixels, in units of CIELAB."""
+    image_size: int = Field(default=320, ge=16)
+    """Photographs are shrunk until their long side is at most this, in pixels."""
+    colour_scale: float = Field(default=10.0, gt=0)
+    """Standard deviation of colour likeness, in units of CIELAB."""
+    place_scale: float = Field(default=0.25, gt=0)
+    """Standard deviation of nearness, in shares of height and width."""
+    boundary_scale: float = Field(default=1.0, gt=0)
+    """Boundary connectivity at which the probability of background is 0.39, without unit."""
+    smoothness: float = Field(default=0.1, gt=0)
+    """Tie between two neighbours, whatever their colours, without unit."""
+    background_weight: float = Field(default=5.0, gt=0)
+    """Weight of the background against the contrast, without unit."""
+    certain_connectivity: float = Field(default=3.0, gt=0)
+    """Boundary connectivity above which a superpixel is background for certain, without unit."""
+    least_contrast: float = Field(default=2.3, ge=0)
+    """A photograph whose superpixels all differ by less shows nothing salient, in units of CIELAB; 2.3 is the least
+    difference that one sees."""
+
+
+class SelfTraining(Section):
+    """Which pixels teach saliency where there are no masks: those where saliency and the CAMs agree."""
+
+    saliency_foreground: Share = 0.5
+    """A pixel is salient where its saliency exceeds this and a CAM of the photograph's tags `cam_foreground`."""
+    cam_foreground: Share = 0.3
+    """Class evidence that a salient pixel must exceed."""
+    saliency_background: Share = 0.1
+    """A pixel is background where its saliency is below this and all CAMs are below `cam_background`."""
+    cam_background: Share = 0.2
+    """Class evidence that a background pixel must stay below."""
+    minimum_foreground: Share = 0.01
+    """A photograph with a smaller share of salient pixels teaches nothing; 0 turns the rule off."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SelfTraining":
+        for name in ("saliency", "cam"):
+            low, high = getattr(self, f"{name}_background"), getattr(self, f"{name}_foreground")
+            if low > high:
+                raise ValueError(f"{name}_background {low:g} must not exceed {name}_foreground {high:g}")
         return self
 
 

@@ -11,7 +11,7 @@ from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
 from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
-from tag2mask.configs.saliency import Prediction, Saliency
+from tag2mask.configs.saliency import Prediction, Prior, Saliency, SelfTraining
 from tag2mask.configs.section import Section
 from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmenter
 
@@ -29,12 +29,14 @@ __all__ = [
     "Mining",
     "Prediction",
     "PredictionOf",
+    "Prior",
     "Refinement",
     "Report",
     "ReportOf",
     "Saliency",
     "SaliencySet",
     "Segmenter",
+    "SelfTraining",
 ]
 
 
@@ -48,7 +50,7 @@ class Config(Section):
     dataset: Dataset
     """Photographs and tags."""
     saliency_set: SaliencySet | None = None
-    """Photographs and salient-object masks; needed to train the saliency network."""
+    """Photographs and salient-object masks; needed to train the saliency network on masks."""
     classifier: Classifier = Classifier()
     """train_classifier."""
     cams: Activation = Activation()
@@ -59,6 +61,10 @@ class Config(Section):
     """infer_attention."""
     saliency: Saliency = Saliency()
     """train_saliency."""
+    prior: Prior = Prior()
+    """predict_prior."""
+    self_training: SelfTraining = SelfTraining()
+    """mine_saliency."""
     saliency_maps: Prediction = Prediction()
     """predict_saliency."""
     mining: Mining = Mining()
@@ -78,11 +84,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        trains = self.saliency.provider == "reciprocal" and self.saliency.checkpoint is None
-        if trains and self.saliency_set is None:
-            raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")
+        trains = self.saliency.provider not in ("folder", "prior") and self.saliency.checkpoint is None
+        if trains and self.saliency.targets == "masks" and self.saliency_set is None:
+            raise ValueError(
+                f"provider {self.saliency.provider!r} needs saliency_set to train on, or saliency.checkpoint; "
+                "without any masks, set saliency.targets to 'prior'"
+            )
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
+        if self.dataset.tags is None and self.saliency.targets == "prior":
+            raise ValueError("saliency.targets 'prior' are mined with CAMs, so they need dataset.tags")
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
         if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
             raise ValueError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tag2mask.configs.saliency import NOT_OF_THE_NETWORK
 from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf
 from tag2mask.configs.section import Section
 
@@ -100,6 +101,8 @@ class _Builder:
         self.config = config
         self.nodes: list[Node] = []
         self.checks: list[str] = []
+        self.saliency = ""
+        """Node with the saliency maps that the rest of the run uses."""
 
     def build(self) -> list[Node]:
         self._index()
@@ -129,7 +132,7 @@ class _Builder:
 
     def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
         """A training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
+        content = config.model_dump(mode="json", exclude=set(NOT_OF_THE_NETWORK))
         weights = _weights_file(config.backbone)
         if weights is not None:
             content["backbone"]["weights"] = "file"
@@ -154,7 +157,7 @@ class _Builder:
         if data.masks is not None:
             masks = data.root / data.masks
             self.checks.append(self._add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks))
-        if self._trains_saliency:
+        if self._trains_saliency and self.config.saliency.targets == "masks":
             pairs = self.config.saliency_set
             assert pairs is not None  # the settings' own validation
             content = pairs.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
@@ -164,7 +167,7 @@ class _Builder:
 
     @property
     def _trains_saliency(self) -> bool:
-        return self.config.saliency.provider == "reciprocal" and self.config.saliency.checkpoint is None
+        return self.config.saliency.provider not in ("folder", "prior") and self.config.saliency.checkpoint is None
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
@@ -177,19 +180,43 @@ class _Builder:
 
     def _saliency(self) -> None:
         saliency = self.config.saliency
-        model: Source | None = saliency.checkpoint
-        if self._trains_saliency:
-            model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
-        maps = saliency.maps if saliency.provider == "folder" else None
-        self._add(
-            "predict_saliency",
+        if saliency.provider == "prior" or saliency.targets == "prior":
+            self.saliency = self._add("predict_prior", "predict_prior", self.config.prior, dataset="index_dataset")
+        if saliency.targets == "prior":
+            self._train_saliency_without_masks()
+        elif saliency.provider != "prior":
+            model: Source | None = saliency.checkpoint
+            if self._trains_saliency:
+                model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
+            self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
+        self._evaluate("saliency", self.saliency, "saliency")
+
+    def _train_saliency_without_masks(self) -> None:
+        """Networks trained in turn on what the saliency so far and the CAMs agree on; the prior is the first."""
+        data = "index_dataset"
+        for r in range(1, self.config.saliency.self_training_rounds + 1):
+            self._evaluate("prior" if r == 1 else f"saliency_{r - 1}", self.saliency, "saliency")
+            targets = self._add(
+                f"mine_saliency-{r}",
+                "mine_saliency",
+                self.config.self_training,
+                dataset=data,
+                saliency=self.saliency,
+                cams="infer_cams",
+            )
+            settings = self.config.saliency
+            model = self._train(f"train_saliency-{r}", "train_saliency", settings, dataset=data, targets=targets)
+            self._predict_saliency(f"predict_saliency-{r}", model)
+
+    def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
+        self.saliency = self._add(
+            name,
             "predict_saliency",
             self.config.saliency_maps,
             dataset="index_dataset",
             model=None if maps else model,
             maps=maps,
         )
-        self._evaluate("saliency", "predict_saliency", "saliency")
 
     def _labels(self) -> None:
         config, data = self.config, "index_dataset"
@@ -198,7 +225,7 @@ class _Builder:
             "mine_objects",
             config.mining,
             dataset=data,
-            saliency="predict_saliency",
+            saliency=self.saliency,
             attention="infer_attention",
             cams="infer_cams",
         )
@@ -216,7 +243,7 @@ class _Builder:
                 dataset=data,
                 predictions=refined,
                 labels=labels,
-                saliency="predict_saliency",
+                saliency=self.saliency,
             )
             guard = self._evaluate(f"labels_{r}", labels, "training_labels")
         self._segmenter(config.rounds + 1, labels, guard)

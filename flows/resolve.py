@@ -17,6 +17,8 @@ SECTIONS = {
     "infer_cams": "cams",
     "train_attention": "attention",
     "infer_attention": "attention_maps",
+    "predict_prior": "prior",
+    "mine_saliency": "self_training",
     "train_saliency": "saliency",
     "predict_saliency": "saliency_maps",
     "mine_objects": "mining",

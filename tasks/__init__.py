@@ -12,6 +12,8 @@ STAGE_VERSIONS = {
     "infer_cams": 1,
     "train_attention": 1,
     "infer_attention": 1,
+    "predict_prior": 1,
+    "mine_saliency": 1,
     "train_saliency": 1,
     "predict_saliency": 1,
     "mine_objects": 1,

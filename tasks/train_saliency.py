@@ -1,6 +1,8 @@
 """Train the reciprocal attention network on photographs with salient-object masks (US 11,151,725, claims 1-7).
 
-Reads   saliency_set   images/, masks/, index.csv of `index_saliency_set`
+Reads   saliency_set   images/, masks/, index.csv of `index_saliency_set`; or
+        dataset        the index, and
+        targets        <id>.png of `mine_saliency`, whose unknown pixels enter no loss
         weights        state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
 
@@ -15,9 +17,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tag2mask.configs.saliency import NOT_OF_THE_NETWORK
 from tag2mask.configs.schema import Saliency
 from tag2mask.models.losses import reciprocal_losses
 from tag2mask.models.parameter_groups import parameter_groups
+from tag2mask.tasks.common.agreed_targets import AgreedPairs
 from tag2mask.tasks.common.augmentation import mirror_and_rotate
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.label_images import read_grey
@@ -63,13 +67,22 @@ class SaliencyPairs:
         return np.stack(images), np.stack(masks), np.stack(valid)
 
 
-def run(config: Saliency, out: Path, runtime: StageRuntime, *, saliency_set: Path, weights: Path | None = None) -> None:
+def run(
+    config: Saliency,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    saliency_set: Path | None = None,
+    dataset: Path | None = None,
+    targets: Path | None = None,
+    weights: Path | None = None,
+) -> None:
     """Train, resuming from a checkpoint below `out` if there is one."""
+    data = _pairs(config, saliency_set, dataset, targets)
     torch.manual_seed(config.seed)
     network = saliency_network(config)
     load_pretrained(network.backbone, config.backbone, weights)
     place(network, runtime.device)
-    data = SaliencyPairs(saliency_set, config)
 
     def loss_of_step(step: int) -> Tensor:
         images, masks, valid = data.prefetch(step)
@@ -97,6 +110,17 @@ def run(config: Saliency, out: Path, runtime: StageRuntime, *, saliency_set: Pat
         train(training, out, runtime)
     finally:
         data.prefetch.close()
-    content = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
+    content = config.model_dump(mode="json", exclude=set(NOT_OF_THE_NETWORK))
     save_model(out, network, {"kind": "saliency", "config": content})
     write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})
+
+
+def _pairs(
+    config: Saliency, saliency_set: Path | None, dataset: Path | None, targets: Path | None
+) -> SaliencyPairs | AgreedPairs:
+    """Photographs with masks, or the dataset's own with targets that were mined."""
+    if saliency_set is not None:
+        return SaliencyPairs(saliency_set, config)
+    if dataset is None or targets is None:
+        raise ValueError("train_saliency needs a saliency_set, or a dataset and targets")
+    return AgreedPairs(dataset, targets, config)

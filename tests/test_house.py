@@ -101,7 +101,9 @@ def test_every_stage_has_its_file_its_node_and_its_row() -> None:
     """The versions, the files in `tasks`, the DAG, the sections and the README's table name the same stages."""
     stages = set(STAGE_VERSIONS)
     files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"}
-    nodes = {node.stage for node in build_dag(load_config(ROOT / "configs" / "demo.yaml"))}
+    variants: list[list[str]] = [[], ["saliency.targets=prior"]]
+    runs = [build_dag(load_config(ROOT / "configs" / "demo.yaml", changes)) for changes in variants]
+    nodes = {node.stage for run in runs for node in run}
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert files == stages and nodes == stages and SECTIONS.keys() == stages
     assert sorted(rows) == sorted(stages)

@@ -85,7 +85,9 @@ def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
     told: dict[str, tuple[str, PictureKind, str, tuple[str, ...]]] = {
         "infer_cams": ("CAM", "heat", "{}.npz", ("cams",)),
         "infer_attention": ("OA-CAM", "heat", "{}.npz", ("attention",)),
-        "predict_saliency": ("saliency", "grey", "saliency/{}.png", ()),
+        "predict_prior": ("prior", "grey", "saliency/{}.png", ()),
+        "mine_saliency": (f"targets {r}", "grey", "{}.png", ()),
+        "predict_saliency": (f"saliency {r}" if r else "saliency", "grey", "saliency/{}.png", ()),
         "mine_objects": ("labels 0", "labels", "{}.png", ("labels_0",)),
         "predict_masks": (
             f"prediction {r}",

@@ -19,6 +19,8 @@ _ORDER = (
     "infer_cams",
     "train_attention",
     "infer_attention",
+    "predict_prior",
+    "mine_saliency",
     "train_saliency",
     "predict_saliency",
     "mine_objects",
@@ -31,6 +33,7 @@ _ORDER = (
 _SUBJECTS = {
     "cams": "infer_cams",
     "attention": "infer_attention",
+    "prior": "predict_prior",
     "saliency": "predict_saliency",
     "labels": "mask_nonsalient",
     "predictions": "predict_masks",
@@ -38,6 +41,8 @@ _SUBJECTS = {
     "segmenter": "refine_masks",
 }
 """First word of an evaluation -> the stage that it measures."""
+_SELF_TRAINING = ("mine_saliency", "train_saliency", "predict_saliency")
+"""Stages with rounds of their own, all of them before the first round of labels."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +120,18 @@ def read_evaluations(steps: Sequence[Step]) -> list[Evaluated]:
     return [Evaluated.read(s.name.removeprefix("evaluate_"), s.folder) for s in steps if s.stage == "evaluate"]
 
 
-def method_order(name: str) -> tuple[bool, int, int, str]:
-    """Sorting key of a step's name: stages before evaluations, rounds rising, then the order of the method."""
+def method_order(name: str) -> tuple[bool, int, int, int, int, str]:
+    """Sorting key of a step's name: stages before evaluations, rounds rising, then the order of the method.
+
+    The rounds of the self-training lie within round 0.
+    """
     subject = name.removeprefix("evaluate_")
     evaluation = subject != name
     stage = _SUBJECTS.get(subject.split("_")[0], subject) if evaluation else subject
     position = next((i for i, known in enumerate(_ORDER) if stage.startswith(known)), len(_ORDER))
-    return evaluation, round_of(name), position, name
+    if stage.startswith(_SELF_TRAINING):
+        return evaluation, 0, _ORDER.index(_SELF_TRAINING[0]), round_of(name), position, name
+    return evaluation, round_of(name), position, 0, 0, name
 
 
 def round_of(name: str) -> int:
@@ -139,12 +149,13 @@ def title_of(name: str, otherwise: str) -> str:
     words = {
         "cams": "CAM",
         "attention": "OA-CAM",
-        "saliency": "saliency",
+        "prior": "prior",
+        "saliency": f"saliency {number}" if number else "saliency",
         "labels": f"labels {number}",
         "predictions": f"prediction {number}",
         "refined": f"prediction {number} + CRF",
         "segmenter": f"segmenter {number}",
     }
-    if kind not in words or (number is None and kind not in ("cams", "attention", "saliency")):
+    if kind not in words or (number is None and kind not in ("cams", "attention", "prior", "saliency")):
         return otherwise
     return words[kind] + (" + CRF" if crf else "") + (", validation" if validation else "")

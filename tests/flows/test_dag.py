@@ -1,5 +1,6 @@
 """The DAG as data."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,19 @@ def demo(*changes: str) -> Config:
     return load_config(packaged("demo.yaml"), changes)
 
 
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "prior": ["saliency.provider=prior"],
+    "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
+}
+"""Name -> changes of the demo's settings; together their runs have every stage."""
+
+
+def all_stages(*changes: str) -> set[str]:
+    """Stages of all variants of the demo's run."""
+    return {node.stage for variant in VARIANTS.values() for node in build_dag(demo(*variant, *changes))}
+
+
 def hashed(config: Config) -> dict[str, Mapping[str, Any]]:
     """Node -> what of its settings enters the key."""
     return {node.name: node.hashed for node in build_dag(config)}
@@ -47,12 +61,13 @@ def names(config: Config) -> set[str]:
     return {node.name for node in build_dag(config)}
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("rounds", [1, 2, 4])
 @pytest.mark.parametrize("file", ["demo.yaml", "voc2012.yaml", "voc-mini.yaml"])
-def test_every_node_comes_after_those_it_needs(file: str, rounds: int) -> None:
+def test_every_node_comes_after_those_it_needs(file: str, rounds: int, variant: str) -> None:
     """Names are unique, and what a node needs stands before it."""
     seen: set[str] = set()
-    for node in build_dag(load_config(packaged(file), [f"rounds={rounds}"])):
+    for node in build_dag(load_config(packaged(file), [f"rounds={rounds}", *VARIANTS[variant]])):
         assert node.name not in seen
         assert set(node.upstream) <= seen, node.name
         seen.add(node.name)
@@ -68,16 +83,17 @@ def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
 
 
 def test_every_stage_has_a_file_a_version_and_a_section() -> None:
-    """The stages of a DAG are files of `tasks`, with a version and the section that they read."""
+    """The stages of all DAGs are files of `tasks`, with a version and the section that they read."""
     folder = packaged("demo.yaml").parent.parent / "tasks"
-    stages = {node.stage for node in build_dag(demo())}
+    stages = all_stages()
     assert stages == set(STAGE_VERSIONS) == set(SECTIONS)
     assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__"}
 
 
-def test_only_measuring_reads_the_masks() -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_measuring_reads_the_masks(variant: str) -> None:
     """Ground truth goes to evaluation and the report; labels and networks are made without it."""
-    for node in build_dag(demo()):
+    for node in build_dag(demo(*VARIANTS[variant])):
         if node.stage not in ("evaluate", "render_report", "index_masks"):
             assert "index_masks" not in node.inputs.values(), node.name
             assert not any("evaluate" in str(source) for source in node.inputs.values()), node.name
@@ -86,7 +102,7 @@ def test_only_measuring_reads_the_masks() -> None:
 
 def test_without_masks_nothing_is_evaluated() -> None:
     """A dataset without masks has every stage but the measuring ones."""
-    stages = {node.stage for node in build_dag(demo("dataset.masks=null"))}
+    stages = all_stages("dataset.masks=null")
     assert stages == set(STAGE_VERSIONS) - {"evaluate", "index_masks"}
 
 
@@ -106,6 +122,63 @@ def test_brought_saliency_needs_no_training(changes: list[str]) -> None:
     assert not names(config) & {"train_saliency", "index_saliency_set"}
     source = next(node for node in build_dag(config) if node.stage == "predict_saliency").inputs
     assert [path.name for path in source.values() if isinstance(path, Path)] in (["maps"], ["model"])
+
+
+def test_the_prior_takes_the_place_of_a_network() -> None:
+    """With provider `prior` no saliency network is trained or used, and all that reads saliency reads the prior's."""
+    config = demo("saliency.provider=prior", "saliency_set=null", "rounds=2")
+    assert not names(config) & {"train_saliency", "index_saliency_set", "predict_saliency", "mine_saliency-1"}
+    nodes = {node.name: node for node in build_dag(config)}
+    readers = {node.name: node.inputs["saliency"] for node in nodes.values() if "saliency" in node.inputs}
+    assert readers == dict.fromkeys(["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2"], "predict_prior")
+    assert nodes["evaluate-saliency"].inputs["subject"] == "predict_prior"
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_self_training_needs_no_masks(rounds: int) -> None:
+    """Each round mines targets from the saliency before it and the CAMs; the last network's maps are those used."""
+    changes = ["saliency.targets=prior", f"saliency.self_training_rounds={rounds}", "saliency_set=null"]
+    nodes = {node.name: node for node in build_dag(demo(*changes))}
+    assert not nodes.keys() & {"train_saliency", "index_saliency_set", "predict_saliency"}
+    before = "predict_prior"
+    for r in range(1, rounds + 1):
+        mined, trained = nodes[f"mine_saliency-{r}"], nodes[f"train_saliency-{r}"]
+        assert dict(mined.inputs) == {"dataset": "index_dataset", "saliency": before, "cams": "infer_cams"}
+        assert dict(trained.inputs) == {"dataset": "index_dataset", "targets": f"mine_saliency-{r}"}
+        before = f"predict_saliency-{r}"
+        assert nodes[before].inputs["model"] == f"train_saliency-{r}"
+    assert f"mine_saliency-{rounds + 1}" not in nodes
+    assert nodes["mine_objects"].inputs["saliency"] == nodes["mask_nonsalient-1"].inputs["saliency"] == before
+    measured = [node.inputs["subject"] for node in nodes.values() if node.name.startswith("evaluate-saliency")]
+    assert measured == [*(f"predict_saliency-{r}" for r in range(1, rounds)), before]
+    assert nodes["evaluate-prior"].inputs["subject"] == "predict_prior"
+
+
+def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
+    """The key of a saliency network holds how it is trained; what it is trained on enters by content."""
+    usual = hashed(demo())["train_saliency"]
+    assert not usual.keys() & {"maps", "checkpoint", "targets", "self_training_rounds"}
+    mined = hashed(demo("saliency.targets=prior", "saliency.self_training_rounds=2"))
+    assert usual == mined["train_saliency-1"] == mined["train_saliency-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["saliency_set=null"], "needs saliency_set to train on, or saliency.checkpoint; without any masks, set"),
+        (["saliency.targets=prior", "saliency.provider=folder", "saliency.maps=m"], "goes with provider 'reciprocal'"),
+        (["saliency.targets=prior", "saliency.provider=prior"], "goes with provider 'reciprocal'"),
+        (["saliency.targets=prior", "saliency.checkpoint=m"], "without a checkpoint"),
+        (["saliency.targets=prior", "dataset.tags=null", "dataset.masks=null"], "so they need dataset.tags"),
+        (["saliency.self_training_rounds=2"], "self_training_rounds 2 needs targets 'prior'"),
+        (["self_training.cam_background=0.5"], "cam_background 0.5 must not exceed cam_foreground 0.3"),
+        (["self_training.saliency_foreground=0.05"], "saliency_background 0.1 must not exceed saliency_foreground"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: list[str], message: str) -> None:
+    """Sources of saliency that exclude each other, and thresholds that cross, are named before the run."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        demo(*changes)
 
 
 @pytest.mark.parametrize("section", sorted(CHANGES))
@@ -171,6 +244,8 @@ def test_without_tags_only_saliency_is_made() -> None:
     """Photographs without tags are indexed and get saliency maps, and nothing that needs a class."""
     untagged = demo("dataset.tags=null", "dataset.masks=null")
     assert names(untagged) == {"index_dataset", "index_saliency_set", "train_saliency", "predict_saliency"}
+    alone = demo("dataset.tags=null", "dataset.masks=null", "saliency.provider=prior", "saliency_set=null")
+    assert names(alone) == {"index_dataset", "predict_prior"}
 
 
 def test_masks_need_tags() -> None:

@@ -1,0 +1,59 @@
+"""Saliency and background map of each training photograph without any training, by robust background detection.
+
+Reads   dataset               the index
+Writes  saliency/<id>.png     (H, W) uint8: what differs from the background, 255 = most salient
+        background/<id>.png   (H, W) uint8: probability of background by boundary connectivity
+
+The superpixels hold Python's lock, so photographs are spread over processes, as the CRF does.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from tag2mask.configs.schema import Prior
+from tag2mask.tasks.common.background_prior import background_prior
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.journal import process_images
+from tag2mask.tasks.common.label_images import write_grey
+from tag2mask.tasks.common.photographs import read_rgb
+from tag2mask.tasks.common.runtime import StageRuntime
+
+
+def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> None:
+    """Write both maps of all training photographs that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    files = {record.image_id: index.folder / record.file for record in index}
+    predict_one = partial(predict_photograph, config=config, out=out)
+
+    def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        jobs = [(image_id, files[image_id]) for image_id in part]
+        results: Iterable[list[Path]] = map(predict_one, jobs) if pool is None else pool.map(predict_one, jobs)
+        yield from zip(part, results, strict=True)
+
+    pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
+    try:
+        process_images(
+            list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+        )
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def predict_photograph(job: tuple[str, Path], config: Prior, out: Path) -> list[Path]:
+    """Compute and write both maps of one photograph.
+
+    Args:
+        job: image id, photograph.
+        config: size, superpixels and constants.
+        out: folder of the two folders of `<id>.png`.
+    """
+    image_id, photograph = job
+    saliency, background = background_prior(read_rgb(photograph), config)
+    return [
+        write_grey(out / "saliency" / f"{image_id}.png", saliency),
+        write_grey(out / "background" / f"{image_id}.png", background),
+    ]
