@@ -10,15 +10,15 @@ Writes  scores.json     everything; metrics.json, the summary alone
   as is the custom of the field; it flatters the maps, so it is said beside the figure.
 - label maps (labels, predictions): one confusion matrix.  An ignored pixel (255) counts as missed in `miou`;
   `miou_labelled` and `ignored_share` say what that costs.
-- saliency maps: absolute error and F-measure against "any class".  Void pixels are dropped from all of them; the
-  adaptive threshold is twice the mean of the pixels that are left.
+- saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
+  E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
+  they are background that the map gets right.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,10 +27,10 @@ from tag2mask.tasks.common.class_maps import read_class_maps
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_grey, read_labels
-from tag2mask.tasks.common.metrics import VOID, ConfusionMatrix, ThresholdedIoU
+from tag2mask.tasks.common.label_images import read_labels
+from tag2mask.tasks.common.metrics import ConfusionMatrix, ThresholdedIoU
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.saliency_metrics import SaliencyError, SaliencyFMeasure
+from tag2mask.tasks.common.saliency_scores import score_saliency
 from tag2mask.tasks.common.step_scores import (
     SparseCounts,
     StepFiles,
@@ -138,36 +138,3 @@ def score_labels(
     summary = {"miou": result.miou, "miou_labelled": result.miou_labelled, "ignored_share": result.ignored_share}
     equality = {"equal_to_truth": sum(equal), "compared_with_truth": len(equal)}
     return StepScores({**summary, **mean_figures(result)}, equality, rows, class_rows(names, result))
-
-
-def score_saliency(files: StepFiles, runtime: StageRuntime) -> StepScores:
-    """Score saliency maps against "any class"; images that are nothing but void are counted and left out."""
-
-    def process(image_id: str) -> tuple[SaliencyError, SaliencyFMeasure] | None:
-        saliency, target = read_grey(files.path(image_id)), files.truth.mask(image_id)
-        if saliency.shape != target.shape:
-            raise ValueError(
-                f"the saliency map has shape {saliency.shape}, the mask {target.shape}; they must be equal"
-            )
-        measured = target != VOID
-        if not measured.any():
-            return None
-        error, f_measure = SaliencyError(), SaliencyFMeasure()
-        for metric in (error, f_measure):
-            metric.step(saliency[measured][None], (target != 0)[measured][None])  # (H, W) -> (1, measured pixels)
-        return error, f_measure
-
-    errors, f_measures, rows = SaliencyError(), SaliencyFMeasure(), []
-    for image_id, parts in files.each(process, runtime):
-        row: dict[str, Any] = {"image_id": image_id, "mae": None, "adaptive_f": None}
-        if parts is not None:
-            errors.errors += parts[0].errors
-            f_measures.curve_sum += parts[1].curve_sum
-            f_measures.adaptive += parts[1].adaptive
-            f_measures.empty_targets += parts[1].empty_targets
-            row |= {"mae": parts[0].result(), "adaptive_f": parts[1].adaptive[0]}
-        rows.append(row)
-    f = f_measures.result()
-    summary = {"mae": errors.result(), "max_f": f.maximum, "mean_f": f.mean, "adaptive_f": f.adaptive}
-    void = {"images_all_void": len(rows) - f.images, "images_without_foreground": f.empty_targets}
-    return StepScores(summary, {"curve": f.curve, **void}, rows)

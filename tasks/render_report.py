@@ -40,9 +40,14 @@ FIGURES = (
     "recall",
     "best_threshold",
     "mae",
+    "s_measure",
+    "max_e",
+    "mean_e",
+    "adaptive_e",
     "max_f",
     "mean_f",
     "adaptive_f",
+    "weighted_f",
 )
 """Columns of the tables of results."""
 RESULTS_NOTE = (

@@ -71,14 +71,15 @@ def _segmentation_table(evaluations: Sequence[Evaluated]) -> str:
 
 
 def _saliency_table(evaluations: Sequence[Evaluated]) -> str:
-    keys = ("mae", "max_f", "mean_f", "adaptive_f")
+    told = {"mae": "MAE", "s_measure": "S", "max_e": "max E", "mean_e": "mean E", "adaptive_e": "adaptive E"}
+    told |= {"max_f": "max F", "mean_f": "mean F", "adaptive_f": "adaptive F", "weighted_f": "weighted F"}
     rows = [
         f"<tr><td>{escape(e.title)}</td><td>{escape(e.scores['split'])}</td>{_number(str(e.scores['images']))}"
-        + "".join(_number(f"{e.summary[key]:.3f}") for key in keys)
+        + "".join(_number(f"{e.summary[key]:.3f}") for key in told)
         + "</tr>"
         for e in evaluations
     ]
-    return _table(("saliency", "split", "#images", "#MAE", "#max F", "#mean F", "#adaptive F"), rows)
+    return _table(("saliency", "split", "#images", *(f"#{title}" for title in told.values())), rows)
 
 
 def stages_table(steps: Sequence[Step]) -> str:

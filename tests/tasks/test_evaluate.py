@@ -117,6 +117,31 @@ def test_saliency_is_measured_without_void_pixels(tmp_path: Path) -> None:
     assert [row["mae"] for row in rows(tmp_path / "out" / "per_image.csv")] == ["0.0", "0.125", ""]
 
 
+def test_saliency_has_every_measure_of_the_field(tmp_path: Path) -> None:
+    """Perfect maps have the best figures of all measures, of the whole and of each image, whatever void pixels hold."""
+    masks = blocks(2, 3, 2)
+    maps = {image_id: np.where(mask > 0, 255, 0).astype(np.uint8) for image_id, mask in masks.items()}
+    for mask, pixels in zip(masks.values(), maps.values(), strict=True):
+        pixels[mask == 255] = np.random.default_rng(0).integers(0, 256, (mask == 255).sum())
+    scores = score(tmp_path, masks, write_saliency(tmp_path / "saliency", maps), "saliency")
+    expected = {name: 1.0 for name in ("s_measure", "max_e", "adaptive_e", "max_f", "adaptive_f", "weighted_f")}
+    found = scores["summary"]
+    assert found.keys() == {*expected, "mae", "mean_e", "mean_f"}
+    assert found["mae"] == 0 and {name: found[name] for name in expected} == pytest.approx(expected, abs=2e-3)
+    assert found["mean_f"] > 0.99 and found["mean_e"] > 0.99 and len(scores["e_curve"]) == 256
+    for row in rows(tmp_path / "out" / "per_image.csv"):
+        assert list(row) == ["image_id", "mae", "s_measure", "adaptive_e", "adaptive_f", "weighted_f"]
+        assert [float(value) for value in list(row.values())[1:]] == pytest.approx([0, 1, 1, 1, 1], abs=2e-3)
+
+
+def test_saliency_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
+    """A map that does not fit its mask is named with both shapes."""
+    masks = small_masks()
+    maps = {"a": np.zeros((2, 4), np.uint8), "b": np.zeros((4, 2), np.uint8)}
+    with pytest.raises(ValueError, match=r"b\.png: the saliency map has shape \(4, 2\), the mask \(2, 4\)"):
+        score(tmp_path, masks, write_saliency(tmp_path / "saliency", maps), "saliency")
+
+
 def test_images_that_are_nothing_but_void_have_no_score(tmp_path: Path) -> None:
     """An all-void mask leaves its image's score blank and the others untouched."""
     masks = {**small_masks(), "v": np.full((2, 4), 255, np.uint8)}
