@@ -21,6 +21,6 @@ STAGE_VERSIONS = {
     "predict_masks": 1,
     "refine_masks": 1,
     "mask_nonsalient": 1,
-    "evaluate": 1,
+    "evaluate": 2,
     "render_report": 1,
 }

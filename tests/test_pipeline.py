@@ -51,6 +51,8 @@ SMALL = (
     "report.photographs=2",
 )
 """Changes to the demo's settings: seconds instead of minutes."""
+WHERE_ASKED_FOR = {"predict_prior", "mine_saliency"}
+"""Stages that the demo's settings do without."""
 AFTER_MINING = {
     "mine_objects",
     "evaluate-labels_0",
@@ -137,7 +139,7 @@ def test_every_stage_leaves_an_artifact(finished: Finished) -> None:
     """A run of the released settings, made small, builds every node, and every stage occurs among them."""
     nodes = dag(finished.folder / "data")
     assert built(finished.result) == {node.name for node in nodes}
-    assert {node.stage for node in nodes} == set(STAGE_VERSIONS)
+    assert {node.stage for node in nodes} == set(STAGE_VERSIONS) - WHERE_ASKED_FOR
     for name in finished.result.outcomes:
         assert files_of(finished.artifact(name)).keys() > {"manifest.json"}, name
 
@@ -262,3 +264,19 @@ def test_no_segmenter_is_trained_on_the_masks(finished: Finished) -> None:
     assert {state for name, state in ends.items() if name not in ("evaluate-labels_0", "train_segmenter-1")} == {
         "cached"
     }
+
+
+def test_a_run_needs_no_salient_object_masks(finished: Finished) -> None:
+    """Two rounds of self-training on the prior and the CAMs lead to labels without a saliency set."""
+    changes = ("saliency.targets=prior", "saliency.self_training_rounds=2", "self_training.minimum_foreground=0")
+    thresholds = ("self_training.saliency_foreground=0.1", "self_training.cam_foreground=0.2")
+    nodes = select(dag(finished.folder / "data", *changes, *thresholds, "saliency_set=null"), until="mine_objects")
+    result = run(nodes, finished.root)
+    assert not result.failures
+    assert built(result) == {
+        "predict_prior",
+        *(f"{stage}-{r}" for stage in ("mine_saliency", "train_saliency", "predict_saliency") for r in (1, 2)),
+        "mine_objects",
+    }
+    mined = result.outcomes["mine_saliency-1"].artifact
+    assert mined.manifest["metrics"]["images_with_targets"] > 0 and len(mined.items) == 10

@@ -245,10 +245,22 @@ def test_steps_stand_in_the_order_of_the_method() -> None:
     assert sorted(reversed(ordered), key=method_order) == ordered
 
 
+def test_rounds_of_self_training_come_before_labels() -> None:
+    """The rounds in which saliency is learned without masks lie between the prior and the first labels, one by one."""
+    ordered = ["infer_attention", "predict_prior"]
+    ordered += [f"{stage}_{r}" for r in (1, 2) for stage in ("mine_saliency", "train_saliency", "predict_saliency")]
+    ordered += ["mine_objects", "train_segmenter_1", "train_segmenter_2"]
+    ordered += ["evaluate_cams", "evaluate_prior", "evaluate_saliency_1", "evaluate_labels_0", "evaluate_labels_1"]
+    assert sorted(reversed(ordered), key=method_order) == ordered
+
+
 @pytest.mark.parametrize(
     ("name", "title"),
     [
         ("cams", "CAM"),
+        ("prior", "prior"),
+        ("saliency", "saliency"),
+        ("saliency_2", "saliency 2"),
         ("attention", "OA-CAM"),
         ("labels_0", "labels 0"),
         ("refined_2", "prediction 2 + CRF"),
