@@ -11,7 +11,7 @@ from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
 from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
-from tag2mask.configs.saliency import Prediction, Saliency
+from tag2mask.configs.saliency import Prediction, Purificatory, PurificatoryStage, Saliency, SaliencyPredictionOf
 from tag2mask.configs.section import Section
 from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmenter
 
@@ -29,10 +29,13 @@ __all__ = [
     "Mining",
     "Prediction",
     "PredictionOf",
+    "Purificatory",
+    "PurificatoryStage",
     "Refinement",
     "Report",
     "ReportOf",
     "Saliency",
+    "SaliencyPredictionOf",
     "SaliencySet",
     "Segmenter",
 ]
@@ -78,9 +81,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        trains = self.saliency.provider == "reciprocal" and self.saliency.checkpoint is None
-        if trains and self.saliency_set is None:
-            raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")
+        if self.saliency.is_trained and self.saliency_set is None:
+            provider = self.saliency.provider
+            raise ValueError(f"provider {provider!r} needs saliency_set to train on, or saliency.checkpoint")
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize

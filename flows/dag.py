@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf
+from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf, SaliencyPredictionOf
 from tag2mask.configs.section import Section
 
 Source = str | Path
@@ -129,7 +129,7 @@ class _Builder:
 
     def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
         """A training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
+        content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
         weights = _weights_file(config.backbone)
         if weights is not None:
             content["backbone"]["weights"] = "file"
@@ -157,14 +157,14 @@ class _Builder:
         if self._trains_saliency:
             pairs = self.config.saliency_set
             assert pairs is not None  # the settings' own validation
-            content = pairs.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
+            content = pairs.model_dump(mode="json", exclude={"root", "images", "masks"})
             images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
             name = "index_saliency_set"
             self.checks.append(self._add(name, name, pairs, hashed=content, images=images, masks=masks))
 
     @property
     def _trains_saliency(self) -> bool:
-        return self.config.saliency.provider == "reciprocal" and self.config.saliency.checkpoint is None
+        return self.config.saliency.is_trained
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
@@ -181,10 +181,11 @@ class _Builder:
         if self._trains_saliency:
             model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
         maps = saliency.maps if saliency.provider == "folder" else None
+        settings = self.config.saliency_maps.model_dump()
         self._add(
             "predict_saliency",
             "predict_saliency",
-            self.config.saliency_maps,
+            SaliencyPredictionOf(**settings, provider=saliency.provider),
             dataset="index_dataset",
             model=None if maps else model,
             maps=maps,

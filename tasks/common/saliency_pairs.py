@@ -1,0 +1,90 @@
+"""Batches of photographs with salient-object masks, and with superpixels where a loss compares regions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from skimage.segmentation import slic
+
+from tag2mask.configs.schema import Saliency
+from tag2mask.tasks.common.augmentation import mirror_and_rotate, mirror_and_rotate_regions
+from tag2mask.tasks.common.durable import write_file
+from tag2mask.tasks.common.journal import RESUME
+from tag2mask.tasks.common.label_images import read_grey
+from tag2mask.tasks.common.photographs import DECODER_ERRORS, read_rgb, resize
+from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
+from tag2mask.tasks.common.training import images_of_visits, seeded
+
+SUPERPIXELS = "superpixels"
+COMPACTNESS = 10.0
+"""Of SLIC: how much nearness counts against colour (CIELAB)."""
+
+
+class SaliencyPairs:
+    """Batches of augmented photographs with their masks and valid pixels.
+
+    Args:
+        folder: `index_saliency_set` artifact.
+        config: sizes, rotation, seed.
+        visits_of_step: step -> running numbers of its photographs in the whole training.
+        with_regions: step -> whether it needs superpixels.
+        out: the stage's folder; superpixels are kept in its hidden part, which does not belong to the result.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Saliency,
+        visits_of_step: Callable[[int], range],
+        with_regions: Callable[[int], bool],
+        out: Path,
+    ) -> None:
+        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
+        self._files = [
+            (folder / file, folder / "masks" / f"{image_id}.png")
+            for image_id, file in zip(table.image_id, table.file, strict=True)
+        ]
+        self._config, self._visits, self._with_regions = config, visits_of_step, with_regions
+        self._kept_regions = out / RESUME / SUPERPIXELS
+        self._decoded = DecodedImages(self._decode)
+        self.prefetch = Prefetch(self._load, config.iterations)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
+        image, mask = self._files[number]
+        side = (self._config.image_size, self._config.image_size)
+        return resize(read_rgb(image), side), resize(read_grey(mask), side)
+
+    def _load(self, step: int) -> tuple[np.ndarray, ...]:
+        """Images (N, S, S, 3) and masks (N, S, S), uint8, valid pixels (N, S, S) bool; superpixels (N, S, S) int32."""
+        config, examples = self._config, []
+        for visit, number in images_of_visits(self._visits(step), len(self), config.seed):
+            pixels, mask = self._decoded[number]
+            example = mirror_and_rotate(pixels, mask, config.rotation, seeded(config.seed, visit, 1))
+            if self._with_regions(step):
+                regions = self._regions(number, pixels)
+                example += (mirror_and_rotate_regions(regions, config.rotation, seeded(config.seed, visit, 1)),)
+            examples.append(example)
+        return tuple(np.stack(part) for part in zip(*examples, strict=True))
+
+    def _regions(self, number: int, pixels: np.ndarray) -> np.ndarray:
+        """Superpixels of a photograph, made at the first visit and read back at the others."""
+        path = self._kept_regions / f"{number}.png"
+        try:
+            with Image.open(path, formats=("PNG",)) as image:
+                return np.array(image).astype(np.int32)
+        except DECODER_ERRORS:  # none yet; or cut short by a crash, as they are not forced to the disk
+            regions = superpixels(pixels, self._config.purificatory.superpixels)
+        image = Image.fromarray(regions.astype(np.uint16))
+        write_file(path, lambda file: image.save(file, format="PNG"))
+        return regions
+
+
+def superpixels(pixels: np.ndarray, count: int) -> np.ndarray:
+    """About `count` superpixels (SLIC) of (H, W, 3) uint8: their numbers from 0, (H, W) int32."""
+    regions = slic(pixels, n_segments=count, compactness=COMPACTNESS, start_label=0, channel_axis=-1)
+    return regions.astype(np.int32)  # type: ignore[no-any-return]
