@@ -64,7 +64,9 @@ class SaliencyPairs:
         config, examples = self._config, []
         for visit, number in images_of_visits(self._visits(step), len(self), config.seed):
             pixels, mask = self._decoded[number]
-            example = mirror_and_rotate(pixels, mask, config.rotation, seeded(config.seed, visit, 1))
+            example: tuple[np.ndarray, ...] = mirror_and_rotate(
+                pixels, mask, config.rotation, seeded(config.seed, visit, 1)
+            )
             if self._with_regions(step):
                 regions = self._regions(number, pixels)
                 example += (mirror_and_rotate_regions(regions, config.rotation, seeded(config.seed, visit, 1)),)
@@ -79,8 +81,8 @@ class SaliencyPairs:
                 return np.array(image).astype(np.int32)
         except DECODER_ERRORS:  # none yet; or cut short by a crash, as they are not forced to the disk
             regions = superpixels(pixels, self._config.purificatory.superpixels)
-        image = Image.fromarray(regions.astype(np.uint16))
-        write_file(path, lambda file: image.save(file, format="PNG"))
+        kept = Image.fromarray(regions.astype(np.uint16))
+        write_file(path, lambda file: kept.save(file, format="PNG"))
         return regions
 
 

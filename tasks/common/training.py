@@ -51,11 +51,11 @@ class Training:
     """Takes the step (from 0), returns the scalar loss; has called `backward` already if `calls_backward`."""
     factor_of_step: Callable[[int], float]
     """Factor on every group's initial step size."""
-    factor_of_group: Callable[[int, str], float] | None = None
-    """Takes the step and a group's name; a further factor on that group's step size."""
     extra: Keeps | None = None
     calls_backward: bool = False
     losses: list[float] = field(default_factory=list)
+    factor_of_group: Callable[[int, str], float] | None = None
+    """Takes the step and a group's name; a further factor on that group's step size."""
 
 
 def arithmetic(precision: str, device: str) -> torch.autocast:
