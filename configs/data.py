@@ -1,11 +1,19 @@
 """The photographs, their tags, and the sets that networks are trained on."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tag2mask.configs.section import Section
+
+
+def _spelt_out(value: Any) -> Any:
+    """YAML reads a bare yes or no as a truth value."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_spelt_out)]
 
 
 class Dataset(Section):
@@ -47,3 +55,10 @@ class SaliencySet(Section):
     """What an unreadable photograph or mask does."""
     maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
     """Photographs above this many megapixels count as bad."""
+    about: str = ""
+    """Which masks these are, in words: every model and map made with them carries it, and the report prints it.
+
+    It belongs to the key of what is trained on the set, as does `shows_target_classes`: a model folder that said
+    something else than the settings would be worse than a training done twice.  Fill in both before training."""
+    shows_target_classes: Answer = "unknown"
+    """Whether the masks show objects of the classes that the tags name."""

@@ -37,6 +37,12 @@ def _lines(settings: BaseModel, folder: Path, chosen: set[str], depth: int = 0) 
             yield from _comment(about, margin)
             yield f"{margin}{name}:"
             yield from _lines(value, folder, set(type(value).model_fields), depth + 1)
+        elif isinstance(value, tuple) and value and all(isinstance(part, BaseModel) for part in value):
+            yield from _comment(field.description or "", margin)
+            for part, about in type(value[0]).model_fields.items():
+                yield from _comment(f"{part}: {about.description}", margin)
+            yield f"{margin}{name}:"
+            yield from (f"{margin}- {_plain_yaml(part.model_dump(mode='json'), folder)}" for part in value)
         else:
             yield from _comment(field.description or "", margin)
             yield f"{margin}{name}: {_plain_yaml(value, folder)}"

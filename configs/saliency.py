@@ -1,5 +1,6 @@
 """Where saliency maps come from."""
 
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
@@ -8,16 +9,80 @@ from pydantic import Field, model_validator
 from tag2mask.configs.networks import Backbone
 from tag2mask.configs.section import Precision, Section, Share
 
+Provider = Literal["reciprocal", "purificatory", "prior", "folder"]
+
 NOT_OF_THE_NETWORK = frozenset({"maps", "checkpoint", "targets", "self_training_rounds"})
 """Fields of `Saliency` that say what is read; they enter a key as inputs and not as settings."""
+RECIPROCAL_FIELDS = frozenset(
+    {
+        "key_channels",
+        "attention",
+        "attention_strides",
+        "detail",
+        "cooperative_loss",
+        "cooperative_weight",
+    }
+)
+"""Fields that the reciprocal network alone reads."""
+
+
+class PurificatoryStage(Section):
+    """A part of the training of the purificatory network, with losses of its own."""
+
+    share: float = Field(gt=0, le=1)
+    """Share of `saliency.iterations`.  The step size starts anew in every stage."""
+    batch_size: int | None = Field(default=None, ge=1)
+    """Photographs per step; without it `saliency.batch_size`."""
+    attention: bool = True
+    """Train both attention subnetworks and let them attend; without it the main subnetwork is a plain pyramid."""
+    structural_similarity: float = Field(default=0.0, ge=0)
+    """Weight of the structural similarity loss over superpixels; 0 leaves it and the superpixels out."""
+    main_factor: float = Field(default=10.0, gt=0)
+    """Step size of the main subnetwork over that of the trunk; the attention subnetworks always take ten times as much.
+    """
+
+
+class Purificatory(Section):
+    """What the purificatory network (PurNet) has of its own.
+
+    Published: three stages of 50,000, 250,000 and 200,000 steps with 4, 4 and 2 photographs each, the first without
+    attention, the second without structural similarity, `main_factor` 10, 1 and 1, and `falling: trunk`: shares 0.1,
+    0.5 and 0.4 of 500,000 steps, ten times the default.
+    """
+
+    rescale: bool = False
+    """Multiply the promotion attention by its number of entries: as published it is about 1e-6 and hardly attends."""
+    superpixels: int = Field(default=250, ge=2)
+    """Superpixels asked for per photograph (SLIC); about so many are made."""
+    falling: Literal["all", "trunk"] = "all"
+    """Whose step size falls by the power 0.9 within a stage: everyone's, or the trunk's alone, as published."""
+    stages: tuple[PurificatoryStage, ...] = (
+        PurificatoryStage(share=0.2, attention=False, structural_similarity=1.0),
+        PurificatoryStage(share=0.5),
+        PurificatoryStage(share=0.3, structural_similarity=1.0),
+    )
+    """Parts of the training, in order; their shares add up to 1."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Purificatory":
+        total = sum(stage.share for stage in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of the stages add up to {total:g}; they must add up to 1")
+        if not any(stage.attention for stage in self.stages):
+            raise ValueError("no stage trains the attention subnetworks: set attention in the last one at least")
+        return self
+
+    def ends(self, iterations: int) -> tuple[int, ...]:
+        """Number of steps after which each stage ends."""
+        return tuple(round(share * iterations) for share in accumulate(stage.share for stage in self.stages))
 
 
 class Saliency(Section):
-    """Where the saliency maps come from, and the training of the reciprocal attention network."""
+    """Where the saliency maps come from, and the training of the network that makes them."""
 
-    provider: Literal["reciprocal", "folder", "prior"] = "reciprocal"
-    """`reciprocal`: a network trained on `targets` or read from `checkpoint`; `folder`: the maps in `maps`; `prior`:
-    computed from the photograph alone, without any training."""
+    provider: Provider = "reciprocal"
+    """`reciprocal`, `purificatory`: a network trained on `targets` or read from `checkpoint`; `folder`: the maps in
+    `maps`; `prior`: computed from the photograph alone, without any training."""
     targets: Literal["masks", "prior"] = "masks"
     """What a network learns from: `masks` of `saliency_set`; `prior`: no masks at all, but the pixels of the dataset's
     own photographs where the prior and the CAMs agree."""
@@ -27,13 +92,13 @@ class Saliency(Section):
     maps: Path | None = None
     """For `folder`: `<id>.png`, 8-bit grey, the photograph's size, 255 = salient."""
     checkpoint: Path | None = None
-    """For `reciprocal`: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it; no training."""
+    """For a network: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it; no training."""
     backbone: Backbone = Backbone(name="resnet50", output_stride=16)
     """Trunk."""
     channels: int = Field(default=128, ge=8)
-    """Channels of the foreground and background features."""
+    """Channels of the pyramids and of everything behind them."""
     key_channels: int = Field(default=64, ge=4)
-    """Channels of the response maps of claim 3."""
+    """For `reciprocal`, as the next five: channels of the response maps of claim 3."""
     attention: Literal["transposed", "literal"] = "transposed"
     """Reading of claim 3: each side receives along its own axis of the weight matrix, or the same matrix for both."""
     attention_strides: tuple[int, ...] = (16, 8)
@@ -44,6 +109,8 @@ class Saliency(Section):
     """Second loss: the two maps are each other's complement, or claim 5 as printed (degenerate, weight <= 0.1)."""
     cooperative_weight: float = Field(default=0.1, ge=0)
     """Weight of the cooperative loss against the cross entropies."""
+    purificatory: Purificatory = Purificatory()
+    """For `purificatory`: its options and the stages of its training."""
     image_size: int = Field(default=320, ge=32)
     """Side to which photographs are squashed, in pixels, in training and prediction."""
     rotation: float = Field(default=10.0, ge=0, le=45)
@@ -63,13 +130,25 @@ class Saliency(Section):
     seed: int = 0
     """Seed of initialisation, order and augmentation."""
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether a network has to be trained."""
+        return self.provider in ("reciprocal", "purificatory") and self.checkpoint is None
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Fields that cannot change the training: where things lie, and what belongs to the other networks."""
+        others = RECIPROCAL_FIELDS if self.provider == "purificatory" else frozenset({"purificatory"})
+        return NOT_OF_THE_NETWORK | others
+
     @model_validator(mode="after")
     def _consistent(self) -> "Saliency":
         if self.provider == "folder" and self.maps is None:
             raise ValueError("provider 'folder' needs saliency.maps, a folder of <id>.png")
         if self.targets == "prior" and (self.provider in ("folder", "prior") or self.checkpoint is not None):
             raise ValueError(
-                "targets 'prior' trains a network: it goes with provider 'reciprocal' and without a checkpoint"
+                "targets 'prior' trains a network: it goes with provider 'reciprocal' or 'purificatory', "
+                "and without a checkpoint"
             )
         if self.targets == "masks" and self.self_training_rounds != 1:
             raise ValueError(
@@ -80,6 +159,14 @@ class Saliency(Section):
                 f"cooperative_weight {self.cooperative_weight} with the literal loss pulls every pixel to 'unknown'; "
                 "at most 0.1"
             )
+        if self.provider == "purificatory":
+            ends = self.purificatory.ends(self.iterations)
+            for number, (start, end) in enumerate(zip((0, *ends), ends, strict=False), start=1):
+                if start == end:
+                    raise ValueError(
+                        f"stage {number} of purificatory.stages gets none of the {self.iterations} steps: "
+                        "raise iterations or its share"
+                    )
         return self
 
 
@@ -141,3 +228,10 @@ class Prediction(Section):
     """Average with the map of the mirrored photograph."""
     batch_size: int = Field(default=16, ge=1)
     """Photographs per forward pass."""
+
+
+class SaliencyPredictionOf(Prediction):
+    """Application of one network or folder; the flow fills in what the settings ask for."""
+
+    provider: Provider
+    """What the maps must come from; a model folder of another network is refused."""

@@ -11,7 +11,15 @@ from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
 from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
-from tag2mask.configs.saliency import Prediction, Prior, Saliency, SelfTraining
+from tag2mask.configs.saliency import (
+    Prediction,
+    Prior,
+    Purificatory,
+    PurificatoryStage,
+    Saliency,
+    SaliencyPredictionOf,
+    SelfTraining,
+)
 from tag2mask.configs.section import Section
 from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmenter
 
@@ -30,10 +38,13 @@ __all__ = [
     "Prediction",
     "PredictionOf",
     "Prior",
+    "Purificatory",
+    "PurificatoryStage",
     "Refinement",
     "Report",
     "ReportOf",
     "Saliency",
+    "SaliencyPredictionOf",
     "SaliencySet",
     "Segmenter",
     "SelfTraining",
@@ -84,8 +95,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        trains = self.saliency.provider not in ("folder", "prior") and self.saliency.checkpoint is None
-        if trains and self.saliency.targets == "masks" and self.saliency_set is None:
+        if self.saliency.is_trained and self.saliency.targets == "masks" and self.saliency_set is None:
             raise ValueError(
                 f"provider {self.saliency.provider!r} needs saliency_set to train on, or saliency.checkpoint; "
                 "without any masks, set saliency.targets to 'prior'"

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.saliency import NOT_OF_THE_NETWORK
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf
+from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf, SaliencyPredictionOf
 from tag2mask.configs.section import Section
 
 Source = str | Path
@@ -132,7 +131,7 @@ class _Builder:
 
     def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
         """A training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude=set(NOT_OF_THE_NETWORK))
+        content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
         weights = _weights_file(config.backbone)
         if weights is not None:
             content["backbone"]["weights"] = "file"
@@ -157,17 +156,13 @@ class _Builder:
         if data.masks is not None:
             masks = data.root / data.masks
             self.checks.append(self._add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks))
-        if self._trains_saliency and self.config.saliency.targets == "masks":
+        if self.config.saliency.is_trained and self.config.saliency.targets == "masks":
             pairs = self.config.saliency_set
             assert pairs is not None  # the settings' own validation
-            content = pairs.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
+            content = pairs.model_dump(mode="json", exclude={"root", "images", "masks"})
             images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
             name = "index_saliency_set"
             self.checks.append(self._add(name, name, pairs, hashed=content, images=images, masks=masks))
-
-    @property
-    def _trains_saliency(self) -> bool:
-        return self.config.saliency.provider not in ("folder", "prior") and self.config.saliency.checkpoint is None
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
@@ -186,7 +181,7 @@ class _Builder:
             self._train_saliency_without_masks()
         elif saliency.provider != "prior":
             model: Source | None = saliency.checkpoint
-            if self._trains_saliency:
+            if self.config.saliency.is_trained:
                 model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
             self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
         self._evaluate("saliency", self.saliency, "saliency")
@@ -212,7 +207,7 @@ class _Builder:
         self.saliency = self._add(
             name,
             "predict_saliency",
-            self.config.saliency_maps,
+            SaliencyPredictionOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
             dataset="index_dataset",
             model=None if maps else model,
             maps=maps,

@@ -44,8 +44,8 @@ def integral_attention_loss(scores: Tensor, attention: Tensor) -> Tensor:
     """
     scores, attention = scores.float(), attention.float()
     seen = attention > 0
-    present = _masked_mean(-attention * F.logsigmoid(scores), seen)
-    return present + _masked_mean(F.softplus(scores), ~seen)
+    present = masked_mean(-attention * F.logsigmoid(scores), seen)
+    return present + masked_mean(F.softplus(scores), ~seen)
 
 
 def reciprocal_losses(
@@ -90,7 +90,7 @@ def reciprocal_losses(
         divergence = divergence + bernoulli_divergence(foreground, -background)
     else:
         divergence = divergence + bernoulli_divergence(background, foreground)
-    entropy, divergence = _masked_mean(entropy, valid), _masked_mean(divergence, valid)
+    entropy, divergence = masked_mean(entropy, valid), masked_mean(divergence, valid)
     return ReciprocalLosses(entropy + weight * divergence, entropy, divergence)
 
 
@@ -121,5 +121,6 @@ def segmentation_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
     return torch.stack(losses).sum()
 
 
-def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Average of `values` where `mask`, of the same shape, is True; 0 over nothing."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)

@@ -1,5 +1,6 @@
 """Which parameter learns how fast."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -63,3 +64,51 @@ def parameter_groups(
         for name, parameters in members.items()
         if parameters
     ]
+
+
+def subnetwork_groups(
+    model: nn.Module,
+    learning_rate: float,
+    factors: Mapping[str, float],
+    *,
+    bias_factor: float = 2.0,
+    weight_decay: float = 5e-4,
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters of `model` into two groups for each of its direct children.
+
+    Defaults as PurNet's: biases learn twice as fast and do not decay.  A batch norm's (or PReLU's) weight counts as
+    weight.  Parameters with `requires_grad` False are left out, and so are empty groups.
+
+    Args:
+        model: has no parameters of its own beside those of its children.
+        learning_rate: base rate, multiplied by the factors.
+        factors: name of each child -> its factor.
+        bias_factor: for biases, on top.
+        weight_decay: for weights.
+
+    Returns:
+        Dictionaries with `name` (`<child>_weight`, `<child>_bias`), `params`, `lr` and `weight_decay`.
+
+    Raises:
+        ValueError: the factors do not name exactly the children.
+    """
+    if set(factors) != {name for name, _ in model.named_children()} or list(model.parameters(recurse=False)):
+        raise ValueError(f"factors for {', '.join(factors)} do not fit the parts of {type(model).__name__}")
+    groups = []
+    for child, factor in factors.items():
+        members: dict[str, list[nn.Parameter]] = {"weight": [], "bias": []}
+        for name, parameter in model.get_submodule(child).named_parameters():
+            if parameter.requires_grad:
+                members["bias" if name.endswith("bias") else "weight"].append(parameter)
+        rates = {"weight": (factor, weight_decay), "bias": (factor * bias_factor, 0.0)}
+        groups += [
+            {
+                "name": f"{child}_{kind}",
+                "params": members[kind],
+                "lr": learning_rate * own_factor,
+                "weight_decay": decay,
+            }
+            for kind, (own_factor, decay) in rates.items()
+            if members[kind]
+        ]
+    return groups

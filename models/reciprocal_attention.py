@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.models.backbones import Backbone
+from tag2mask.models.convolution_block import convolution_block, resize_bilinear
 
 
 class ReciprocalAttention(nn.Module):
@@ -95,7 +96,7 @@ class ReciprocalSaliency(nn.Module):
                 "use detail=False or a larger attention stride"
             )
         used = range(finest, len(backbone.channels))
-        self.laterals = nn.ModuleDict({str(i): _block(backbone.channels[i], channels, 1) for i in used})
+        self.laterals = nn.ModuleDict({str(i): convolution_block(backbone.channels[i], channels, 1) for i in used})
         self.exchanges = nn.ModuleList(_Exchange(channels, key_channels, mode) for _ in self.levels)
         self.heads = nn.ModuleList(_Heads(channels) for _ in self.levels)
         self.detail = _Detail(backbone.channels[0], channels) if detail else None
@@ -116,14 +117,14 @@ class ReciprocalSaliency(nn.Module):
         if self.detail is not None:
             predictions.append(self.detail(foreground, background, sides[0]))
         size = images.shape[2:]
-        return [(_resize(first, size), _resize(second, size)) for first, second in predictions]
+        return [(resize_bilinear(first, size), resize_bilinear(second, size)) for first, second in predictions]
 
     def _pyramid(self, sides: list[Tensor]) -> dict[int, Tensor]:
         merged: dict[int, Tensor] = {}
         for index in range(len(sides) - 1, self.levels[-1] - 1, -1):
             merged[index] = self.laterals[str(index)](sides[index])
             if index + 1 in merged:
-                merged[index] = merged[index] + _resize(merged[index + 1], merged[index].shape[2:])
+                merged[index] = merged[index] + resize_bilinear(merged[index + 1], merged[index].shape[2:])
         return merged
 
 
@@ -132,8 +133,12 @@ class _Exchange(nn.Module):
 
     def __init__(self, channels: int, key_channels: int, mode: Literal["transposed", "literal"]) -> None:
         super().__init__()
-        self.foreground = nn.Sequential(_block(channels, channels, 3), _block(channels, channels, 3))
-        self.background = nn.Sequential(_block(channels, channels, 3), _block(channels, channels, 3))
+        self.foreground = nn.Sequential(
+            convolution_block(channels, channels, 3), convolution_block(channels, channels, 3)
+        )
+        self.background = nn.Sequential(
+            convolution_block(channels, channels, 3), convolution_block(channels, channels, 3)
+        )
         self.attention = ReciprocalAttention(channels, key_channels=key_channels, mode=mode)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,8 +151,8 @@ class _Heads(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.foreground = nn.Sequential(_block(channels, channels, 3), nn.Conv2d(channels, 1, 1))
-        self.background = nn.Sequential(_block(channels, channels, 3), nn.Conv2d(channels, 1, 1))
+        self.foreground = nn.Sequential(convolution_block(channels, channels, 3), nn.Conv2d(channels, 1, 1))
+        self.background = nn.Sequential(convolution_block(channels, channels, 3), nn.Conv2d(channels, 1, 1))
 
     def forward(self, foreground: Tensor, background: Tensor) -> tuple[Tensor, Tensor]:
         return self.foreground(foreground), self.background(background)
@@ -158,16 +163,17 @@ class _Detail(nn.Module):
 
     def __init__(self, side_channels: int, channels: int) -> None:
         super().__init__()
-        self.lateral = _block(side_channels, channels, 1)
-        self.foreground = _block(channels, channels, 3)
-        self.background = _block(channels, channels, 3)
+        self.lateral = convolution_block(side_channels, channels, 1)
+        self.foreground = convolution_block(channels, channels, 3)
+        self.background = convolution_block(channels, channels, 3)
         self.heads = _Heads(channels)
 
     def forward(self, foreground: Tensor, background: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
         lateral = self.lateral(side)
         size = lateral.shape[2:]
         logits: tuple[Tensor, Tensor] = self.heads(
-            self.foreground(lateral + _resize(foreground, size)), self.background(lateral + _resize(background, size))
+            self.foreground(lateral + resize_bilinear(foreground, size)),
+            self.background(lateral + resize_bilinear(background, size)),
         )
         return logits
 
@@ -196,14 +202,3 @@ def _attention_levels(backbone: Backbone, attention_strides: tuple[int, ...]) ->
         allowed = ", ".join(str(stride) for stride in sorted(set(backbone.strides)))
         raise ValueError(f"attention_strides {attention_strides}: {backbone.name} has the strides {allowed}")
     return tuple(backbone.strides.index(stride) for stride in sorted(set(attention_strides), reverse=True))
-
-
-def _block(channels: int, width: int, kernel: int) -> nn.Sequential:
-    """Convolution without bias, batch norm, PReLU; keeps the grid."""
-    return nn.Sequential(
-        nn.Conv2d(channels, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(width), nn.PReLU()
-    )
-
-
-def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)

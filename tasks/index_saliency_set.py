@@ -5,6 +5,7 @@ Writes  images/<id>.<suffix>   the photograph's own bytes if it is upright 8-bit
         index.csv              image_id,file,width,height; one line a photograph, by id
         set_aside.csv          source,reason of what cannot be read
         items.json             id -> digest of photograph and mask
+        provenance.json        which masks these are, as the settings say
         metrics.json           counts
 """
 
@@ -30,6 +31,7 @@ from tag2mask.tasks.common.intake import (
 )
 from tag2mask.tasks.common.label_images import write_grey
 from tag2mask.tasks.common.photographs import find_images, read_photograph
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_table import checked_id
 
@@ -41,7 +43,7 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
     """Index a saliency set.
 
     Args:
-        config: what a bad image does; its paths are not used.
+        config: what a bad image does, and which masks these are; its paths are not used.
         out: folder of the result.
         runtime: threads and shard.
         images: folder of the photographs.
@@ -78,6 +80,8 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
     converted = sum(bool(record.converted) for record in kept)
     counts = {"images": len(kept), "set_aside": len(records) - len(kept), "converted": converted}
     write_json(out / "metrics.json", counts)
+    about = config.about or "a saliency set that saliency_set.about does not name"
+    Provenance(about, config.shows_target_classes, len(kept)).write(out)
 
 
 def list_pairs(images: Path, masks: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:

@@ -1,10 +1,15 @@
-"""Saliency and background map of each training photograph, by reciprocal attention or from a folder of maps.
+"""Saliency and background map of each training photograph, by a trained network or from a folder of maps.
 
 Reads   dataset               the index
         model                 model folder of `train_saliency`; or
         maps                  a folder that the user brings: <id>.png, 8-bit grey, the photograph's size
-Writes  saliency/<id>.png     (H, W) uint8: relu(sigma(F) - sigma(B)), claim 7, thresholded by claim 6
-        background/<id>.png   (H, W) uint8: sigma(B); for a folder of maps 255 - saliency
+Writes  saliency/<id>.png     (H, W) uint8, thresholded by claim 6 of US 11,151,725
+        background/<id>.png   (H, W) uint8
+        provenance.json       which masks are behind the maps
+        metrics.json          the same in short
+
+Reciprocal attention: saliency relu(sigma(F) - sigma(B)), claim 7, and background sigma(B).  Purificatory: sigma(P_1)
+and its complement.  A folder of maps: they themselves, and 255 - saliency.
 """
 
 from collections.abc import Iterator
@@ -12,17 +17,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.configs.schema import Prediction, Saliency
+from tag2mask.configs.schema import Prediction, SaliencyPredictionOf
+from tag2mask.models.purificatory import PurificatorySaliency
+from tag2mask.models.reciprocal_attention import ReciprocalSaliency
+from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import load_for_inference, read_architecture, saliency_network
+from tag2mask.tasks.common.networks import load_for_inference, saliency_network, saliency_settings
 from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch
+
+Network = ReciprocalSaliency | PurificatorySaliency
 
 LISTED = 10
 """Faulty ids that an error message lists."""
@@ -47,6 +58,7 @@ def run(
     if maps is not None:
         _check_maps(maps, index)
         folder = maps
+        provenance = Provenance.read(maps, otherwise="the user's maps: unknown")
 
         def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
             for image_id in image_ids:
@@ -54,7 +66,8 @@ def run(
                 yield image_id, _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
 
     elif model is not None:
-        settings = Saliency.model_validate({**read_architecture(model, "saliency")["config"], "checkpoint": model})
+        settings = saliency_settings(model, config.provider if isinstance(config, SaliencyPredictionOf) else None)
+        provenance = Provenance.read(model, otherwise="a model folder that says nothing of them")
         network = saliency_network(settings)
         load_for_inference(model, network, runtime.device)
 
@@ -66,13 +79,15 @@ def run(
 
     else:
         raise ValueError("predict_saliency needs a model or a folder of maps")
+    provenance.write(out)
+    write_json(out / "metrics.json", provenance.as_metrics())
     process_images(
         list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
     )
 
 
 def _predict(
-    network: nn.Module,
+    network: Network,
     index: ImageIndex,
     records: list[ImageRecord],
     side: int,
@@ -82,8 +97,7 @@ def _predict(
 ) -> Iterator[tuple[str, list[Path]]]:
     pictures = [resize(index.pixels(record), (side, side)) for record in records]
     with torch.inference_mode():
-        foreground, background = both_sides(network, to_batch(pictures, runtime.device), flip=config.flip)
-        saliency = (foreground - background).relu()
+        saliency, background = predict_maps(network, to_batch(pictures, runtime.device), flip=config.flip)
         for number, record in enumerate(records):
             maps = torch.cat([saliency[number : number + 1], background[number : number + 1]])  # (2, 1, S, S)
             large = F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)[:, 0]
@@ -91,13 +105,24 @@ def _predict(
             yield record.image_id, _write(out, record.image_id, _filtered(grey[0], config.threshold), grey[1])
 
 
-def both_sides(network: nn.Module, images: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Foreground and background probabilities (N, 1, S, S), averaged with those of the mirror images if `flip`."""
-    foreground, background = (logits.sigmoid() for logits in network(images)[-1])
+def predict_maps(network: Network, images: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
+    """Saliency and background (N, 1, S, S) in [0, 1], from probabilities averaged with the mirror images' if `flip`."""
+    foreground, background = _probabilities(network, images)
     if flip:
-        mirrored = [logits.sigmoid().flip(3) for logits in network(images.flip(3))[-1]]
+        mirrored = [maps.flip(3) for maps in _probabilities(network, images.flip(3))]
         foreground, background = (foreground + mirrored[0]) / 2, (background + mirrored[1]) / 2
-    return foreground, background
+    if isinstance(network, PurificatorySaliency):
+        return foreground, background
+    return (foreground - background).relu(), background
+
+
+def _probabilities(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Of foreground and background, (N, 1, S, S) each."""
+    if isinstance(network, PurificatorySaliency):
+        foreground = network(images).sigmoid()
+        return foreground, 1 - foreground
+    first, second = network(images)[-1]
+    return first.sigmoid(), second.sigmoid()
 
 
 def _filtered(saliency: np.ndarray, threshold: float) -> np.ndarray:

@@ -26,6 +26,7 @@ from tag2mask.tasks.common import report_page as html
 from tag2mask.tasks.common.durable import write_file, write_json
 from tag2mask.tasks.common.ground_truth import GroundTruth
 from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.report_charts import Curve, class_bars, curve_chart, legend, smoothed, thinned
 from tag2mask.tasks.common.report_gallery import choose_photographs, gallery_columns, gallery_rows
 from tag2mask.tasks.common.report_steps import Evaluated, Step, read_evaluations, read_steps
@@ -115,7 +116,14 @@ def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: S
     for step in steps:
         versions |= step.manifest.get("versions", {})
     seeds = sorted({step.seed for step in steps if step.seed is not None})
-    return html.header(title, {k: v for k, v in facts.items() if v != "0"}, versions, seeds)
+    notes = [html.note(told) for told in _provenance(steps)]
+    return "\n".join([html.header(title, {k: v for k, v in facts.items() if v != "0"}, versions, seeds), *notes])
+
+
+def _provenance(steps: Sequence[Step]) -> list[str]:
+    """Which masks are behind the saliency maps."""
+    made = [step.folder for step in steps if step.stage == "predict_saliency"]
+    return [str(Provenance.read(folder, otherwise="unknown")) for folder in made]
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:

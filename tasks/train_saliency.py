@@ -1,70 +1,39 @@
-"""Train the reciprocal attention network on photographs with salient-object masks (US 11,151,725, claims 1-7).
+"""Train a saliency network on photographs with salient-object masks.
 
-Reads   saliency_set   images/, masks/, index.csv of `index_saliency_set`; or
+Reads   saliency_set   images/, masks/, index.csv, provenance.json of `index_saliency_set`; or
         dataset        the index, and
         targets        <id>.png of `mine_saliency`, whose unknown pixels enter no loss
         weights        state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
+        provenance.json   which masks the network has seen
 
-The schedule is that of the same authors' PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small
-rotations); the claims name none.
+`reciprocal` is the network of US 11,151,725, claims 1-7.  The claims name no schedule; it is that of the same authors'
+PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small rotations).  `purificatory` is PurNet, trained in
+the stages that the settings list.
 """
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
-from tag2mask.configs.saliency import NOT_OF_THE_NETWORK
 from tag2mask.configs.schema import Saliency
 from tag2mask.models.losses import reciprocal_losses
-from tag2mask.models.parameter_groups import parameter_groups
-from tag2mask.tasks.common.agreed_targets import AgreedPairs
-from tag2mask.tasks.common.augmentation import mirror_and_rotate
+from tag2mask.models.parameter_groups import parameter_groups, subnetwork_groups
+from tag2mask.models.purificatory import PurificatorySaliency
+from tag2mask.models.purificatory_losses import propagate, purificatory_losses
+from tag2mask.models.reciprocal_attention import ReciprocalSaliency
+from tag2mask.tasks.common.agreed_targets import agreed_source
 from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.label_images import read_grey
 from tag2mask.tasks.common.networks import load_pretrained, place, saliency_network, save_model
-from tag2mask.tasks.common.photographs import read_rgb, resize
-from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.saliency_pairs import PairSource, SaliencyPairs, masked_source
+from tag2mask.tasks.common.saliency_stages import StagedSchedule
 from tag2mask.tasks.common.tensors import to_batch
-from tag2mask.tasks.common.training import Training, arithmetic, indices_of_step, poly, seeded, train
+from tag2mask.tasks.common.training import Training, arithmetic, poly, train
 
 POWER = 0.9
 """Of the falling step size."""
-
-
-class SaliencyPairs:
-    """Batches of augmented photographs with their masks and valid pixels."""
-
-    def __init__(self, folder: Path, config: Saliency) -> None:
-        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
-        self._files = [
-            (folder / file, folder / "masks" / f"{image_id}.png")
-            for image_id, file in zip(table.image_id, table.file, strict=True)
-        ]
-        self._config = config
-        self._decoded = DecodedImages(self._decode)
-        self.prefetch = Prefetch(self._load, config.iterations)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
-        image, mask = self._files[number]
-        side = (self._config.image_size, self._config.image_size)
-        return resize(read_rgb(image), side), resize(read_grey(mask), side)
-
-    def _load(self, step: int) -> tuple[np.ndarray, ...]:
-        """Images (N, S, S, 3), masks (N, S, S), both uint8, and valid pixels (N, S, S) bool."""
-        config, examples = self._config, []
-        for visit, number in indices_of_step(step, config.batch_size, len(self), config.seed):
-            pixels, mask = self._decoded[number]
-            examples.append(mirror_and_rotate(pixels, mask, config.rotation, seeded(config.seed, visit, 1)))
-        images, masks, valid = zip(*examples, strict=True)
-        return np.stack(images), np.stack(masks), np.stack(valid)
 
 
 def run(
@@ -78,18 +47,45 @@ def run(
     weights: Path | None = None,
 ) -> None:
     """Train, resuming from a checkpoint below `out` if there is one."""
-    data = _pairs(config, saliency_set, dataset, targets)
+    source = _source(saliency_set, dataset, targets)
     torch.manual_seed(config.seed)
     network = saliency_network(config)
     load_pretrained(network.backbone, config.backbone, weights)
     place(network, runtime.device)
+    if isinstance(network, PurificatorySaliency):
+        schedule = StagedSchedule(config, POWER)
+        data = SaliencyPairs(source, config, schedule.visits, schedule.compares_regions, out)
+        training = _purificatory(config, network, data, schedule, runtime.device)
+    else:
+        size = config.batch_size
+        data = SaliencyPairs(source, config, lambda s: range(s * size, (s + 1) * size), lambda s: False, out)
+        training = _reciprocal(config, network, data, runtime.device)
+    try:
+        train(training, out, runtime)
+    finally:
+        data.prefetch.close()
+    content = config.model_dump(mode="json", exclude=set(config.unread))
+    save_model(out, network, {"kind": "saliency", "provider": config.provider, "config": content})
+    source.provenance.write(out)
+    write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})
+
+
+def _source(saliency_set: Path | None, dataset: Path | None, targets: Path | None) -> PairSource:
+    """Photographs with masks, or the dataset's own with targets that were mined."""
+    if saliency_set is not None:
+        return masked_source(saliency_set)
+    if dataset is None or targets is None:
+        raise ValueError("train_saliency needs a saliency_set, or a dataset and targets")
+    return agreed_source(dataset, targets)
+
+
+def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, device: str) -> Training:
+    """Every level's foreground and background against the mask."""
 
     def loss_of_step(step: int) -> Tensor:
-        images, masks, valid = data.prefetch(step)
-        target = torch.from_numpy(masks)[:, None].to(runtime.device).float() / 255  # (N, S, S) -> (N, 1, S, S)
-        keep = torch.from_numpy(valid)[:, None].to(runtime.device)
-        with arithmetic(config.precision, runtime.device):
-            levels = network(to_batch(images, runtime.device))
+        images, target, keep, _ = _batch(data, step, device)
+        with arithmetic(config.precision, device):
+            levels = network(images)
         losses = [
             reciprocal_losses(
                 foreground,
@@ -105,22 +101,41 @@ def run(
 
     groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
     optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
-    training = Training(network, optimiser, config.iterations, loss_of_step, poly(POWER, config.iterations))
-    try:
-        train(training, out, runtime)
-    finally:
-        data.prefetch.close()
-    content = config.model_dump(mode="json", exclude=set(NOT_OF_THE_NETWORK))
-    save_model(out, network, {"kind": "saliency", "config": content})
-    write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})
+    return Training(network, optimiser, config.iterations, loss_of_step, poly(POWER, config.iterations))
 
 
-def _pairs(
-    config: Saliency, saliency_set: Path | None, dataset: Path | None, targets: Path | None
-) -> SaliencyPairs | AgreedPairs:
-    """Photographs with masks, or the dataset's own with targets that were mined."""
-    if saliency_set is not None:
-        return SaliencyPairs(saliency_set, config)
-    if dataset is None or targets is None:
-        raise ValueError("train_saliency needs a saliency_set, or a dataset and targets")
-    return AgreedPairs(dataset, targets, config)
+def _purificatory(
+    config: Saliency, network: PurificatorySaliency, data: SaliencyPairs, schedule: StagedSchedule, device: str
+) -> Training:
+    """The three subnetworks, each by its own loss, as the step's stage says."""
+
+    def loss_of_step(step: int) -> Tensor:
+        stage = schedule.at(step).stage
+        images, target, keep, regions = _batch(data, step, device)
+        with arithmetic(config.precision, device):
+            predictions = network.supervise(images, attention=stage.attention)
+        losses = purificatory_losses(
+            predictions, target, keep, regions, structural_similarity=stage.structural_similarity
+        )
+        propagate(network, losses)
+        return torch.stack([loss.detach() for loss in losses]).sum()
+
+    factors = {"backbone": 1.0, "main": 1.0, "promotion": 1.0, "rectification": 1.0}
+    groups = subnetwork_groups(network, config.learning_rate, factors, weight_decay=config.weight_decay)
+    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    return Training(
+        network,
+        optimiser,
+        config.iterations,
+        loss_of_step,
+        factor_of_step=lambda step: 1.0,
+        factor_of_group=schedule.factor,
+        calls_backward=True,
+    )
+
+
+def _batch(data: SaliencyPairs, step: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Images (N, 3, S, S), target in [0, 1], valid pixels and, where the step needs them, superpixels (N, 1, S, S)."""
+    images, *maps = data.prefetch(step)
+    target, keep, *regions = (torch.from_numpy(part)[:, None].to(device) for part in maps)  # (N, S, S) -> (N, 1, S, S)
+    return to_batch(images, device), target.float() / 255, keep, regions[0] if regions else None

@@ -1,4 +1,4 @@
-"""Targets of saliency without masks: what saliency and class maps agree on, and the pairs that a network learns from.
+"""Targets of saliency without masks: what saliency and class maps agree on, for a network to learn from.
 
 A target is an 8-bit grey image of the photograph's size: 0 background, 255 salient, 128 nobody knows.
 """
@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.configs.schema import Saliency, SelfTraining
-from tag2mask.tasks.common.augmentation import mirror_and_rotate
+from tag2mask.configs.schema import SelfTraining
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey
-from tag2mask.tasks.common.photographs import read_rgb, resize
-from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
-from tag2mask.tasks.common.training import indices_of_step, seeded
+from tag2mask.tasks.common.provenance import Provenance
+from tag2mask.tasks.common.saliency_pairs import PairSource
 
 SALIENT = 255
 UNKNOWN = 128
@@ -50,42 +48,20 @@ def agreed_target(saliency: np.ndarray, cams: np.ndarray, config: SelfTraining) 
     return target
 
 
-class AgreedPairs:
-    """Batches of augmented photographs with targets and known pixels, without photographs that nothing is known of.
+def agreed_source(dataset: Path, targets: Path) -> PairSource:
+    """The training photographs with their mined targets, without those of which nothing is known.
+
+    Args:
+        dataset: `index_dataset` artifact.
+        targets: `mine_saliency` artifact.
 
     Raises:
         NothingAgreed: nothing is known of any photograph.
         FileNotFoundError: a photograph has no target.
     """
-
-    def __init__(self, dataset: Path, targets: Path, config: Saliency) -> None:
-        index = ImageIndex.read(dataset).split("train")
-        files = [(index.folder / record.file, targets / f"{record.image_id}.png") for record in index]
-        self._files = [(image, target) for image, target in files if (read_grey(target) != UNKNOWN).any()]
-        if not self._files:
-            raise NothingAgreed(len(files))
-        self._config = config
-        self._decoded = DecodedImages(self._decode)
-        self.prefetch = Prefetch(self._load, config.iterations)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def _decode(self, number: int) -> tuple[np.ndarray, ...]:
-        """Photograph (S, S, 3), share of salience and share of the unknown in each pixel, (S, S) each, all uint8."""
-        image, target = self._files[number]
-        side = (self._config.image_size, self._config.image_size)
-        values = read_grey(target)
-        shares = [np.where(values == value, 255, 0).astype(np.uint8) for value in (SALIENT, UNKNOWN)]
-        return resize(read_rgb(image), side), resize(shares[0], side), resize(shares[1], side)
-
-    def _load(self, step: int) -> tuple[np.ndarray, ...]:
-        """Images (N, S, S, 3), masks (N, S, S), both uint8, and known pixels (N, S, S) bool."""
-        config, examples = self._config, []
-        for visit, number in indices_of_step(step, config.batch_size, len(self), config.seed):
-            pixels, mask, unknown = self._decoded[number]
-            image, salient, valid = mirror_and_rotate(pixels, mask, config.rotation, seeded(config.seed, visit, 1))
-            _, doubt, _ = mirror_and_rotate(pixels, unknown, config.rotation, seeded(config.seed, visit, 1))
-            examples.append((image, salient, valid & (doubt == 0)))
-        images, masks, known = zip(*examples, strict=True)
-        return np.stack(images), np.stack(masks), np.stack(known)
+    index = ImageIndex.read(dataset).split("train")
+    files = [(index.folder / record.file, targets / f"{record.image_id}.png") for record in index]
+    known = [(image, target) for image, target in files if (read_grey(target) != UNKNOWN).any()]
+    if not known:
+        raise NothingAgreed(len(files))
+    return PairSource(known, Provenance("none: tags and a prior alone", "no", 0), unknown=UNKNOWN)

@@ -42,7 +42,7 @@ def mirror_and_rotate(
     Returns:
         The pixels, the mask, and (H, W) bool, False at the rotated-in border.
     """
-    mirror, angle = rng.random() < 0.5, float(rng.uniform(-degrees, degrees))
+    mirror, angle = _pose(degrees, rng)
     if mirror:
         pixels, mask = pixels[:, ::-1], mask[:, ::-1]
     valid = np.full(mask.shape, 255, np.uint8)
@@ -53,6 +53,30 @@ def mirror_and_rotate(
         mask = np.array(Image.fromarray(np.ascontiguousarray(mask)).rotate(angle, bilinear))
         valid = np.array(Image.fromarray(valid).rotate(angle, nearest))
     return np.ascontiguousarray(pixels), np.ascontiguousarray(mask), valid > 127
+
+
+def mirror_and_rotate_regions(regions: np.ndarray, degrees: float, rng: np.random.Generator) -> np.ndarray:
+    """Move numbered regions as `mirror_and_rotate` moves a photograph that is given an equal generator.
+
+    Args:
+        regions: (H, W) int32, 0 or more.
+        degrees: largest rotation.
+        rng: source of chance, in the state in which the photograph's was.
+
+    Returns:
+        (H, W) int32, by nearest neighbour; the rotated-in border is a region of its own.
+    """
+    mirror, angle = _pose(degrees, rng)
+    if mirror:
+        regions = regions[:, ::-1]
+    picture = Image.fromarray(np.ascontiguousarray(regions))
+    border = int(regions.max()) + 1
+    return np.array(picture.rotate(angle, Image.Resampling.NEAREST, fillcolor=border)) if angle else np.array(picture)
+
+
+def _pose(degrees: float, rng: np.random.Generator) -> tuple[bool, float]:
+    """Whether to mirror, and the angle of rotation."""
+    return rng.random() < 0.5, float(rng.uniform(-degrees, degrees))
 
 
 def scale_and_crop(

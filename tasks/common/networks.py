@@ -14,6 +14,7 @@ from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
 from tag2mask.models.batch_norm import fold_batch_norm, freeze_batch_norm
 from tag2mask.models.graph_reasoning import GraphReasoning
 from tag2mask.models.integral_attention import IntegralAttention
+from tag2mask.models.purificatory import PurificatorySaliency
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
 from tag2mask.models.segmenter import MultiScale, Segmenter
 from tag2mask.models.tag_classifier import TagClassifier
@@ -42,8 +43,11 @@ def attention_network(config: schema.Classifier, classes: int) -> IntegralAttent
     return _class_init(IntegralAttention(_trunk(config.backbone), classes=classes, **_head(config)), config)
 
 
-def saliency_network(config: schema.Saliency) -> ReciprocalSaliency:
-    """The reciprocal attention network, without pre-trained weights."""
+def saliency_network(config: schema.Saliency) -> ReciprocalSaliency | PurificatorySaliency:
+    """The network that the provider names, without pre-trained weights."""
+    if config.provider == "purificatory":
+        rescale = config.purificatory.rescale
+        return PurificatorySaliency(_trunk(config.backbone), channels=config.channels, rescale=rescale)
     return ReciprocalSaliency(
         _trunk(config.backbone),
         channels=config.channels,
@@ -210,6 +214,26 @@ def read_architecture(folder: Path, kind: str) -> dict[str, Any]:
     if architecture.get("kind") != kind:
         raise WeightsError(f"{path}: is a {architecture.get('kind')!r} model; a {kind!r} model is needed here")
     return dict(architecture)
+
+
+def saliency_settings(folder: Path, provider: str | None = None) -> schema.Saliency:
+    """The settings with which a saliency model was trained.
+
+    Args:
+        folder: the model folder.
+        provider: the network that it must be; None takes any.
+
+    Raises:
+        WeightsError: it is no saliency model, or another network than the provider's.
+    """
+    architecture = read_architecture(folder, "saliency")
+    settings = schema.Saliency.model_validate({**architecture["config"], "checkpoint": folder})
+    if provider not in (None, settings.provider):
+        raise WeightsError(
+            f"{folder / 'model.json'}: is a {settings.provider!r} saliency network, but the settings ask for "
+            f"{provider!r}: set saliency.provider to {settings.provider}, or name another saliency.checkpoint"
+        )
+    return settings
 
 
 def check_classes(folder: Path, architecture: Mapping[str, Any], classes: tuple[str, ...]) -> None:

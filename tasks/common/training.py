@@ -54,6 +54,8 @@ class Training:
     extra: Keeps | None = None
     calls_backward: bool = False
     losses: list[float] = field(default_factory=list)
+    factor_of_group: Callable[[int, str], float] | None = None
+    """Takes the step and a group's name; a further factor on that group's step size."""
 
 
 def arithmetic(precision: str, device: str) -> torch.autocast:
@@ -77,8 +79,13 @@ def indices_of_step(step: int, batch_size: int, count: int, seed: int) -> list[t
 
     The visit is the running number of the image in the whole training: with the seed it makes an augmentation unique.
     """
+    return images_of_visits(range(step * batch_size, (step + 1) * batch_size), count, seed)
+
+
+def images_of_visits(visits: range, count: int, seed: int) -> list[tuple[int, int]]:
+    """(visit, image) of running numbers of photographs in a whole training, as in `indices_of_step`."""
     result = []
-    for visit in range(step * batch_size, (step + 1) * batch_size):
+    for visit in visits:
         epoch, position = divmod(visit, count)
         result.append((visit, int(order_of_epoch(count, seed, epoch)[position])))
     return result
@@ -122,6 +129,8 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
     for step in range(first, training.steps):
         for group, rate in zip(training.optimiser.param_groups, base, strict=True):
             group["lr"] = rate * training.factor_of_step(step)
+            if training.factor_of_group is not None:
+                group["lr"] *= training.factor_of_group(step, group["name"])
         _one_step(training, step)
         recent = training.losses[-50:]
         runtime.progress(step + 1, training.steps, f"loss {math.fsum(recent) / len(recent):.4f}")

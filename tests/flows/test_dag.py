@@ -189,6 +189,32 @@ def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
 
 
+def test_options_of_another_network_enter_no_key() -> None:
+    """What belongs to the network that is not trained can be changed without training, what belongs to it cannot."""
+    for provider, foreign, own in (
+        ("reciprocal", "saliency.purificatory.rescale=true", "saliency.key_channels=8"),
+        ("purificatory", "saliency.key_channels=8", "saliency.purificatory.rescale=true"),
+    ):
+        chosen = f"saliency.provider={provider}"
+        assert hashed(demo(chosen)) == hashed(demo(chosen, foreign))
+        assert hashed(demo(chosen)) != hashed(demo(chosen, own))
+
+
+def test_the_purificatory_network_is_trained_like_the_other() -> None:
+    """Both networks have the same stages, and the maps are asked of the one that the settings name."""
+    assert names(demo()) == names(demo("saliency.provider=purificatory"))
+    changed = hashed(demo("saliency.provider=purificatory"))
+    different = {name for name, content in hashed(demo()).items() if content != changed[name]}
+    assert different == {"train_saliency", "predict_saliency"}
+
+
+@pytest.mark.parametrize("change", ["saliency_set.about=other masks", "saliency_set.shows_target_classes=yes"])
+def test_what_is_said_of_the_masks_enters_the_key_of_their_set(change: str) -> None:
+    """Another statement makes another saliency set, so that no model or map goes on saying the old one."""
+    before, after = hashed(demo()), hashed(demo(change))
+    assert {name for name in before if before[name] != after[name]} == {"index_saliency_set"}
+
+
 def test_places_do_not_enter_keys(tmp_path: Path) -> None:
     """Moving the dataset, the saliency set or the weights changes no recipe: they enter by content."""
     moved = [f"dataset.root={tmp_path}", f"saliency_set.root={tmp_path}"]

@@ -14,6 +14,7 @@ from PIL import Image
 from tag2mask.configs.schema import Report, ReportOf
 from tag2mask.tasks import render_report
 from tag2mask.tasks.common.durable import read_json
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.report_charts import Curve, curve_chart, nice_ticks, smoothed, thinned
 from tag2mask.tasks.common.report_gallery import choose_photographs
 from tag2mask.tasks.common.report_page import duration
@@ -311,3 +312,13 @@ def test_thumbnails_keep_their_proportions_and_are_never_enlarged() -> None:
 def test_durations_are_readable(seconds: float, told: str) -> None:
     """Seconds, minutes and hours are told in their own units."""
     assert duration(seconds) == told
+
+
+def test_the_page_says_which_masks_are_behind_the_saliency(tmp_path: Path) -> None:
+    """What the maps' folder says stands on the page in one line, and so does that nobody said it."""
+    dataset, truth, inputs = draw_run(tmp_path)
+    text, _ = check_page(render(tmp_path / "one", dataset, truth, inputs, Report()))
+    assert "nobody has said whether they show target classes" in text
+    Provenance("masks of <anything>", "yes", 800).write(inputs["predict_saliency"])
+    text, _ = check_page(render(tmp_path / "two", dataset, truth, inputs, Report()))
+    assert "masks of &lt;anything&gt; (800 photographs); they show target classes." in text

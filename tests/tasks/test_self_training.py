@@ -9,11 +9,12 @@ import torch
 
 from tag2mask.configs.schema import Prediction, Prior, Saliency, SelfTraining
 from tag2mask.tasks import mine_saliency, predict_prior, predict_saliency, train_saliency
-from tag2mask.tasks.common.agreed_targets import UNKNOWN, AgreedPairs, NothingAgreed, agreed_target
+from tag2mask.tasks.common.agreed_targets import UNKNOWN, NothingAgreed, agreed_source, agreed_target
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey, write_grey
 from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.saliency_pairs import SaliencyPairs
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import Labels, blocks, maps_of, write_class_maps, write_dataset, write_saliency
 
@@ -135,7 +136,8 @@ def test_pairs_know_only_what_targets_know(tmp_path: Path) -> None:
         target[:, :14], target[:, 42:] = 0, 255
         write_grey(tmp_path / "targets" / f"{image_id}.png", target)
     write_grey(tmp_path / "targets" / "p01.png", np.full((40, 56), UNKNOWN, np.uint8))
-    data = AgreedPairs(dataset, tmp_path / "targets", Saliency.model_validate(NETWORK | {"iterations": 4}))
+    config, source = Saliency.model_validate(NETWORK | {"iterations": 4}), agreed_source(dataset, tmp_path / "targets")
+    data = SaliencyPairs(source, config, lambda step: range(2 * step, 2 * step + 2), lambda step: False, tmp_path)
     assert len(data) == 2
     try:
         for step in range(4):
@@ -153,7 +155,7 @@ def test_pairs_know_only_what_targets_know(tmp_path: Path) -> None:
 def test_unknown_pixels_enter_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stands in the mask where nothing is known, the trained network has the same bytes."""
 
-    class Inverted(AgreedPairs):
+    class Inverted(SaliencyPairs):
         """Pairs with the opposite of the mask wherever it is unknown."""
 
         def _load(self, step: int) -> tuple[np.ndarray, ...]:
@@ -169,7 +171,7 @@ def test_unknown_pixels_enter_no_loss(tmp_path: Path, monkeypatch: pytest.Monkey
         write_grey(tmp_path / "targets" / f"{image_id}.png", target)
     given = {"dataset": dataset, "targets": tmp_path / "targets"}
     train_saliency.run(config, tmp_path / "one", StageRuntime(), **given)
-    monkeypatch.setattr(train_saliency, "AgreedPairs", Inverted)
+    monkeypatch.setattr(train_saliency, "SaliencyPairs", Inverted)
     train_saliency.run(config, tmp_path / "other", StageRuntime(), **given)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "other")
     told = read_json(tmp_path / "one" / "model.json")["config"]

@@ -61,6 +61,20 @@ SALIENCY: dict[str, Any] = {
     "iterations": 5,
     "batch_size": 2,
 }
+PURIFICATORY: dict[str, Any] = {
+    **{key: value for key, value in SALIENCY.items() if key != "key_channels"},
+    "provider": "purificatory",
+    "iterations": 6,
+    "purificatory": {
+        "superpixels": 20,
+        "stages": [
+            {"share": 0.34, "attention": False, "structural_similarity": 1.0},
+            {"share": 0.33, "batch_size": 3, "main_factor": 1.0},
+            {"share": 0.33, "structural_similarity": 1.0},
+        ],
+    },
+}
+"""Two steps in each of three stages that differ in losses, trained parts, batch and step size."""
 SEGMENTER: dict[str, Any] = {
     "backbone": TRUNK,
     "rates": (1, 2),
@@ -160,6 +174,16 @@ def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Pa
     """The saliency network of an interrupted training equals that of an undisturbed one."""
     config = Saliency.model_validate(SALIENCY)
     check_resumed(train_saliency.run, config, tmp_path, (2, 4), saliency_set=inputs["pairs"])
+
+
+@pytest.mark.parametrize("stops", [(3, 5), (2, 4)], ids=["between", "within"])
+def test_purificatory_resumes_to_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, Path], stops: tuple[int, ...]
+) -> None:
+    """The purificatory network of an interrupted training equals that of an undisturbed one, in and between stages."""
+    config = Saliency.model_validate(PURIFICATORY)
+    whole = check_resumed(train_saliency.run, config, tmp_path, stops, saliency_set=inputs["pairs"])
+    assert read_json(whole / "model.json")["provider"] == "purificatory"
 
 
 def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
@@ -350,13 +374,16 @@ def test_maps_of_another_size_are_listed(tmp_path: Path, inputs: dict[str, Path]
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
-def test_interrupted_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], stop: int) -> None:
+@pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purificatory"])
+def test_interrupted_saliency_resumes_to_the_same_bytes(
+    tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any], stop: int
+) -> None:
     """Saliency maps of the photographs' sizes are the same bytes wherever their prediction was interrupted."""
-    config = Saliency.model_validate(SALIENCY)
+    config = Saliency.model_validate(settings)
     torch.manual_seed(4)
     network = saliency_network(config)
-    settings = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
-    save_model(tmp_path / "model", network, {"kind": "saliency", "config": settings})
+    content = config.model_dump(mode="json", exclude=set(config.unread))
+    save_model(tmp_path / "model", network, {"kind": "saliency", "config": content})
     given = {"dataset": inputs["dataset"], "model": tmp_path / "model"}
     prediction = Prediction(flip=True, batch_size=3)
     predict_saliency.run(prediction, tmp_path / "whole", StageRuntime(shard=4), **given)

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from tag2mask.tasks.common.augmentation import jitter_colours, mirror_and_rotate, scale_and_crop
+from tag2mask.tasks.common.augmentation import (
+    jitter_colours,
+    mirror_and_rotate,
+    mirror_and_rotate_regions,
+    scale_and_crop,
+)
 from tag2mask.tasks.common.tensors import MEAN_COLOUR
 from tag2mask.tasks.common.training import seeded
 
@@ -108,6 +113,22 @@ def test_the_rotated_in_border_is_not_valid() -> None:
     assert foreign.any() and not (foreign & valid).any()
     _, _, all_valid = mirror_and_rotate(pixels, mask, 0.0, seeded(3))
     assert all_valid.all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_regions_move_as_the_photograph_does(seed: int) -> None:
+    """Each pixel's region is that of the place it comes from, and the rotated-in border is a region of its own."""
+    pixels, labels = chart((48, 48))
+    regions = labels.astype(np.int32) * 20
+    turned, _, valid = mirror_and_rotate(pixels, labels, 15.0, seeded(seed))
+    moved = mirror_and_rotate_regions(regions, 15.0, seeded(seed))
+    assert moved.dtype == np.int32 and set(np.unique(moved[valid])) <= set(np.unique(regions))
+    assert (moved[~valid] == regions.max() + 1).all()
+    row, column = place_of(turned)
+    checked = valid & far_from_borders(row, column) & (turned[..., 2] == 0)
+    assert checked.any()
+    expected = labels_at(np.round(row).astype(int), np.round(column).astype(int)).astype(int) * 20
+    np.testing.assert_array_equal(moved[checked], expected[checked])
 
 
 def test_a_change_depends_on_its_seed_alone() -> None:

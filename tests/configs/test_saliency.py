@@ -1,0 +1,63 @@
+"""Settings of the saliency networks: what does not fit is refused with the remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.saliency import Purificatory, Saliency
+from tag2mask.configs.schema import SaliencySet
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+
+
+def stages(*shares: float, **settings: Any) -> dict[str, Any]:
+    """Settings with stages of these shares."""
+    return {"stages": [{"share": share, **settings} for share in shares]}
+
+
+def test_stages_share_out_all_steps() -> None:
+    """Stages end where their shares say, the last with the training, whatever the rounding."""
+    assert Purificatory().ends(50_000) == (10_000, 35_000, 50_000)
+    assert Purificatory.model_validate(stages(0.1, 0.5, 0.4)).ends(500_000) == (50_000, 300_000, 500_000)
+    assert Purificatory.model_validate(stages(*[1 / 7] * 7)).ends(100)[-1] == 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (stages(0.5, 0.4), "add up to 0.9; they must add up to 1"),
+        (stages(0.5, 0.5, attention=False), "set attention in the last one"),
+        (stages(0.0, 1.0), "greater than 0"),
+        ({"stage": []}, "nearest known one is 'stages'"),
+    ],
+)
+def test_stages_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
+    """The message says what is wrong and what would be right."""
+    with pytest.raises(ValidationError, match=message):
+        Purificatory.model_validate(settings)
+
+
+def test_a_stage_without_steps_is_refused() -> None:
+    """So few iterations that a stage gets none are refused, where the stages are used at all."""
+    with pytest.raises(ValidationError, match=r"stage 1 of purificatory.stages gets none of the 2 steps: raise"):
+        Saliency(provider="purificatory", iterations=2)
+    assert Saliency(iterations=2).is_trained
+    assert not Saliency(provider="purificatory", checkpoint=Path("model")).is_trained
+
+
+def test_a_network_needs_something_to_learn_from() -> None:
+    """Either network without a set and without a checkpoint is refused by its name."""
+    with pytest.raises(ConfigError, match="provider 'purificatory' needs saliency_set to train on, or saliency.chec"):
+        load_config(DEMO, ["saliency.provider=purificatory", "saliency_set=null"])
+
+
+@pytest.mark.parametrize(("written", "meant"), [("yes", "yes"), ("no", "no"), ("'yes'", "yes"), ("unknown", "unknown")])
+def test_a_bare_yes_is_no_truth_value(written: str, meant: str) -> None:
+    """YAML's reading of yes and no as truth values is undone."""
+    found = load_config(DEMO, [f"saliency_set.shows_target_classes={written}"]).saliency_set
+    assert found is not None and found.shows_target_classes == meant
+    with pytest.raises(ValidationError, match="'yes', 'no' or 'unknown'"):
+        SaliencySet.model_validate({"root": ".", "shows_target_classes": "maybe"})
