@@ -7,6 +7,7 @@ workers) is `Runtime`, which is never hashed.  Validators compare fields; none o
 from pydantic import Field, model_validator
 
 from tag2mask.configs.class_maps import Activation, Classifier
+from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
@@ -20,6 +21,9 @@ __all__ = [
     "Backbone",
     "Classifier",
     "Config",
+    "Cosaliency",
+    "CosaliencyMaps",
+    "CosaliencyMapsOf",
     "Dataset",
     "Evaluation",
     "EvaluationOf",
@@ -29,6 +33,7 @@ __all__ = [
     "Mining",
     "Prediction",
     "PredictionOf",
+    "PseudoTargets",
     "Refinement",
     "Report",
     "ReportOf",
@@ -61,6 +66,10 @@ class Config(Section):
     """train_saliency."""
     saliency_maps: Prediction = Prediction()
     """predict_saliency."""
+    cosaliency: Cosaliency = Cosaliency()
+    """train_cosaliency."""
+    cosaliency_maps: CosaliencyMaps = CosaliencyMaps()
+    """predict_cosaliency."""
     mining: Mining = Mining()
     """mine_objects."""
     segmenter: Segmenter = Segmenter()
@@ -83,6 +92,10 @@ class Config(Section):
             raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
+        if self.mining.class_conditional and self.cosaliency.provider == "none":
+            raise ValueError(
+                "mining.class_conditional needs maps by tag: set cosaliency.provider to 'icnet' or 'gconet_plus'"
+            )
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
         if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
             raise ValueError(

@@ -14,6 +14,8 @@ STAGE_VERSIONS = {
     "infer_attention": 1,
     "train_saliency": 1,
     "predict_saliency": 1,
+    "train_cosaliency": 1,
+    "predict_cosaliency": 1,
     "mine_objects": 1,
     "train_segmenter": 1,
     "predict_masks": 1,
@@ -22,3 +24,7 @@ STAGE_VERSIONS = {
     "evaluate": 1,
     "render_report": 1,
 }
+
+WHOLE_STAGES = frozenset({"predict_cosaliency"})
+"""Stages in which an image's part of the result depends on the other images too: nothing of it is reused for a dataset
+to which images were added."""
