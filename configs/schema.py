@@ -6,18 +6,19 @@ workers) is `Runtime`, which is never hashed.  Validators compare fields; none o
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.class_maps import Activation, Classifier
+from tag2mask.configs.class_maps import Activation, ActivationOf, Classifier
 from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
 from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
-from tag2mask.configs.saliency import Prediction, Saliency
+from tag2mask.configs.saliency import Prediction, Saliency, SaliencyOf
 from tag2mask.configs.section import Section
 from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmenter
 
 __all__ = [
     "Activation",
+    "ActivationOf",
     "Backbone",
     "Classifier",
     "Config",
@@ -38,6 +39,7 @@ __all__ = [
     "Report",
     "ReportOf",
     "Saliency",
+    "SaliencyOf",
     "SaliencySet",
     "Segmenter",
 ]
@@ -87,6 +89,9 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
+        group = self.cosaliency
+        if group.training_set is not None and (group.provider == "none" or group.checkpoint is not None):
+            raise ValueError("cosaliency.training_set is read where a provider is trained: set one, and no checkpoint")
         trains = self.saliency.provider == "reciprocal" and self.saliency.checkpoint is None
         if trains and self.saliency_set is None:
             raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")

@@ -7,9 +7,7 @@ from typing import Any, Literal
 
 from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf
 from tag2mask.configs.section import Section
-
-Source = str | Path
-"""Name of a node, or a raw file or folder."""
+from tag2mask.flows.dag_cosaliency import CosaliencyNodes, Source
 
 WIDE_STAGES = frozenset({"train_segmenter", "predict_masks", "refine_masks", "index_dataset"})
 """Stages that get all cores.  The others get half of them, so that the two branches run side by side."""
@@ -93,7 +91,7 @@ def _upstream(nodes: tuple[Node, ...], start: set[str]) -> set[str]:
     return reached
 
 
-class _Builder:
+class _Builder(CosaliencyNodes):
     """Adds the nodes of a run in order."""
 
     def __init__(self, config: Config) -> None:
@@ -108,6 +106,7 @@ class _Builder:
             return self.nodes
         self._class_maps()
         self._saliency()
+        self._cosaliency()
         self._labels()
         self._report()
         return self.nodes
@@ -129,7 +128,7 @@ class _Builder:
 
     def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
         """A training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude={"maps", "checkpoint"})
+        content = config.model_dump(mode="json", exclude={"maps", "checkpoint", "training_set"})
         weights = _weights_file(config.backbone)
         if weights is not None:
             content["backbone"]["weights"] = "file"
@@ -175,18 +174,22 @@ class _Builder:
         self._evaluate("cams", "infer_cams", "class_maps")
         self._evaluate("attention", "infer_attention", "class_maps")
 
+    @property
+    def _saliency_model(self) -> Source | None:
+        """What predicts saliency; None for a folder of maps."""
+        return "train_saliency" if self._trains_saliency else self.config.saliency.checkpoint
+
     def _saliency(self) -> None:
         saliency = self.config.saliency
-        model: Source | None = saliency.checkpoint
         if self._trains_saliency:
-            model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
+            self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
         maps = saliency.maps if saliency.provider == "folder" else None
         self._add(
             "predict_saliency",
             "predict_saliency",
             self.config.saliency_maps,
             dataset="index_dataset",
-            model=None if maps else model,
+            model=None if maps else self._saliency_model,
             maps=maps,
         )
         self._evaluate("saliency", "predict_saliency", "saliency")
@@ -201,6 +204,7 @@ class _Builder:
             saliency="predict_saliency",
             attention="infer_attention",
             cams="infer_cams",
+            cosaliency="predict_cosaliency" if config.mining.class_conditional else None,
         )
         guard = self._evaluate("labels_0", labels, "training_labels")
         for r in range(1, config.rounds + 1):
@@ -244,7 +248,7 @@ class _Builder:
         self,
         title: str,
         subject: str,
-        kind: Literal["class_maps", "saliency", "labels", "training_labels", "predictions"],
+        kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"],
         split: Literal["train", "val"] = "train",
     ) -> tuple[str, ...]:
         if self.config.dataset.masks is None:

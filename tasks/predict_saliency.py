@@ -1,4 +1,4 @@
-"""Saliency and background map of each training photograph, by reciprocal attention or from a folder of maps.
+"""Saliency and background map of each photograph, by reciprocal attention or from a folder of maps.
 
 Reads   dataset               the index
         model                 model folder of `train_saliency`; or
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.configs.schema import Prediction, Saliency
+from tag2mask.configs.schema import Prediction, Saliency, SaliencyOf
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
@@ -41,8 +41,8 @@ def run(
     model: Path | None = None,
     maps: Path | None = None,
 ) -> None:
-    """Write both maps of all training photographs that are not done yet."""
-    index = ImageIndex.read(dataset).split("train")
+    """Write both maps of all photographs of the split (`SaliencyOf`; else the training photographs) not done yet."""
+    index = ImageIndex.read(dataset).split(config.split if isinstance(config, SaliencyOf) else "train")
     records = {record.image_id: record for record in index}
     if maps is not None:
         _check_maps(maps, index)

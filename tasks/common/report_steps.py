@@ -21,6 +21,8 @@ _ORDER = (
     "infer_attention",
     "train_saliency",
     "predict_saliency",
+    "train_cosaliency",
+    "predict_cosaliency",
     "mine_objects",
     "train_segmenter",
     "predict_masks",
@@ -32,6 +34,7 @@ _SUBJECTS = {
     "cams": "infer_cams",
     "attention": "infer_attention",
     "saliency": "predict_saliency",
+    "cosaliency": "predict_cosaliency",
     "labels": "mask_nonsalient",
     "predictions": "predict_masks",
     "refined": "refine_masks",
@@ -140,11 +143,12 @@ def title_of(name: str, otherwise: str) -> str:
         "cams": "CAM",
         "attention": "OA-CAM",
         "saliency": "saliency",
+        "cosaliency": "co-saliency",
         "labels": f"labels {number}",
         "predictions": f"prediction {number}",
         "refined": f"prediction {number} + CRF",
         "segmenter": f"segmenter {number}",
     }
-    if kind not in words or (number is None and kind not in ("cams", "attention", "saliency")):
+    if kind not in words or (number is None and kind not in ("cams", "attention", "saliency", "cosaliency")):
         return otherwise
     return words[kind] + (" + CRF" if crf else "") + (", validation" if validation else "")
