@@ -84,8 +84,9 @@ class Cosaliency(Section):
     """`gconet_plus`: weights of its losses."""
     image_size: int = Field(default=224, ge=32)
     """Side to which photographs are squashed, in pixels (published: `icnet` 224, `gconet_plus` 256)."""
-    group_size: int = Field(default=10, ge=1)
-    """Photographs of a group in a step (published: 10; 26); `gconet_plus` takes a second group of as many."""
+    group_size: int = Field(default=10, ge=2)
+    """Photographs of a group in a step (published: 10; 26); `gconet_plus` takes a second group of as many.  A tag with
+    a single photograph is not trained on."""
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.2, 0.2, 0.2, 0.0)
     """Strength of the random change of brightness, contrast, saturation and hue; half are mirrored besides."""
     iterations: int = Field(default=20_000, ge=1)

@@ -1,6 +1,7 @@
 """Batches of one or two groups of images: which images take part in a step, and what they are to show."""
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,7 @@ class GroupBatches:
     does.
 
     Raises:
-        NoTargets: no image has a target with a foreground pixel; groups without one are logged and left out.
+        NoTargets: no group has two images whose target has a foreground pixel; groups without are logged and left out.
     """
 
     def __init__(self, source: GroupSource, config: Cosaliency, *, pairs: bool) -> None:
@@ -57,25 +58,37 @@ class GroupBatches:
         self._decoded = DecodedImages(source.decode)
         self._counts = cooccurrence(source.tags, len(source.names))
         self.usable = self._scan()
-        self.groups = sorted({group for _, group in self.usable})
+        self.groups = self._groups()
         self.prefetch = Prefetch(self._load, config.iterations)
 
     def _scan(self) -> frozenset[tuple[int, int]]:
         """(position, group) of all targets with a foreground pixel."""
         source = self._source
-        usable = frozenset(
+        return frozenset(
             (position, group)
             for position, own in enumerate(source.tags)
             for group, target in zip(own, self._decoded[position][2], strict=True)
             if (target == 1).any()
         )
-        if not usable:
-            raise NoTargets(f"none of {len(source)} photographs shows what its group shares: {source.origin}")
-        bare = sorted({group for own in source.tags for group in own} - {group for _, group in usable})
+
+    def _groups(self) -> list[int]:
+        """The groups to train on: those with two usable images, since one alone shares nothing."""
+        source = self._source
+        sizes = Counter(group for _, group in self.usable)
+        bare = [group for group in sorted({g for own in source.tags for g in own}) if sizes[group] < 2]
+        if len(bare) == len({g for own in source.tags for g in own}):
+            raise NoTargets(
+                f"no group has two photographs that show what it shares: of {sum(map(len, source.tags))} targets, made "
+                f"of {source.origin}, {len(self.usable)} are not empty"
+            )
         if bare:
-            names = ", ".join(source.names[group - 1] for group in bare)
-            log.warning("%d groups are not trained on, %s: %s", len(bare), source.origin, names)
-        return usable
+            log.warning(
+                "%d groups are not trained on: by %s fewer than two of their photographs show what they share: %s",
+                len(bare),
+                source.origin,
+                ", ".join(source.names[group - 1] for group in bare),
+            )
+        return sorted(group for group, size in sizes.items() if size > 1)
 
     def choose(self, step: int) -> list[tuple[int, int]]:
         """(position, group) of a step's images, those of the first group first; the groups have equal numbers."""

@@ -61,7 +61,7 @@ def tagged_source(index: ImageIndex, config: Cosaliency, *, saliency: Path, cams
         return pixels, salient, pseudo_targets(salient, planes, config.targets)
 
     tags = tuple(record.tags for record in index)
-    return GroupSource(index.classes, tags, decode, "saliency and CAM agree nowhere (cosaliency.targets)")
+    return GroupSource(index.classes, tags, decode, "saliency and CAM by the thresholds of cosaliency.targets")
 
 
 def pseudo_targets(saliency: np.ndarray, cams: np.ndarray, settings: PseudoTargets) -> np.ndarray:
@@ -118,7 +118,7 @@ def masked_source(folder: Path, config: Cosaliency) -> GroupSource:
         salient = resize(_sized(more[0], size), side) if more else np.zeros(side, np.uint8)
         return resize(pixels, side), salient, target[None]
 
-    return GroupSource(names, tuple(tags), decode, f"their masks in {folder} are empty")
+    return GroupSource(names, tuple(tags), decode, f"the masks in {folder}")
 
 
 def _check_complete(folder: Path, wanted: Sequence[str], found: dict[str, Path]) -> None:

@@ -20,6 +20,8 @@ CHANGES = {
     "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
     "saliency": ("saliency.iterations=7", {"train_saliency"}),
     "saliency_maps": ("saliency_maps.flip=true", {"predict_saliency"}),
+    "cosaliency": ("cosaliency.iterations=7", {"train_cosaliency"}),
+    "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
     "mining": ("mining.foreground=0.35", {"mine_objects"}),
     "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
     "prediction": ("prediction.flip=false", {"predict_masks"}),
@@ -30,6 +32,9 @@ CHANGES = {
     "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
     "saliency_set": ("saliency_set.on_bad_image=skip", {"index_saliency_set"}),
 }
+
+GROUPS = "cosaliency.provider=icnet"
+"""Brings the stages of a group system, which the demo has not."""
 
 
 def demo(*changes: str) -> Config:
@@ -70,14 +75,14 @@ def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
 def test_every_stage_has_a_file_a_version_and_a_section() -> None:
     """The stages of a DAG are files of `tasks`, with a version and the section that they read."""
     folder = packaged("demo.yaml").parent.parent / "tasks"
-    stages = {node.stage for node in build_dag(demo())}
+    stages = {node.stage for node in build_dag(demo(GROUPS))}
     assert stages == set(STAGE_VERSIONS) == set(SECTIONS)
     assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__"}
 
 
 def test_only_measuring_reads_the_masks() -> None:
     """Ground truth goes to evaluation and the report; labels and networks are made without it."""
-    for node in build_dag(demo()):
+    for node in build_dag(demo(GROUPS)):
         if node.stage not in ("evaluate", "render_report", "index_masks"):
             assert "index_masks" not in node.inputs.values(), node.name
             assert not any("evaluate" in str(source) for source in node.inputs.values()), node.name
@@ -86,7 +91,7 @@ def test_only_measuring_reads_the_masks() -> None:
 
 def test_without_masks_nothing_is_evaluated() -> None:
     """A dataset without masks has every stage but the measuring ones."""
-    stages = {node.stage for node in build_dag(demo("dataset.masks=null"))}
+    stages = {node.stage for node in build_dag(demo("dataset.masks=null", GROUPS))}
     assert stages == set(STAGE_VERSIONS) - {"evaluate", "index_masks"}
 
 
@@ -112,7 +117,7 @@ def test_brought_saliency_needs_no_training(changes: list[str]) -> None:
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
-    before, after = hashed(demo()), hashed(demo(change))
+    before, after = hashed(demo(GROUPS)), hashed(demo(GROUPS, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
 
 
@@ -127,11 +132,43 @@ def test_places_do_not_enter_keys(tmp_path: Path) -> None:
 
 def test_trainings_wait_for_all_checks() -> None:
     """No training starts before all data were looked at, and no segmenter before its labels were."""
-    for node in build_dag(demo()):
+    for node in build_dag(demo(GROUPS)):
         if node.stage.startswith("train"):
             assert {"index_dataset", "index_masks", "index_saliency_set"} <= set(node.upstream), node.name
         if node.stage == "train_segmenter":
             assert any(name.startswith("evaluate-labels") for name in node.after)
+
+
+@pytest.mark.parametrize("provider", ["icnet", "gconet_plus"])
+def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
+    """Without a provider there is no trace of it; with one its maps are made of both splits, and mined only if asked."""
+    assert not [name for name in names(demo()) if "cosaliency" in name or name in ("infer_cams-val",)]
+    plain = {node.name: node for node in build_dag(demo(f"cosaliency.provider={provider}"))}
+    mined = build_dag(demo(f"cosaliency.provider={provider}", "mining.class_conditional=true"))
+    inputs = {node.name: node.inputs for node in mined}
+    assert set(plain["train_cosaliency"].inputs) == {"dataset", "saliency", "cams"}
+    assert inputs["predict_cosaliency-val"]["cams"] == "infer_cams-val"
+    assert ("saliency" in inputs["predict_cosaliency"]) == (provider == "icnet")
+    assert ("predict_saliency-val" in plain) == (provider == "icnet")
+    assert inputs["mine_objects"]["cosaliency"] == "predict_cosaliency"
+    assert "cosaliency" not in plain["mine_objects"].inputs
+    assert {"evaluate-cosaliency", "evaluate-cosaliency_val"} <= plain.keys()
+    with pytest.raises(ConfigError, match="class_conditional needs maps by tag"):
+        demo("mining.class_conditional=true")
+
+
+def test_brought_groups_and_brought_models_change_what_is_trained(tmp_path: Path) -> None:
+    """A folder of groups takes the place of tags and maps, a model that of the training; neither path enters a key."""
+    folder = [GROUPS, f"cosaliency.training_set={tmp_path}"]
+    nodes = {node.name: node for node in build_dag(demo(*folder))}
+    assert dict(nodes["train_cosaliency"].inputs) == {"training_set": tmp_path}
+    assert hashed(demo(*folder))["train_cosaliency"] == hashed(demo(GROUPS))["train_cosaliency"]
+    brought = {node.name: node for node in build_dag(demo(GROUPS, f"cosaliency.checkpoint={tmp_path}"))}
+    assert "train_cosaliency" not in brought and brought["predict_cosaliency"].inputs["model"] == tmp_path
+    ungated = build_dag(demo(GROUPS, "cosaliency_maps.gate=0"))
+    assert "infer_cams-val" not in {node.name for node in ungated}
+    with pytest.raises(ConfigError, match="training_set is read where a provider is trained"):
+        demo(folder[1])
 
 
 def test_select_takes_a_stage_or_what_lies_before_or_behind() -> None:
