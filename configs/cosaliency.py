@@ -14,8 +14,9 @@ class GroupLosses(Section):
 
     hard: float = Field(default=120.0, ge=0)
     """Cross entropy of the hard map (published 120)."""
-    soft: float = Field(default=30.0, ge=0)
-    """Cross entropy of the soft map, which later stages read; the published training (0) leaves its values open."""
+    soft: float = Field(default=1000.0, ge=0)
+    """Cross entropy of the soft map, which later stages read.  The published training (0) leaves its values open, and
+    they come out anything; the steep hard map's gradients drown a weight like its own."""
     iou: float = Field(default=2.0, ge=0)
     """1 - IoU of the hard map, summed over the photographs of a step (published 2)."""
     triplet: float = Field(default=12.0, ge=0)

@@ -45,7 +45,7 @@ class GroupWeights(NamedTuple):
     hard: float = 120.0
     """Cross entropy of the hard map."""
     soft: float = 0.0
-    """Cross entropy of the soft map, which the published losses reach through the hard one alone."""
+    """Cross entropy of the soft map, which the published losses reach through the hard one alone; see the settings."""
     iou: float = 2.0
     """1 - IoU of the hard map, summed over the images."""
     triplet: float = 12.0

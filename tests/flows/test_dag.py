@@ -141,7 +141,7 @@ def test_trainings_wait_for_all_checks() -> None:
 
 @pytest.mark.parametrize("provider", ["icnet", "gconet_plus"])
 def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
-    """Without a provider there is no trace of it; with one its maps are made of both splits, and mined only if asked."""
+    """Without a provider there is no trace of it; with one there are maps of both splits, mined only if asked."""
     assert not [name for name in names(demo()) if "cosaliency" in name or name in ("infer_cams-val",)]
     plain = {node.name: node for node in build_dag(demo(f"cosaliency.provider={provider}"))}
     mined = build_dag(demo(f"cosaliency.provider={provider}", "mining.class_conditional=true"))
