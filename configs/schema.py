@@ -89,22 +89,28 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
-        group = self.cosaliency
-        if group.training_set is not None and (group.provider == "none" or group.checkpoint is not None):
-            raise ValueError("cosaliency.training_set is read where a provider is trained: set one, and no checkpoint")
         trains = self.saliency.provider == "reciprocal" and self.saliency.checkpoint is None
         if trains and self.saliency_set is None:
             raise ValueError("provider 'reciprocal' needs saliency_set to train on, or saliency.checkpoint")
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
-        if self.mining.class_conditional and self.cosaliency.provider == "none":
-            raise ValueError(
-                "mining.class_conditional needs maps by tag: set cosaliency.provider to 'icnet' or 'gconet_plus'"
-            )
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
         if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
             raise ValueError(
                 "classifier.graph.normalize is off, which ties the weights to maps of one size: "
                 f"cams.image_size must be {self.classifier.image_size} and cams.scales [1.0]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _group_system_is_fed_and_used(self) -> "Config":
+        group = self.cosaliency
+        if group.provider != "none" and self.dataset.tags is None:
+            raise ValueError(f"cosaliency.provider {group.provider!r} makes groups of tags, so it needs dataset.tags")
+        if group.training_set is not None and (group.provider == "none" or group.checkpoint is not None):
+            raise ValueError("cosaliency.training_set is read where a provider is trained: set one, and no checkpoint")
+        if self.mining.class_conditional and group.provider == "none":
+            raise ValueError(
+                "mining.class_conditional needs maps by tag: set cosaliency.provider to 'icnet' or 'gconet_plus'"
             )
         return self

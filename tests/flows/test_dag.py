@@ -155,6 +155,8 @@ def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
     assert {"evaluate-cosaliency", "evaluate-cosaliency_val"} <= plain.keys()
     with pytest.raises(ConfigError, match="class_conditional needs maps by tag"):
         demo("mining.class_conditional=true")
+    with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
+        demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
 
 
 def test_brought_groups_and_brought_models_change_what_is_trained(tmp_path: Path) -> None:
