@@ -76,3 +76,10 @@ class Activation(Section):
     """Average with the map of the mirrored photograph."""
     batch_size: int = Field(default=16, ge=1)
     """Photographs per forward pass."""
+
+
+class ActivationOf(Activation):
+    """Class maps of one split; the flow fills in which."""
+
+    split: Literal["train", "val"] = "train"
+    """Photographs to process."""

@@ -20,6 +20,8 @@ class Mining(Section):
     """CAM evidence at or below this is no object, when a class got no pixel at first."""
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
+    class_conditional: bool = False
+    """Use the maps by tag: background is what no tag's map shows, a class is its attention times its map."""
     refine: bool = False
     """Sharpen OA-CAM against the photograph by the dense CRF first (an option beyond the published method)."""
 

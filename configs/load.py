@@ -15,8 +15,10 @@ PATH_FIELDS = (
     ("saliency_set", "root"),
     ("saliency", "maps"),
     ("saliency", "checkpoint"),
+    ("cosaliency", "checkpoint"),
+    ("cosaliency", "training_set"),
 )
-WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "segmenter")
+WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "cosaliency", "segmenter")
 
 
 class ConfigError(ValueError):

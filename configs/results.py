@@ -19,7 +19,7 @@ class Evaluation(Section):
 class EvaluationOf(Evaluation):
     """Evaluation of one step; the flow fills in what the step is."""
 
-    kind: Literal["class_maps", "saliency", "labels", "training_labels", "predictions"]
+    kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"]
     """What the step made; `training_labels` are also checked for being the ground truth itself."""
     split: Literal["train", "val"]
     """Photographs to evaluate on."""

@@ -230,8 +230,10 @@ class Prediction(Section):
     """Photographs per forward pass."""
 
 
-class SaliencyPredictionOf(Prediction):
-    """Application of one network or folder; the flow fills in what the settings ask for."""
+class SaliencyOf(Prediction):
+    """Application of one network or folder to one split; the flow fills in which."""
 
     provider: Provider
     """What the maps must come from; a model folder of another network is refused."""
+    split: Literal["train", "val"] = "train"
+    """Photographs to process."""

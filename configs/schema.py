@@ -6,7 +6,8 @@ workers) is `Runtime`, which is never hashed.  Validators compare fields; none o
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.class_maps import Activation, Classifier
+from tag2mask.configs.class_maps import Activation, ActivationOf, Classifier
+from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
@@ -17,7 +18,7 @@ from tag2mask.configs.saliency import (
     Purificatory,
     PurificatoryStage,
     Saliency,
-    SaliencyPredictionOf,
+    SaliencyOf,
     SelfTraining,
 )
 from tag2mask.configs.section import Section
@@ -25,9 +26,13 @@ from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmente
 
 __all__ = [
     "Activation",
+    "ActivationOf",
     "Backbone",
     "Classifier",
     "Config",
+    "Cosaliency",
+    "CosaliencyMaps",
+    "CosaliencyMapsOf",
     "Dataset",
     "Evaluation",
     "EvaluationOf",
@@ -38,13 +43,14 @@ __all__ = [
     "Prediction",
     "PredictionOf",
     "Prior",
+    "PseudoTargets",
     "Purificatory",
     "PurificatoryStage",
     "Refinement",
     "Report",
     "ReportOf",
     "Saliency",
-    "SaliencyPredictionOf",
+    "SaliencyOf",
     "SaliencySet",
     "Segmenter",
     "SelfTraining",
@@ -78,6 +84,10 @@ class Config(Section):
     """mine_saliency."""
     saliency_maps: Prediction = Prediction()
     """predict_saliency."""
+    cosaliency: Cosaliency = Cosaliency()
+    """train_cosaliency."""
+    cosaliency_maps: CosaliencyMaps = CosaliencyMaps()
+    """predict_cosaliency."""
     mining: Mining = Mining()
     """mine_objects."""
     segmenter: Segmenter = Segmenter()
@@ -109,5 +119,18 @@ class Config(Section):
             raise ValueError(
                 "classifier.graph.normalize is off, which ties the weights to maps of one size: "
                 f"cams.image_size must be {self.classifier.image_size} and cams.scales [1.0]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _group_system_is_fed_and_used(self) -> "Config":
+        group = self.cosaliency
+        if group.provider != "none" and self.dataset.tags is None:
+            raise ValueError(f"cosaliency.provider {group.provider!r} makes groups of tags, so it needs dataset.tags")
+        if group.training_set is not None and (group.provider == "none" or group.checkpoint is not None):
+            raise ValueError("cosaliency.training_set is read where a provider is trained: set one, and no checkpoint")
+        if self.mining.class_conditional and group.provider == "none":
+            raise ValueError(
+                "mining.class_conditional needs maps by tag: set cosaliency.provider to 'icnet' or 'gconet_plus'"
             )
         return self

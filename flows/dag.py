@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf, SaliencyPredictionOf
+from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf, SaliencyOf
 from tag2mask.configs.section import Section
-
-Source = str | Path
-"""Name of a node, or a raw file or folder."""
+from tag2mask.flows.dag_cosaliency import CosaliencyNodes, Source
 
 WIDE_STAGES = frozenset({"train_segmenter", "predict_masks", "refine_masks", "index_dataset"})
 """Stages that get all cores.  The others get half of them, so that the two branches run side by side."""
@@ -93,15 +91,14 @@ def _upstream(nodes: tuple[Node, ...], start: set[str]) -> set[str]:
     return reached
 
 
-class _Builder:
+class _Builder(CosaliencyNodes):
     """Adds the nodes of a run in order."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.nodes: list[Node] = []
         self.checks: list[str] = []
-        self.saliency = ""
-        """Node with the saliency maps that the rest of the run uses."""
+        self.saliency, self.saliency_model = "", None
 
     def build(self) -> list[Node]:
         self._index()
@@ -110,6 +107,7 @@ class _Builder:
             return self.nodes
         self._class_maps()
         self._saliency()
+        self._cosaliency()
         self._labels()
         self._report()
         return self.nodes
@@ -181,7 +179,7 @@ class _Builder:
             self._train_saliency_without_masks()
         elif saliency.provider != "prior":
             model: Source | None = saliency.checkpoint
-            if self.config.saliency.is_trained:
+            if saliency.is_trained:
                 model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
             self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
         self._evaluate("saliency", self.saliency, "saliency")
@@ -204,12 +202,13 @@ class _Builder:
             self._predict_saliency(f"predict_saliency-{r}", model)
 
     def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
+        self.saliency_model = None if maps else model
         self.saliency = self._add(
             name,
             "predict_saliency",
-            SaliencyPredictionOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
+            SaliencyOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
             dataset="index_dataset",
-            model=None if maps else model,
+            model=self.saliency_model,
             maps=maps,
         )
 
@@ -223,6 +222,7 @@ class _Builder:
             saliency=self.saliency,
             attention="infer_attention",
             cams="infer_cams",
+            cosaliency="predict_cosaliency" if config.mining.class_conditional else None,
         )
         guard = self._evaluate("labels_0", labels, "training_labels")
         for r in range(1, config.rounds + 1):
@@ -266,7 +266,7 @@ class _Builder:
         self,
         title: str,
         subject: str,
-        kind: Literal["class_maps", "saliency", "labels", "training_labels", "predictions"],
+        kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"],
         split: Literal["train", "val"] = "train",
     ) -> tuple[str, ...]:
         if self.config.dataset.masks is None:

@@ -21,6 +21,8 @@ SECTIONS = {
     "mine_saliency": "self_training",
     "train_saliency": "saliency",
     "predict_saliency": "saliency_maps",
+    "train_cosaliency": "cosaliency",
+    "predict_cosaliency": "cosaliency_maps",
     "mine_objects": "mining",
     "train_segmenter": "segmenter",
     "predict_masks": "prediction",
@@ -88,4 +90,6 @@ def setting_of(node: Node, name: str) -> str:
         return f"{SECTIONS[node.stage]}.backbone.weights"
     if node.stage == "predict_saliency":
         return {"model": "saliency.checkpoint", "maps": "saliency.maps"}.get(name, name)
+    if node.stage == "predict_cosaliency" and name == "model":
+        return "cosaliency.checkpoint"
     return f"{SECTIONS.get(node.stage, node.stage)}.{name}"

@@ -106,12 +106,13 @@ class ResidualStages(Backbone):
         return outputs
 
 
-def build_backbone(name: str, *, output_stride: int) -> Backbone:
+def build_backbone(name: str, *, output_stride: int, fine: bool = False) -> Backbone:
     """Build a backbone with random weights (torchvision's initialisation; VGG16: NSROM's).
 
     Args:
         name: one of `BACKBONES`.
         output_stride: of the deepest side output, in pixels; see `OUTPUT_STRIDES`.
+        fine: also give VGG16's side outputs at strides 1 and 2, before those at 4 and more; the others have none.
 
     Raises:
         ValueError: for an unknown name or a stride that the backbone cannot have; the message lists what can be had.
@@ -122,7 +123,7 @@ def build_backbone(name: str, *, output_stride: int) -> Backbone:
         allowed = ", ".join(map(str, OUTPUT_STRIDES[name]))
         raise ValueError(f"{name} cannot have output_stride {output_stride}: choose one of {allowed}")
     if name == "vgg16":
-        return _build_vgg16(output_stride)
+        return _build_vgg16(output_stride, fine)
     if name == "mobilenet_v2":
         return _build_mobilenet(output_stride)
     if name == "squeezenet1_1":
@@ -162,7 +163,7 @@ def _first(keys: list[str], count: int = 3) -> str:
     return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
-def _build_vgg16(output_stride: int) -> Backbone:
+def _build_vgg16(output_stride: int, fine: bool) -> Backbone:
     layers: list[nn.Module] = []
     taps: list[int] = []
     channels = 3
@@ -171,7 +172,7 @@ def _build_vgg16(output_stride: int) -> Backbone:
         for width in widths:
             layers += [nn.Conv2d(channels, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
             channels = width
-        if block >= 2:
+        if block >= 2 or fine:
             taps.append(len(layers) - 1)
         if block == 3 and output_stride == 8:
             layers.append(nn.MaxPool2d(3, stride=1, padding=1))
@@ -179,7 +180,9 @@ def _build_vgg16(output_stride: int) -> Backbone:
             layers.append(nn.MaxPool2d(2, 2))
     features = nn.Sequential(*layers)
     initialise_fan_out(features)
-    return FeatureStack("vgg16", features, tuple(taps), (256, 512, 512), (4, 8, output_stride))
+    sides = tuple(zip((64, 128, 256, 512, 512), (1, 2, 4, 8, output_stride), strict=True))
+    widths, strides = zip(*sides[-len(taps) :], strict=True)
+    return FeatureStack("vgg16", features, tuple(taps), widths, strides)
 
 
 def _build_resnet(name: str, output_stride: int) -> Backbone:

@@ -16,6 +16,8 @@ STAGE_VERSIONS = {
     "mine_saliency": 1,
     "train_saliency": 2,
     "predict_saliency": 2,
+    "train_cosaliency": 1,
+    "predict_cosaliency": 1,
     "mine_objects": 1,
     "train_segmenter": 1,
     "predict_masks": 1,
@@ -24,3 +26,7 @@ STAGE_VERSIONS = {
     "evaluate": 2,
     "render_report": 1,
 }
+
+WHOLE_STAGES = frozenset({"predict_cosaliency"})
+"""Stages in which an image's part of the result depends on the other images too: nothing of it is reused for a dataset
+to which images were added."""

@@ -13,6 +13,7 @@ Writes  scores.json     everything; metrics.json, the summary alone
 - saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
+- co-saliency maps: error and F against the one class of each (photograph, tag), by tag and over all.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
 """
@@ -24,6 +25,7 @@ import numpy as np
 
 from tag2mask.configs.schema import EvaluationOf
 from tag2mask.tasks.common.class_maps import read_class_maps
+from tag2mask.tasks.common.cosaliency_scores import pairs_of, score_cosaliency
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.common.image_index import ImageIndex
@@ -64,7 +66,10 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     """
     names = ("background", *ImageIndex.read(dataset).classes)
     truth = GroundTruth.read(masks)
-    steps = StepFiles(subject, config.kind, truth, truth.ids(config.split))
+    image_ids = truth.ids(config.split)
+    if config.kind == "cosaliency":
+        image_ids = pairs_of(ImageIndex.read(dataset), image_ids)
+    steps = StepFiles(subject, config.kind, truth, image_ids)
     steps.check()
     if not steps.image_ids:
         scores = StepScores({}, {"note": f"no photograph of the split {config.split!r} has a mask"}, [])
@@ -72,9 +77,12 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
         scores = score_class_maps(steps, names, config.thresholds, runtime)
     elif config.kind == "saliency":
         scores = score_saliency(steps, runtime)
+    elif config.kind == "cosaliency":
+        scores = score_cosaliency(steps, names, runtime)
     else:
         scores = score_labels(steps, names, runtime, config.maximum_equal if config.kind == "training_labels" else None)
-    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(steps.image_ids)}
+    photographs = {item.rpartition("/")[2] for item in steps.image_ids}
+    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(photographs)}
     body = {"classes": list(names), "summary": scores.summary, "per_class": scores.per_class, **scores.details}
     write_json(out / "scores.json", head | body)
     write_json(out / "metrics.json", scores.summary)

@@ -1,4 +1,4 @@
-"""Class activation maps (CAM) of each training photograph's own tags (NSROM, stage B).
+"""Class activation maps (CAM) of each photograph's own tags (NSROM, stage B).
 
 Reads   dataset        the index
         model          model folder of `train_classifier`
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tag2mask.configs.schema import Activation, Classifier
+from tag2mask.configs.schema import Activation, ActivationOf, Classifier
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import check_classes, classifier_network, load_for_inference, read_architecture
@@ -29,8 +29,8 @@ class _MapsOnly(nn.Module):
 
 
 def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Infer the maps of all training photographs that are not done yet."""
-    index = ImageIndex.read(dataset).split("train")
+    """Infer the maps of all photographs of the split (`ActivationOf`; else the training photographs) not done yet."""
+    index = ImageIndex.read(dataset).split(config.split if isinstance(config, ActivationOf) else "train")
     architecture = read_architecture(model, "classifier")
     check_classes(model, architecture, index.classes)
     network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))

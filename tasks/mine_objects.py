@@ -3,11 +3,15 @@
 Reads   dataset                the index; its training photographs
         saliency               saliency/<id>.png (H, W) uint8, 255 = salient
         attention, cams        <id>.npz of OA-CAM and of CAM
+        cosaliency             cosaliency/<number>/<id>.png (H, W) uint8; class-conditional mining alone
 Writes  <id>.png               (H, W) uint8 palette: 0 background, 1..C class, 255 ignore
 
 A pixel gets a class only where attention says so more strongly than saliency says background.  Where two evidences are
 both strong, or where something is salient that no class explains, the pixel is ignored, because a wrong label costs the
 segmenter more than a missing one.  Mining then ignores background pixels in which the plain CAM still sees an object.
+
+Class-conditional mining takes the saliency of each class instead: background is what none of them shows, and a class's
+evidence is its attention times its saliency.  It is not in the article.
 
 The arithmetic is that of the published rule in float32.  One deviation changes nothing but the time: only the planes of
 the classes present are built, since the plane of an absent class is zero and can neither win nor conflict.
@@ -34,9 +38,24 @@ _BACKGROUND_EVIDENCE = (1 - np.arange(256) / 255).astype(np.float32)
 
 
 def run(
-    config: Mining, out: Path, runtime: StageRuntime, *, dataset: Path, saliency: Path, attention: Path, cams: Path
+    config: Mining,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path,
+    saliency: Path,
+    attention: Path,
+    cams: Path,
+    cosaliency: Path | None = None,
 ) -> None:
-    """Label all training photographs that are not done yet."""
+    """Label all training photographs that are not done yet.
+
+    Raises:
+        ValueError: mining is to be class-conditional, but there are no maps by tag.
+    """
+    if config.class_conditional and cosaliency is None:
+        raise ValueError("mining.class_conditional needs the maps of predict_cosaliency (cosaliency.provider)")
+    by_class = cosaliency if config.class_conditional else None
     index = ImageIndex.read(dataset).split("train")
     records = {record.image_id: record for record in index}
 
@@ -58,12 +77,19 @@ def run(
                 attention_threshold=config.attention,
                 cam_background=config.cam_background,
                 minimum_foreground=config.minimum_foreground,
+                class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
             )
             yield image_id, [write_labels(out / f"{image_id}.png", labels)]
 
     process_images(
         list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
     )
+
+
+def read_class_saliency(folder: Path, image_id: str, classes: np.ndarray) -> np.ndarray | None:
+    """Maps (K, H, W) uint8 of an image's classes in their order, or None for an image without a class."""
+    paths = [folder / "cosaliency" / str(number) / f"{image_id}.png" for number in classes.tolist()]
+    return np.stack([read_grey(path) for path in paths]) if paths else None
 
 
 def sharpened(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
@@ -87,6 +113,7 @@ def mine_labels(
     attention_threshold: float = 0.8,
     cam_background: float = 0.3,
     minimum_foreground: float = 0.01,
+    class_saliency: np.ndarray | None = None,
 ) -> np.ndarray:
     """Labels of one image from its saliency, its improved attention (OA-CAM), its CAM and its tags.
 
@@ -101,6 +128,8 @@ def mine_labels(
         attention_threshold: attention in [0, 1] above which a pixel counts as salient at 255.
         cam_background: CAM in [0, 1]; the mining threshold of a class without a pixel is found among what exceeds it.
         minimum_foreground: share in [0, 1]; a map with less foreground is ignored whole, 0 turns that off.
+        class_saliency: (K, H, W) uint8 of the same classes; their maximum takes the place of `saliency`, and each
+            class's scaled attention is multiplied by its own.  None is the published rule.
 
     Returns:
         (H, W) uint8: 0 background, 1..254 class, 255 ignore.
@@ -114,6 +143,8 @@ def mine_labels(
     attention = _checked_maps("attention", attention, classes, saliency.shape)[order]
     cams = _checked_maps("cams", cams, classes, saliency.shape)[order]
     scaled = [scale_to_range(plane) for plane in attention]
+    if class_saliency is not None:
+        saliency, scaled = _by_class(class_saliency, scaled, order, saliency.shape)
     labels = strongest_evidence(saliency, scaled, classes, foreground=foreground, conflict=conflict)
     unexplained = saliency >= saliency_threshold
     for plane in scaled:
@@ -214,6 +245,19 @@ def _check_saliency(saliency: np.ndarray) -> None:
         raise ValueError(
             f"saliency must be (H, W) uint8 with at least one pixel, not {saliency.shape} {saliency.dtype}"
         )
+
+
+def _by_class(
+    class_saliency: np.ndarray, attention: list[np.ndarray], order: np.ndarray, size: tuple[int, ...]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The strongest saliency of any class, and attention (in rising order of the classes) times that of its class."""
+    if class_saliency.shape != (len(order), *size) or class_saliency.dtype != np.uint8 or not len(order):
+        raise ValueError(
+            f"class_saliency is {class_saliency.shape} {class_saliency.dtype}; {len(order)} classes (one or more) "
+            f"need {(len(order), *size)} uint8"
+        )
+    share = class_saliency[order].astype(np.float32) / np.float32(255)
+    return class_saliency.max(0), [plane * own for plane, own in zip(attention, share, strict=True)]
 
 
 def _rising_order(classes: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Saliency and background map of each training photograph, by a trained network or from a folder of maps.
+"""Saliency and background map of each photograph, by a trained network or from a folder of maps.
 
 Reads   dataset               the index
         model                 model folder of `train_saliency`; or
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.configs.schema import Prediction, SaliencyPredictionOf
+from tag2mask.configs.schema import Prediction, SaliencyOf
 from tag2mask.models.purificatory import PurificatorySaliency
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
 from tag2mask.tasks.common.durable import write_json
@@ -52,8 +52,8 @@ def run(
     model: Path | None = None,
     maps: Path | None = None,
 ) -> None:
-    """Write both maps of all training photographs that are not done yet."""
-    index = ImageIndex.read(dataset).split("train")
+    """Write both maps of all photographs of the split (`SaliencyOf`; else the training photographs) not done yet."""
+    index = ImageIndex.read(dataset).split(config.split if isinstance(config, SaliencyOf) else "train")
     records = {record.image_id: record for record in index}
     if maps is not None:
         _check_maps(maps, index)
@@ -66,7 +66,7 @@ def run(
                 yield image_id, _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
 
     elif model is not None:
-        settings = saliency_settings(model, config.provider if isinstance(config, SaliencyPredictionOf) else None)
+        settings = saliency_settings(model, config.provider if isinstance(config, SaliencyOf) else None)
         provenance = Provenance.read(model, otherwise="a model folder that says nothing of them")
         network = saliency_network(settings)
         load_for_inference(model, network, runtime.device)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.section import Section
+from tag2mask.tasks import WHOLE_STAGES
 from tag2mask.tasks.common.digests import json_digest
 from tag2mask.tasks.common.manifest import read_manifest
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -40,7 +41,10 @@ def item_keys(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, str]:
     """What each image's part of a result is made of: the recipe, with per-image inputs narrowed to that image.
 
     Adding images to a dataset changes the recipe but no older image's key, so their parts are taken over as they are.
+    Empty where no input is per image, and for stages in which images depend on each other.
     """
+    if recipe.stage in WHOLE_STAGES:
+        return {}
     narrow = {name: artifact.items for name, artifact in inputs.items() if artifact.items}
     if not narrow:
         return {}

@@ -12,7 +12,9 @@ from torch import nn
 from tag2mask.configs import schema
 from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
 from tag2mask.models.batch_norm import fold_batch_norm, freeze_batch_norm
+from tag2mask.models.gconet_plus import GCoNetPlus
 from tag2mask.models.graph_reasoning import GraphReasoning
+from tag2mask.models.icnet import ICNet
 from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.purificatory import PurificatorySaliency
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
@@ -58,6 +60,20 @@ def saliency_network(config: schema.Saliency) -> ReciprocalSaliency | Purificato
     )
 
 
+def cosaliency_network(config: schema.Cosaliency) -> ICNet | GCoNetPlus:
+    """The group system that the settings name, without pre-trained weights.
+
+    Raises:
+        ValueError: the provider is `none`.
+    """
+    if config.provider == "none":
+        raise ValueError("cosaliency.provider is 'none', which has no network: choose 'icnet' or 'gconet_plus'")
+    trunk = _trunk(config.backbone, fine=config.fine)
+    if config.provider == "gconet_plus":
+        return GCoNetPlus(trunk, sharpness=config.sharpness)
+    return ICNet(trunk, channels=config.channels, detail_channels=config.detail_channels, grids=config.grids)
+
+
 def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
     """The segmenter for C classes and the background, in its multi-scale wrapper, without pre-trained weights."""
     segmenter = Segmenter(
@@ -69,8 +85,8 @@ def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
     return MultiScale(segmenter, config.train_scales)
 
 
-def _trunk(config: schema.Backbone) -> Backbone:
-    backbone = build_backbone(config.name, output_stride=config.output_stride)
+def _trunk(config: schema.Backbone, *, fine: bool = False) -> Backbone:
+    backbone = build_backbone(config.name, output_stride=config.output_stride, fine=fine)
     if config.freeze_batch_norm:
         freeze_batch_norm(backbone)
     return backbone

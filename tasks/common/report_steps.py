@@ -23,6 +23,8 @@ _ORDER = (
     "mine_saliency",
     "train_saliency",
     "predict_saliency",
+    "train_cosaliency",
+    "predict_cosaliency",
     "mine_objects",
     "train_segmenter",
     "predict_masks",
@@ -35,6 +37,7 @@ _SUBJECTS = {
     "attention": "infer_attention",
     "prior": "predict_prior",
     "saliency": "predict_saliency",
+    "cosaliency": "predict_cosaliency",
     "labels": "mask_nonsalient",
     "predictions": "predict_masks",
     "refined": "refine_masks",
@@ -140,6 +143,10 @@ def round_of(name: str) -> int:
     return int(number.group(1)) if number else 0
 
 
+WITHOUT_NUMBER = ("cams", "attention", "prior", "saliency", "cosaliency")
+"""Steps that a run has once; the others belong to a round."""
+
+
 def title_of(name: str, otherwise: str) -> str:
     """What people read for the name of an evaluated step; `otherwise` where the name is none of the flow's."""
     match = re.fullmatch(r"([a-z]+)(?:_(\d+))?(_val)?(_crf)?", name)
@@ -151,11 +158,12 @@ def title_of(name: str, otherwise: str) -> str:
         "attention": "OA-CAM",
         "prior": "prior",
         "saliency": f"saliency {number}" if number else "saliency",
+        "cosaliency": "co-saliency",
         "labels": f"labels {number}",
         "predictions": f"prediction {number}",
         "refined": f"prediction {number} + CRF",
         "segmenter": f"segmenter {number}",
     }
-    if kind not in words or (number is None and kind not in ("cams", "attention", "prior", "saliency")):
+    if kind not in words or (number is None and kind not in WITHOUT_NUMBER):
         return otherwise
     return words[kind] + (" + CRF" if crf else "") + (", validation" if validation else "")

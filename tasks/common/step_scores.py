@@ -18,11 +18,12 @@ from tag2mask.tasks.common.runtime import StageRuntime
 FILES = {
     "class_maps": "{}.npz",
     "saliency": "saliency/{}.png",
+    "cosaliency": "cosaliency/{}.png",
     "labels": "{}.png",
     "training_labels": "{}.png",
     "predictions": "labels/{}.png",
 }
-"""Kind of step -> its file for an image id."""
+"""Kind of step -> its file for an image id; for cosaliency for `<class number>/<id>`."""
 
 Process = Callable[[str], Any]
 

@@ -21,6 +21,8 @@ CHANGES = {
     "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
     "saliency": ("saliency.iterations=7", {"train_saliency"}),
     "saliency_maps": ("saliency_maps.flip=true", {"predict_saliency"}),
+    "cosaliency": ("cosaliency.iterations=7", {"train_cosaliency"}),
+    "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
     "mining": ("mining.foreground=0.35", {"mine_objects"}),
     "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
     "prediction": ("prediction.flip=false", {"predict_masks"}),
@@ -32,6 +34,9 @@ CHANGES = {
     "saliency_set": ("saliency_set.on_bad_image=skip", {"index_saliency_set"}),
 }
 
+GROUPS = "cosaliency.provider=icnet"
+"""Brings the stages of a group system, which the demo has not."""
+
 
 def demo(*changes: str) -> Config:
     """The demo's settings with changes."""
@@ -41,6 +46,7 @@ def demo(*changes: str) -> Config:
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "prior": ["saliency.provider=prior"],
+    "groups": [GROUPS],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
 }
 """Name -> changes of the demo's settings; together their runs have every stage."""
@@ -185,7 +191,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: list[str], mes
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
-    before, after = hashed(demo()), hashed(demo(change))
+    before, after = hashed(demo(GROUPS)), hashed(demo(GROUPS, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
 
 
@@ -226,11 +232,45 @@ def test_places_do_not_enter_keys(tmp_path: Path) -> None:
 
 def test_trainings_wait_for_all_checks() -> None:
     """No training starts before all data were looked at, and no segmenter before its labels were."""
-    for node in build_dag(demo()):
+    for node in build_dag(demo(GROUPS)):
         if node.stage.startswith("train"):
             assert {"index_dataset", "index_masks", "index_saliency_set"} <= set(node.upstream), node.name
         if node.stage == "train_segmenter":
             assert any(name.startswith("evaluate-labels") for name in node.after)
+
+
+@pytest.mark.parametrize("provider", ["icnet", "gconet_plus"])
+def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
+    """Without a provider there is no trace of it; with one there are maps of both splits, mined only if asked."""
+    assert not [name for name in names(demo()) if "cosaliency" in name or name in ("infer_cams-val",)]
+    plain = {node.name: node for node in build_dag(demo(f"cosaliency.provider={provider}"))}
+    mined = build_dag(demo(f"cosaliency.provider={provider}", "mining.class_conditional=true"))
+    inputs = {node.name: node.inputs for node in mined}
+    assert set(plain["train_cosaliency"].inputs) == {"dataset", "saliency", "cams"}
+    assert inputs["predict_cosaliency-val"]["cams"] == "infer_cams-val"
+    assert ("saliency" in inputs["predict_cosaliency"]) == (provider == "icnet")
+    assert ("predict_saliency-val" in plain) == (provider == "icnet")
+    assert inputs["mine_objects"]["cosaliency"] == "predict_cosaliency"
+    assert "cosaliency" not in plain["mine_objects"].inputs
+    assert {"evaluate-cosaliency", "evaluate-cosaliency_val"} <= plain.keys()
+    with pytest.raises(ConfigError, match="class_conditional needs maps by tag"):
+        demo("mining.class_conditional=true")
+    with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
+        demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
+
+
+def test_brought_groups_and_brought_models_change_what_is_trained(tmp_path: Path) -> None:
+    """A folder of groups takes the place of tags and maps, a model that of the training; neither path enters a key."""
+    folder = [GROUPS, f"cosaliency.training_set={tmp_path}"]
+    nodes = {node.name: node for node in build_dag(demo(*folder))}
+    assert dict(nodes["train_cosaliency"].inputs) == {"training_set": tmp_path}
+    assert hashed(demo(*folder))["train_cosaliency"] == hashed(demo(GROUPS))["train_cosaliency"]
+    brought = {node.name: node for node in build_dag(demo(GROUPS, f"cosaliency.checkpoint={tmp_path}"))}
+    assert "train_cosaliency" not in brought and brought["predict_cosaliency"].inputs["model"] == tmp_path
+    ungated = build_dag(demo(GROUPS, "cosaliency_maps.gate=0"))
+    assert "infer_cams-val" not in {node.name for node in ungated}
+    with pytest.raises(ConfigError, match="training_set is read where a provider is trained"):
+        demo(folder[1])
 
 
 def test_select_takes_a_stage_or_what_lies_before_or_behind() -> None:

@@ -306,3 +306,46 @@ def test_wrong_input_is_refused(change: dict[str, np.ndarray], message: str) -> 
     }
     with pytest.raises(ValueError, match=message):
         mine_labels(**inputs)
+
+
+def test_class_saliency_is_the_evidence_of_its_class_and_the_background_of_none() -> None:
+    """Planted: each class wins where attention and its own map agree, and what no map shows is background."""
+    #                           class 3 | class 7 | attention alone | map of 3 without attention | nothing
+    by_class = np.array([[[255, 0, 0, 255, 0]], [[0, 255, 0, 0, 0]]], np.uint8)
+    attention = maps([1.0, 0.0, 0.6, 0.0, 0.0], [0.0, 1.0, 0.6, 0.0, 0.0])
+    cams = maps([0.9, 0.0, 0.0, 0.0, 0.0], [0.0, 0.9, 0.0, 0.0, 0.0])
+    found = mined([0, 0, 0, 0, 0], attention, cams, numbers(3, 7), class_saliency=by_class)
+    assert found == [3, 7, 0, 255, 0]
+    turned = mined([9, 9, 9, 9, 9], attention[::-1], cams[::-1], numbers(7, 3), class_saliency=by_class[::-1])
+    assert turned == found
+
+
+def test_class_saliency_settles_what_attention_leaves_open() -> None:
+    """Two classes of equal attention are told apart by their maps, and conflict where both are certain."""
+    attention, cams = maps([1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]), maps([0.0] * 4, [0.0] * 4)
+    by_class = np.array([[[255, 30, 255, 0]], [[30, 255, 255, 0]]], np.uint8)
+    assert mined([255] * 4, attention, cams, numbers(1, 2), class_saliency=by_class) == [1, 2, 255, 0]
+    assert mined([255] * 4, attention, cams, numbers(1, 2))[:2] == [255, 255]
+
+
+def test_a_certain_class_saliency_of_all_ones_is_the_plain_rule() -> None:
+    """Where every class's map is the plain one and attention lies inside of it, both ways agree."""
+    rng = np.random.default_rng(5)
+    for _ in range(40):
+        inside = rng.random((6, 7)) > 0.4
+        saliency = np.where(inside, 255, 0).astype(np.uint8)
+        attention = np.where(inside, rng.random((2, 6, 7)), 0).astype(np.float32)
+        attention[:, 0, 0], attention[:, 0, 1], saliency[0, :2] = 0, 1, (0, 255)
+        cams = rng.random((2, 6, 7)).astype(np.float32)
+        by_class = np.stack([saliency, saliency])
+        plain = mine_labels(saliency, attention, cams, numbers(4, 2))
+        assert np.array_equal(mine_labels(saliency, attention, cams, numbers(4, 2), class_saliency=by_class), plain)
+
+
+def test_class_saliency_that_does_not_fit_is_refused() -> None:
+    """The message names the shape given and the right one."""
+    given = (np.zeros((1, 4), np.uint8), maps([0.0] * 4), maps([0.0] * 4), numbers(1))
+    with pytest.raises(ValueError, match=r"class_saliency is \(2, 1, 4\) uint8; 1 classes .* need \(1, 1, 4\) uint8"):
+        mine_labels(*given, class_saliency=np.zeros((2, 1, 4), np.uint8))
+    with pytest.raises(ValueError, match="float64"):
+        mine_labels(*given, class_saliency=np.zeros((1, 1, 4)))

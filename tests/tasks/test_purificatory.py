@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tag2mask.configs.schema import Prediction, Saliency, SaliencyPredictionOf, SaliencySet
+from tag2mask.configs.schema import Prediction, Saliency, SaliencyOf, SaliencySet
 from tag2mask.models.purificatory import PurificatorySaliency
 from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
 from tag2mask.tasks.common.durable import read_json, write_json
@@ -143,7 +143,7 @@ def test_superpixels_follow_colours_and_are_kept(pairs: Path, tmp_path: Path) ->
 
 def test_maps_are_the_finest_prediction_and_its_complement(model: Path, dataset: Path, tmp_path: Path) -> None:
     """Saliency is the sigmoid of the final prediction at the photograph's size, and background what is left of 1."""
-    config = SaliencyPredictionOf(provider="purificatory", batch_size=2)
+    config = SaliencyOf(provider="purificatory", batch_size=2)
     predict_saliency.run(config, tmp_path, StageRuntime(), dataset=dataset, model=model)
     network = saliency_network(saliency_settings(model))
     assert isinstance(network, PurificatorySaliency)
@@ -172,7 +172,7 @@ def test_mirrored_photographs_are_averaged(model: Path) -> None:
 
 def test_the_other_network_is_refused(model: Path, dataset: Path, tmp_path: Path) -> None:
     """A model folder of another network than the settings name is refused with both names and the remedy."""
-    config = SaliencyPredictionOf(provider="reciprocal")
+    config = SaliencyOf(provider="reciprocal")
     with pytest.raises(WeightsError, match="is a 'purificatory' saliency network, but the settings ask for 'reci"):
         predict_saliency.run(config, tmp_path / "out", StageRuntime(), dataset=dataset, model=model)
     assert not (tmp_path / "out").exists()

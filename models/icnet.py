@@ -1,0 +1,185 @@
+"""Co-salient objects from single-image saliency and the images of a group (ICNet, Jin et al., NeurIPS 2020).
+
+Published for VGG16's five side outputs at 224 pixels; here any backbone serves: its two deepest side outputs and a
+pooled one carry the group's features, the shallower ones the decoder.
+
+A group of any size: `describe` the images in parts, join the descriptions, `decode` the images in parts.  In evaluation
+mode that equals `forward` on all of them.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.models.backbones import Backbone
+from tag2mask.models.correlation_fusion import CosalientFeatures, Residual, both_vectors
+from tag2mask.models.initialisation import initialise_normal
+
+GRIDS = (7, 14, 28)
+"""Published sides of the grids on which positions are compared, deepest level first."""
+
+
+class ICNet(nn.Module):
+    """Co-saliency maps of the images of one group.
+
+    Args:
+        backbone: with at least three side outputs; its weights are left as they come.
+        channels: of the group's features.
+        detail_channels: of the decoder.
+        grids: sides of the comparison grids at the three levels, deepest first; a level has grid ** 2 channels.
+
+    The convolutions start by N(0, 0.01) as published.
+
+    Raises:
+        ValueError: too few side outputs, or not three grids.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        channels: int = 128,
+        detail_channels: int = 32,
+        grids: tuple[int, ...] = GRIDS,
+    ) -> None:
+        super().__init__()
+        if len(backbone.channels) < 3 or len(grids) != 3:
+            raise ValueError(
+                f"ICNet needs three side outputs or more and three grids, not {len(backbone.channels)} and {grids}"
+            )
+        *shallow, second, deepest = backbone.channels
+        self.backbone = backbone
+        self.compress = nn.ModuleList(
+            [_pooled(deepest, channels), nn.Conv2d(deepest, 2 * channels, 1), nn.Conv2d(second, 2 * channels, 1)]
+        )
+        self.levels = nn.ModuleList(CosalientFeatures(grid, channels) for grid in grids)
+        self.upper = Residual(channels)
+        self.lower = nn.Sequential(Residual(channels), nn.Conv2d(channels, detail_channels, 1))
+        self.predict = nn.Conv2d(detail_channels, 1, 1)
+        self.details = nn.ModuleList(_Detail(width, detail_channels) for width in reversed(shallow))
+        for part in (self.compress, self.levels, self.upper, self.lower, self.predict, self.details):
+            initialise_normal(part)
+
+    def forward(self, images: Tensor, saliency: Tensor) -> list[Tensor]:
+        """Predict a whole group at once.
+
+        Args:
+            images: (N, 3, H, W) of one group, normalised as the backbone was trained; N = 1 serves.
+            saliency: (N, 1, H, W) in [0, 1], the images' single-image saliency.
+
+        Returns:
+            Probabilities (N, 1, H, W) from the coarsest level to the finest; the LAST is the final prediction, the
+            others serve deep supervision.
+
+        Raises:
+            ValueError: shapes that do not fit each other, or images too small for the backbone.
+        """
+        sides = self.encode(images)
+        return self.decode(sides, saliency, self.describe(sides, saliency), images.shape[2:])
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Side outputs of `images` (N, 3, H, W), for `describe` and `decode`.
+
+        Raises:
+            ValueError: images too small for the backbone.
+        """
+        needed = 2 * max(self.backbone.strides)
+        if min(images.shape[2:]) < needed:
+            height, width = images.shape[2:]
+            raise ValueError(
+                f"images of {width}x{height} pixels are too small: ICNet on {self.backbone.name} at stride "
+                f"{needed // 2} needs {needed} pixels a side"
+            )
+        sides: list[Tensor] = self.backbone(images)
+        return sides
+
+    def describe(self, sides: list[Tensor], saliency: Tensor) -> list[Tensor]:
+        """What N images tell their group: three tensors (N, 2, C), foreground and background vector at each level."""
+        _check_saliency(sides, saliency)
+        return [both_vectors(features, saliency) for features in self._features(sides)]
+
+    def consensus(self, descriptions: list[Tensor]) -> list[Tensor]:
+        """What the group tells each image: the descriptions of all its images, joined along their first axis."""
+        return descriptions
+
+    def decode(
+        self, sides: list[Tensor], saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
+    ) -> list[Tensor]:
+        """Predict N images of a group.
+
+        Args:
+            sides: of the images, by `encode`.
+            saliency: (N, 1, H, W) in [0, 1].
+            consensus: three tensors (M, 2, C) of the group's M images.
+            size: (H, W) of the images.
+
+        Returns:
+            See `forward`.
+        """
+        _check_saliency(sides, saliency)
+        features = self._features(sides)
+        shared = [level(x, vectors) for level, x, vectors in zip(self.levels, features, consensus, strict=True)]
+        merged = self.upper(shared[1] + _resize(shared[0], shared[1].shape[2:]))
+        merged = self.lower(shared[2] + _resize(merged, shared[2].shape[2:]))
+        first = torch.sigmoid(self.predict(merged))
+        predictions = [first]
+        for detail, side in zip(self.details, reversed(sides[:-2]), strict=True):
+            merged, prediction = detail(side, first, saliency, merged)
+            predictions.append(prediction)
+        return [_resize(prediction, size) for prediction in predictions]
+
+    def maps(
+        self, sides: list[Tensor], saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Soft and hard map, both (N, 1, H, W) in [0, 1], for inference; the hard one is where the soft exceeds 1/2."""
+        soft = self.decode(sides, saliency, consensus, size)[-1]
+        return soft, (soft > 0.5).to(soft)
+
+    def _features(self, sides: list[Tensor]) -> list[Tensor]:
+        """Compressed features of the three levels, deepest first, of length one at every position."""
+        sources = (sides[-1], sides[-1], sides[-2])
+        return [F.normalize(layer(side), dim=1) for layer, side in zip(self.compress, sources, strict=True)]
+
+
+class _Detail(nn.Module):
+    """One step of the decoder: a side output seen through the group's map and through the single-image map."""
+
+    def __init__(self, side_channels: int, channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.Conv2d(side_channels, channels, 1)
+        self.fuse = nn.Sequential(_block(3 * channels, 3 * channels), _block(3 * channels, channels))
+        self.predict = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, side: Tensor, group: Tensor, saliency: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        lateral, size = self.lateral(side), side.shape[2:]
+        seen = [lateral * _resize(group, size), lateral * _resize(saliency, size), _resize(before, size)]
+        fused = self.fuse(torch.cat(seen, 1))
+        return fused, torch.sigmoid(self.predict(fused))
+
+
+def _pooled(channels: int, width: int) -> nn.Sequential:
+    """The level above the backbone's deepest one."""
+    return nn.Sequential(
+        nn.MaxPool2d(2),
+        nn.Conv2d(channels, width, 1),
+        _block(width, width),
+        _block(width, width),
+        nn.Conv2d(width, width, 3, padding=1),
+    )
+
+
+def _block(channels: int, width: int) -> nn.Sequential:
+    """3x3 convolution, batch norm, ReLU; keeps the grid."""
+    return nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+
+
+def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+
+
+def _check_saliency(sides: list[Tensor], saliency: Tensor) -> None:
+    count = len(sides[0])
+    if saliency.ndim != 4 or saliency.shape[:2] != (count, 1):
+        raise ValueError(
+            f"saliency has shape {tuple(saliency.shape)}; {count} images need {count} maps, ({count}, 1, H, W)"
+        )

@@ -1,0 +1,186 @@
+"""One map per photograph and tag: what the photographs that share the tag have in common (ICNet or GCoNet+).
+
+Reads   dataset                         the index
+        model                           model folder of `train_cosaliency`
+        cams                            <id>.npz of CAM; where there is a gate
+        saliency                        saliency/<id>.png; for `icnet`
+Writes  cosaliency/<number>/<id>.png    (H, W) uint8, of the tag with this class number
+        metrics.json                    groups, their references, and how often each tag stands alone
+
+A group is made of a tag's photographs, those that show nothing else first: they speak for the tag.  Every photograph of
+the tag is then looked at by itself, so that a group may have any size, and one is enough.  The references are drawn
+several times, and the maps averaged.
+
+A map depends on the whole group: nothing of it is taken over from an earlier result when photographs are added.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
+from tag2mask.models.gconet_plus import GCoNetPlus
+from tag2mask.models.icnet import ICNet
+from tag2mask.tasks.common.class_maps import read_class_maps
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.common.journal import process_images
+from tag2mask.tasks.common.label_images import read_grey, write_grey
+from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, read_architecture
+from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_groups import reference_sets, warn_of_tags_never_alone
+from tag2mask.tasks.common.tensors import to_batch
+
+LISTED = 10
+"""Faulty ids that an error message lists."""
+
+Consensus = list[Tensor]
+
+
+class MissingMaps(ValueError):
+    """Photographs lack a saliency map or class maps; the message lists the ids."""
+
+
+class Groups:
+    """The groups of an index: prepared photographs, and what each tag's references agree on."""
+
+    def __init__(
+        self,
+        network: ICNet | GCoNetPlus,
+        index: ImageIndex,
+        config: CosaliencyMaps,
+        *,
+        side: int,
+        saliency: Path | None,
+        device: str,
+    ) -> None:
+        self._network, self._index, self._side, self._device = network, index, side, device
+        self._saliency = saliency
+        tags = [record.tags for record in index]
+        numbers = sorted({number for own in tags for number in own})
+        self.references = {
+            number: reference_sets(
+                tags,
+                number,
+                references=config.references,
+                regroupings=config.regroupings,
+                seed=config.seed,
+                classes=len(index.classes),
+            )
+            for number in numbers
+        }
+        """Class number -> positions in the index of the photographs that speak for it, once per regrouping."""
+        self._agreed: dict[int, list[Consensus]] = {}
+
+    def prepare(self, record: ImageRecord) -> tuple[list[Tensor], Tensor]:
+        """Side outputs of a photograph, and its saliency (1, 1, S, S) in [0, 1] (zero for a network without need)."""
+        size = (self._side, self._side)
+        sides = self._network.encode(to_batch([resize(self._index.pixels(record), size)], self._device))
+        grey = np.zeros(size, np.uint8)
+        if self._saliency is not None:
+            grey = resize(read_grey(self._saliency / "saliency" / f"{record.image_id}.png"), size)
+        return sides, torch.from_numpy(grey)[None, None].to(self._device).float() / 255  # (S, S) -> (1, 1, S, S)
+
+    def agreed(self, number: int) -> list[Consensus]:
+        """What the references of a tag agree on, once per regrouping; worked out when first asked for."""
+        if number not in self._agreed:
+            sets = self.references[number]
+            told = {
+                position: self._network.describe(*self.prepare(self._index.records[position]))
+                for position in sorted({position for one in sets for position in one})
+            }
+            self._agreed[number] = [
+                self._network.consensus([torch.cat(parts) for parts in zip(*(told[p] for p in one), strict=True)])
+                for one in sets
+            ]
+        return self._agreed[number]
+
+    def maps(self, record: ImageRecord, which: str) -> dict[int, Tensor]:
+        """Class number -> map (1, 1, S, S) of a photograph, averaged over the regroupings."""
+        sides, saliency = self.prepare(record)
+        size = (self._side, self._side)
+        found = {}
+        for number in record.tags:
+            pairs = [self._network.maps(sides, saliency, one, size) for one in self.agreed(number)]
+            found[number] = torch.stack([soft if which == "soft" else hard for soft, hard in pairs]).mean(0)
+        return found
+
+
+def run(
+    config: CosaliencyMaps,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path,
+    model: Path,
+    cams: Path | None = None,
+    saliency: Path | None = None,
+) -> None:
+    """Write the maps of all photographs of the split that are not done yet.
+
+    Raises:
+        MissingMaps: a photograph lacks its saliency or class maps, before anything is done.
+        ValueError: an input that the settings need is not given.
+    """
+    split = config.split if isinstance(config, CosaliencyMapsOf) else "train"
+    index = ImageIndex.read(dataset).split(split)
+    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
+    _check_inputs(config, settings, index, cams, saliency)
+    network = cosaliency_network(settings)
+    load_for_inference(model, network, runtime.device)
+    shares = warn_of_tags_never_alone([record.tags for record in index], index.classes)
+    needed = saliency if settings.provider == "icnet" else None
+    groups = Groups(network, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
+    records = {record.image_id: record for record in index}
+
+    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id in image_ids:
+            record, paths = records[image_id], []
+            with torch.inference_mode():
+                maps = groups.maps(record, config.map)
+            gates = _gates(cams, record, config.gate)
+            for number, small in maps.items():
+                large = F.interpolate(small, size=record.size, mode="bilinear", align_corners=False)[0, 0]
+                grey = (large.cpu().numpy() * gates.get(number, 1.0) * 255).round().clip(0, 255).astype(np.uint8)
+                paths.append(write_grey(out / "cosaliency" / str(number) / f"{image_id}.png", grey))
+            yield image_id, paths
+
+    process_images(
+        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
+    )
+    counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in groups.references.items()}
+    write_json(out / "metrics.json", {"images": len(index), "references": counts, "alone_share": dict(shares)})
+
+
+def _gates(cams: Path | None, record: ImageRecord, gate: float) -> dict[int, np.ndarray]:
+    """Class number -> factor (H, W) in [0, 1] on its map; empty without a gate."""
+    if cams is None or gate == 0:
+        return {}
+    maps, numbers = read_class_maps(cams / f"{record.image_id}.npz", record.size)
+    return {number: np.minimum(plane / gate, 1) for number, plane in zip(numbers.tolist(), maps, strict=True)}
+
+
+def _check_inputs(
+    config: CosaliencyMaps, settings: Cosaliency, index: ImageIndex, cams: Path | None, saliency: Path | None
+) -> None:
+    """Refuse to start without all that will be read."""
+    wanted = []
+    if settings.provider == "icnet":
+        wanted.append(("saliency", saliency, "saliency/{}.png", "icnet needs single-image saliency"))
+    if config.gate > 0:
+        wanted.append(("cams", cams, "{}.npz", f"cosaliency_maps.gate {config.gate:g} needs class maps; 0 is no gate"))
+    for name, folder, pattern, why in wanted:
+        if folder is None:
+            raise ValueError(f"predict_cosaliency was not given {name}: {why}")
+        lacking = [image_id for image_id in index.ids if not (folder / pattern.format(image_id)).is_file()]
+        if lacking:
+            more = ", ..." if len(lacking) > LISTED else ""
+            raise MissingMaps(
+                f"{folder}: {len(lacking)} of {len(index)} photographs have no {pattern.format('<id>')}: "
+                f"{', '.join(lacking[:LISTED])}{more}"
+            )

@@ -1,0 +1,115 @@
+"""Train a group system, ICNet or GCoNet+, on tagged photographs without masks, or on a folder of groups with masks.
+
+Reads   dataset        the index; its training photographs
+        saliency       saliency/<id>.png
+        cams           <id>.npz of CAM
+        training_set   images/<group>/, masks/<group>/ (`icnet`: saliency/<group>/) in place of the three above
+        weights        state dict of an ImageNet network, where the settings name a file
+Writes  model.pt       the network that predicts, without what its training alone needs
+        model.json, losses.csv, metrics.json
+
+Tags make the groups, and drive the classification losses of GCoNet+ (binary cross entropy over all tags of a
+photograph, where the published code has one class an image).  The hard negative group is that of the tag which most
+often occurs with the group's own; where a photograph belongs to both, the other consensus is to find the other object.
+Unlike the published code, nothing is rotated, and Adam's second moment decays by 0.999.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tag2mask.configs.schema import Cosaliency
+from tag2mask.models.gconet_plus import GCoNetPlus
+from tag2mask.models.group_collaboration import GroupCollaboration, GroupWeights, group_losses
+from tag2mask.models.group_losses import iou_loss
+from tag2mask.models.icnet import ICNet
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.group_batches import GroupBatches
+from tag2mask.tasks.common.group_sources import GroupSource, masked_source, tagged_source
+from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.networks import cosaliency_network, load_pretrained, place, save_model
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.tag_groups import warn_of_tags_never_alone
+from tag2mask.tasks.common.training import Training, arithmetic, train
+
+
+def run(
+    config: Cosaliency,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path | None = None,
+    saliency: Path | None = None,
+    cams: Path | None = None,
+    training_set: Path | None = None,
+    weights: Path | None = None,
+) -> None:
+    """Train, resuming from a checkpoint below `out` if there is one.
+
+    Raises:
+        NoTargets: no photograph has a pixel that its group shares.
+        BadDataset: the folder of groups is not complete.
+        ValueError: neither a folder of groups nor all of dataset, saliency and cams is given.
+    """
+    source = _source(config, dataset, saliency, cams, training_set)
+    torch.manual_seed(config.seed)
+    network = cosaliency_network(config)
+    parts = nn.ModuleDict({"network": network})
+    if isinstance(network, GCoNetPlus):
+        parts["collaboration"] = GroupCollaboration(network.backbone.channels[-1], network.channels, len(source.names))
+    load_pretrained(network.backbone, config.backbone, weights)
+    place(parts, runtime.device)
+    batches = GroupBatches(source, config, pairs=isinstance(network, GCoNetPlus))
+
+    def loss_of_step(step: int) -> Tensor:
+        batch, salient = batches.batch(step, runtime.device, multi_label=training_set is None)
+        with arithmetic(config.precision, runtime.device):
+            if isinstance(network, ICNet):
+                levels = network(batch.images, salient)
+                return torch.stack([iou_loss(level, batch.target, batch.valid).mean() for level in levels]).mean()
+            collaboration = parts["collaboration"]
+            assert isinstance(collaboration, GroupCollaboration)
+            given = GroupWeights(**config.losses.model_dump())
+            return group_losses(network, collaboration, batch, given)["total"]
+
+    training = Training(parts, _optimiser(parts, network.backbone, config), config.iterations, loss_of_step, _constant)
+    try:
+        train(training, out, runtime)
+    finally:
+        batches.prefetch.close()
+    content = config.model_dump(mode="json", exclude={"checkpoint", "training_set"})
+    save_model(out, network, {"kind": "cosaliency", "config": content})
+    targets = {"with_target": len(batches.usable), "without_target": sum(map(len, source.tags)) - len(batches.usable)}
+    counts = {"images": len(source), "groups": len(batches.groups), "steps": config.iterations}
+    write_json(out / "metrics.json", {**counts, **targets})
+
+
+def _source(
+    config: Cosaliency, dataset: Path | None, saliency: Path | None, cams: Path | None, training_set: Path | None
+) -> GroupSource:
+    """What to train on; warns of tags that hardly ever stand alone."""
+    if training_set is not None:
+        return masked_source(training_set, config)
+    if dataset is None or saliency is None or cams is None:
+        raise ValueError("train_cosaliency needs a training_set, or dataset, saliency and cams")
+    source = tagged_source(ImageIndex.read(dataset).split("train"), config, saliency=saliency, cams=cams)
+    warn_of_tags_never_alone(source.tags, source.names)
+    return source
+
+
+def _optimiser(parts: nn.ModuleDict, backbone: nn.Module, config: Cosaliency) -> torch.optim.Optimizer:
+    """Adam, with another step size for the trunk; a trunk of factor 0 is not trained."""
+    if config.backbone_factor == 0:
+        backbone.requires_grad_(False)
+    trunk = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    known = set(map(id, backbone.parameters()))
+    rest = [parameter for parameter in parts.parameters() if id(parameter) not in known]
+    rates = ((trunk, config.learning_rate * config.backbone_factor), (rest, config.learning_rate))
+    groups = [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
+    return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def _constant(step: int) -> float:
+    """The step size stays, as published."""
+    return 1.0

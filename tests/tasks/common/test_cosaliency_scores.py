@@ -1,0 +1,57 @@
+"""Figures of maps by (photograph, tag), worked out by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tag2mask.tasks.common.durable import read_json
+from tag2mask.tasks.common.label_images import write_grey
+from tests.tasks.drawn_run import Labels, evaluated, write_dataset, write_masks
+
+CLASSES = ("cat", "dog")
+
+
+def drawn_masks() -> Labels:
+    """Image a shows both classes and a void pixel, b the first alone, c nothing but void."""
+    return {
+        "a": np.array([[1, 1, 2, 255]], np.uint8),
+        "b": np.array([[1, 0, 0, 0]], np.uint8),
+        "c": np.array([[255, 255, 255, 255]], np.uint8),
+    }
+
+
+def score(folder: Path, maps: dict[str, list[int]]) -> dict[str, Any]:
+    masks = drawn_masks()
+    dataset, truth = write_dataset(folder / "data", CLASSES, masks), write_masks(folder / "masks", masks)
+    for pair, row in maps.items():
+        write_grey(folder / "maps" / "cosaliency" / f"{pair}.png", np.array([row], np.uint8))
+    out = evaluated(folder / "out", dataset, truth, folder / "maps", "cosaliency")
+    scores: dict[str, Any] = read_json(out / "scores.json")
+    return scores
+
+
+def test_each_pair_is_measured_against_its_own_class(tmp_path: Path) -> None:
+    """The other class's object counts as background, void not at all, and a tag's mean counts as much as another's."""
+    scores = score(tmp_path, {"1/a": [255, 255, 0, 255], "2/a": [255, 0, 255, 255], "1/b": [255, 0, 0, 255]})
+    rows = {row["class"]: row for row in scores["per_class"]}
+    assert rows["cat"]["pairs"] == 2 and rows["dog"]["pairs"] == 1
+    assert rows["cat"]["mae"] == pytest.approx((0 + 1 / 4) / 2)
+    assert rows["dog"]["mae"] == pytest.approx(1 / 3)
+    assert scores["summary"]["mae"] == pytest.approx((0 + 1 / 4 + 1 / 3) / 3)
+    assert scores["summary"]["group_mae"] == pytest.approx((1 / 8 + 1 / 3) / 2)
+    f = 1.3 * 0.5 * 1 / (0.3 * 0.5 + 1)  # precision 1/2, recall 1
+    assert scores["summary"]["max_f"] == pytest.approx((1 + f + f) / 3)
+    assert scores["images"] == 2 and scores["pairs"] == 3
+    table = pd.read_csv(tmp_path / "out" / "per_image.csv")
+    assert table[["image_id", "class"]].to_numpy().tolist() == [["a", "cat"], ["b", "cat"], ["a", "dog"]]
+
+
+def test_missing_and_unfit_maps_are_named(tmp_path: Path) -> None:
+    """A pair without its map, or with one of another size, ends the evaluation with its name."""
+    with pytest.raises(ValueError, match=r"1 of 3 photographs with masks have no cosaliency/<id>.png: 2/a"):
+        score(tmp_path / "one", {"1/a": [0] * 4, "1/b": [0] * 4})
+    with pytest.raises(ValueError, match=r"cosaliency.2.a.png: the map has shape \(1, 3\), the mask \(1, 4\)"):
+        score(tmp_path / "two", {"1/a": [0] * 4, "1/b": [0] * 4, "2/a": [0] * 3})
