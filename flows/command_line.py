@@ -206,5 +206,9 @@ def main() -> None:
         sys.exit(130 if kind.__name__ == "RunStopped" else 1)
 
 
+from tag2mask.flows import serving as _serving  # noqa: E402, F401  its commands register themselves
+
 if __name__ == "__main__":
-    main()
+    from tag2mask.flows.command_line import main as installed  # the module whose commands are all there
+
+    installed()

@@ -5,8 +5,9 @@ Prefect is not needed for it; the Prefect flow runs its nodes through the same `
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from tag2mask.configs.runtime import Runtime
@@ -34,6 +35,8 @@ class Session:
     """Nodes to build although they are there."""
     in_process: bool = False
     """Build in this process instead of a child's, for tests."""
+    place: Callable[[Node], AbstractContextManager[None]] = lambda node: nullcontext()
+    """Held while a node is built: a slot that several runs share.  A cached node never waits for it."""
     result: RunResult = field(default_factory=RunResult)
     """How the nodes ended, filled in while the run goes on."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -75,7 +78,7 @@ class Session:
         order = resolved.order(self.store, force=node.name in self.force)
         job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
         run = run_here if self.in_process else run_in_child
-        with self.budget.share(threads, self.ranks[node.name]):
+        with self.place(node), self.budget.share(threads, self.ranks[node.name]):
             started = time.monotonic()
             self.listener.started(node, threads)
             run(job, lambda done, total, note: self.listener.progress(node, done, total, note), self.stop)
@@ -89,6 +92,7 @@ class Session:
         """Note how a node ended."""
         if isinstance(ending, Outcome):
             self.result.outcomes[node.name] = ending
+            self.result.failures.pop(node.name, None)  # of an attempt before this one
             return
         failure = failure_of(node, ending)
         self.result.failures[node.name] = failure

@@ -57,7 +57,8 @@ def task_runs(state: Any, count: int) -> dict[str, Any]:
             ):
                 break
             time.sleep(0.2)
-    return {run.name: run for run in runs}
+    assert {run.name.split()[1] for run in runs} == {"demo"}
+    return {run.name.split()[0]: run for run in runs}
 
 
 def test_first_run_completes_and_the_second_is_cached(regenerate: Regenerate, tmp_path: Path) -> None:
