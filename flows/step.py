@@ -29,7 +29,7 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
     passing = False
 
     @task(
-        name=node.stage,
+        name=node.name,  # a task that never starts keeps it as its name
         task_run_name=f"{node.name} {pages.dataset}",
         cache_policy=NO_CACHE,
         persist_result=False,
