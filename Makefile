@@ -6,13 +6,16 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint lock benchmark clean
+.PHONY: demo test test-serving lint lock benchmark clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
 
 test: $(READY)        ## the whole test suite
 	$(BIN)/python -m pytest -q
+
+test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
+	$(BIN)/python -m pytest -q -m serving
 
 lint: $(READY)        ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What `serve` puts on Prefect's server: the whole regeneration on its schedule, and every stage by itself."""
 
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     for name in names:
         _drop_missed(name)
     _watch(store)
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")  # Prefect's own way to end
     serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)
 
 

@@ -82,12 +82,24 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
 
 
 def _changed(path: Path, changes: list[str], stage: str, settings: Section) -> Config:
-    """The file's settings with one section replaced."""
+    """The file's settings with what was filled in of one section; what was left out stays as the file says."""
     config = load_config(path, changes)
+    before = getattr(config, SECTIONS[stage])
+    values = _merged({} if before is None else before.model_dump(), settings.model_dump(exclude_unset=True))
     try:
-        return config.replaced(**{SECTIONS[stage]: settings.model_dump()})
+        return config.replaced(**{SECTIONS[stage]: values})
     except ValueError as error:
         raise ConfigError(f"{SECTIONS[stage]}: {error}") from error
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Nested values of which those in `new` are replaced."""
+    both = {key: _merged(old[key], new[key]) for key in old.keys() & new.keys() if _are_groups(old[key], new[key])}
+    return {**old, **new, **both}
+
+
+def _are_groups(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 def _selection(config: Config, stage: str, *, downstream: bool, upstream: bool, force: bool) -> Selection:
@@ -115,6 +127,7 @@ class _RunName:
             return name
         old = {} if before is None else before.model_dump(mode="json")
         settings = parameters["settings"]
-        new = settings.model_dump(mode="json") if isinstance(settings, Section) else settings
+        given = settings.model_dump(mode="json", exclude_unset=True) if isinstance(settings, Section) else settings
+        new = _merged(old, given)
         told = [change.removeprefix(".") for change in settings_changes("", old, new)]
         return ", ".join([f"{name} {told[0]}", *told[1:3]]) if told else name
