@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,9 +62,6 @@ def test_trainings_queue_and_a_killed_holder_gives_its_slot_back(served: Served)
 
 def test_a_run_outside_of_serve_is_marked_when_killed(served: Served) -> None:
     """A run from the command line that is killed does not stay `Running`: `serve` finds that its process is gone."""
-    import subprocess
-    import sys
-
     command = [sys.executable, "-m", "tag2mask.flows.command_line", "run", str(served.folder / "tiny.yaml")]
     command += ["--root", str(served.root), "--engine", "prefect", "--set", "classifier.epochs=4000"]
     command += ["--only", "train_classifier"]
@@ -76,7 +76,7 @@ def test_a_run_outside_of_serve_is_marked_when_killed(served: Served) -> None:
     assert "RUNNING" not in {task["state_type"] for task in served.api.tasks(run_id).values()}
 
 
-def test_missed_nights_run_once(tmp_path: Any) -> None:
+def test_missed_nights_run_once(tmp_path: Path) -> None:
     """Of three nights that were missed the last one runs on return and the others are cancelled, and say why."""
     config, environment = write_tiny(tmp_path), environment_of(tmp_path, free_port())
     with running_server(tmp_path, environment) as api:
@@ -92,4 +92,7 @@ def test_missed_nights_run_once(tmp_path: Any) -> None:
             ends = [api.ended(run_id, 240)["state_type"] for run_id in missed]
             assert ends == ["CANCELLED", "CANCELLED", "COMPLETED"]
             assert "does its work" in api.run(missed[0])["state"]["message"]
-            api.call(f"deployments/{deployment['id']}/schedule", {**window, "start_time": str(now - timedelta(days=6))})
+            earlier = {**window, "start_time": str(now - timedelta(days=6)), "max_runs": 2}
+            api.call(f"deployments/{deployment['id']}/schedule", earlier)
+            late = [run["id"] for run in api.call("flow_runs/filter", chosen) if run["id"] not in missed]
+            assert [api.ended(run_id, 120)["state_type"] for run_id in late] == ["CANCELLED"] * 2
