@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-serving lint lock benchmark clean
+.PHONY: demo test test-serving screenshots lint lock benchmark clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -16,6 +16,9 @@ test: $(READY)        ## the whole test suite
 
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
 	$(BIN)/python -m pytest -q -m serving
+
+screenshots: $(READY) ## the README's pictures of the UI, anew (needs chromium)
+	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/test_browser.py
 
 lint: $(READY)        ## ruff and mypy
 	$(BIN)/ruff check .

@@ -4,9 +4,11 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import Flow, serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
@@ -39,18 +41,27 @@ class Schedule:
     """Of the cron line; None: UTC."""
 
 
-def deployments_of(path: Path, runtime: Runtime, schedule: Schedule) -> list[RunnerDeployment]:
+def deployments_of(
+    path: Path, runtime: Runtime, schedule: Schedule, changes: Sequence[str] = ()
+) -> list[RunnerDeployment]:
     """The deployments of one settings file, the regeneration first.
+
+    Args:
+        path: settings file.
+        runtime: resources of every run.
+        schedule: when it is regenerated.
+        changes: `section.key=value`, for every run.
 
     Raises:
         ConfigError: the settings or the cron line are wrong.
     """
-    config = load_config(path)
+    config = load_config(path, changes)
     given = {
         "config_path": str(path.absolute()),
         "root": str(runtime.root.absolute()),
         "device": runtime.device,
         "cores": runtime.cores,
+        "changes": list(changes),
     }
     made = [_deployment(regenerate, config, given, schedule)]
     for stage in dict.fromkeys(node.stage for node in build_dag(config)):
@@ -65,7 +76,8 @@ def _deployment(
     try:
         planned = None if schedule.cron is None else Cron(schedule.cron, timezone=schedule.timezone)
         deployment: Any = flow.to_deployment(
-            name=f"{config.name}-{flow.name}",
+            name=config.name if flow is regenerate else f"{config.name}-{flow.name}",
+            description=(flow.description or "").partition("\n")[0],
             parameters=parameters,
             schedule=planned,
             tags=["tag2mask", config.name],
@@ -102,6 +114,43 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)
 
 
+def pool_file(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], pool: str) -> str:
+    """A `prefect.yaml` with the same deployments, for a work pool; paths below the current folder are relative to it.
+
+    The machine's number of cores is left to the machine that carries out the runs.
+    """
+    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
+    content = {
+        "name": "tag2mask",
+        "prefect-version": version("prefect"),
+        "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}],
+        "deployments": [_pool_entry(made, schedule, pool) for made in deployments],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str) -> dict[str, Any]:
+    planned = {"schedules": [{"cron": schedule.cron, "timezone": schedule.timezone or "UTC"}]} if schedule.cron else {}
+    return {
+        "name": deployment.name,
+        "entrypoint": deployment.entrypoint,
+        "description": deployment.description,
+        "tags": list(deployment.tags),
+        "work_pool": {"name": pool},
+        "parameters": {k: _relative(v) for k, v in deployment.parameters.items() if k != "cores"},
+        **(planned if deployment.flow_name == regenerate.name else {}),
+    }
+
+
+def _relative(value: Any) -> Any:
+    """Paths below the current folder relative to it."""
+    if isinstance(value, dict):
+        return {key: _relative(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_relative(part) for part in value]
+    return value.removeprefix(f"{Path.cwd()}/") if isinstance(value, str) else value
+
+
 def _drop_missed(name: str) -> None:
     """Cancel the nights that were missed, but for the last one."""
     from prefect import get_client
@@ -109,7 +158,7 @@ def _drop_missed(name: str) -> None:
 
     with get_client(sync_client=True) as client:
         try:
-            deployment = client.read_deployment_by_name(f"{regenerate.name}/{name}-{regenerate.name}")
+            deployment = client.read_deployment_by_name(f"{regenerate.name}/{name}")
         except ObjectNotFound:
             return
     drop_missed_runs(deployment.id)

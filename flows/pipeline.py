@@ -137,5 +137,6 @@ def submit_all(session: Session, dataset: str) -> RunResult:
             session.end()
             raise
     settle_lost(session)
+    session.result.sort(session.nodes)
     pages.show_result(session.result, report_path(session.result))
     return session.result

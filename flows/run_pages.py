@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_table_artifact,
@@ -79,8 +78,11 @@ class RunPages:
             return
         sheet = contact_sheet(index.artifact.path, outcome.node.name.replace("-", "_"), outcome.artifact.path)
         if sheet is not None:
-            create_image_artifact(
-                sheet, key=page_key(self.dataset, outcome.node.name, "pictures"), description=outcome.artifact.label
+            name, label = outcome.node.name, outcome.artifact.label
+            create_markdown_artifact(  # an image artifact would spell out the whole address below the picture
+                f"# {name} {self.dataset}\n\n![{label}]({sheet})\n",
+                key=page_key(self.dataset, name, "pictures"),
+                description=label,
             )
 
     def _metrics_before(self, store: Store, name: str) -> Mapping[str, Any]:
@@ -109,7 +111,7 @@ class RunPages:
 
 def _result_row(name: str, artifact: Artifact, outcome: Outcome) -> dict[str, Any]:
     state = "cached" if outcome.cached else "built"
-    seconds = artifact.manifest["seconds"] if outcome.cached else round(outcome.seconds, 1)
+    seconds = round(artifact.manifest["seconds"] if outcome.cached else outcome.seconds, 1)
     return {"stage": name, "state": state, "seconds": seconds, "result": headline(outcome), "artifact": artifact.label}
 
 

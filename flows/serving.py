@@ -10,10 +10,13 @@ from typing import Annotated
 import typer
 
 from tag2mask.configs.load import ConfigError
-from tag2mask.flows.command_line import ROOT, Cores, Device, Root, app, runtime_of
+from tag2mask.flows.command_line import ROOT, Changes, Cores, Device, Root, app, runtime_of
 from tag2mask.flows.prefect_settings import SERVER_ADDRESS, set_prefect_defaults
 
 REPORTS_PORT = 4280
+Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)]
+Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * * *".')]
+Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
 
 
 class NoServer(RuntimeError):
@@ -41,9 +44,9 @@ def server(
 
 @app.command()
 def serve(
-    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)],
-    cron: Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * * *".')] = None,
-    timezone: Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")] = None,
+    configs: Configs,
+    cron: Cron = None,
+    timezone: Timezone = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
     root: Root = ROOT,
     device: Device = "auto",
@@ -65,6 +68,24 @@ def serve(
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
     serve_all(configs, runtime_of(root, device, cores), Schedule(cron, timezone), limit)
+
+
+@app.command("prefect-yaml")
+def prefect_yaml(
+    configs: Configs,
+    cron: Cron = None,
+    timezone: Timezone = None,
+    changes: Changes = None,
+    pool: Annotated[str, typer.Option(help="Work pool of type process that carries out the runs.")] = "tag2mask",
+    root: Root = ROOT,
+    device: Device = "auto",
+) -> None:
+    """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
+    set_prefect_defaults()
+    from tag2mask.flows.deployments import Schedule, pool_file
+
+    text = pool_file(configs, runtime_of(root, device, None), Schedule(cron, timezone), changes or (), pool)
+    typer.echo(text, nl=False)
 
 
 def check_server() -> str:

@@ -38,7 +38,8 @@ def contact_sheet(dataset: Path, name: str, folder: Path, *, pairs: int = 12, si
     if not rows:
         return None
     cells = [[picture_pixels(p.address) if p.address else None for p in row.pictures] for row in rows]
-    sheet = _sheet(cells, side)
+    drawn = [size for row in cells for pixels in row if pixels is not None for size in pixels.shape[:2]]
+    sheet = _sheet(cells, max(drawn))
     return next(a for q in (85, 70, 50, 30, 10) if len(a := jpeg_address(sheet, q)) <= LARGEST or q == 10)
 
 

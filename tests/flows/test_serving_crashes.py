@@ -81,7 +81,7 @@ def test_missed_nights_run_once(tmp_path: Path) -> None:
     config, environment = write_tiny(tmp_path), environment_of(tmp_path, free_port())
     with running_server(tmp_path, environment) as api:
         with offering(tmp_path, config, api, environment, cron="0 2 * * *"):
-            deployment = api.deployment("regenerate/tiny-regenerate")
+            deployment = api.deployment("regenerate/tiny")
         now = datetime.now(UTC)
         window = {"start_time": str(now - timedelta(days=3)), "end_time": str(now), "min_runs": 3, "max_runs": 3}
         api.call(f"deployments/{deployment['id']}/schedule", window)

@@ -21,7 +21,7 @@ def dataset(tmp_path: Path) -> Path:
 def test_pictures_stand_beside_their_photographs(dataset: Path, tmp_path: Path) -> None:
     """Twelve pairs stand in three rows of four, each photograph left of its label map, within the size allowed."""
     labels = write_label_maps(tmp_path / "labels", "mine_objects", blocks(1, 14, 3))
-    address = contact_sheet(dataset, "mine_objects", labels, side=32)
+    address = contact_sheet(dataset, "mine_objects", labels, side=128)
     assert address is not None and address.startswith("data:image/jpeg;base64,") and len(address) <= LARGEST
     sheet = picture_pixels(address)
     assert sheet.shape == (3 * 36 - 4, 4 * 68 - 4, 3)
