@@ -22,6 +22,7 @@ from tag2mask.flows.lost_runs import mark_lost_runs
 from tag2mask.flows.missed_runs import drop_missed_runs
 from tag2mask.flows.pipeline import regenerate
 from tag2mask.flows.resolve import SECTIONS
+from tag2mask.flows.retraining import Retrain
 from tag2mask.flows.run_pages import told_if_lost
 from tag2mask.flows.slots import ensure_slot
 from tag2mask.flows.stage_flows import stage_flow
@@ -39,6 +40,8 @@ class Schedule:
     """`minute hour day month weekday`; None: only when somebody starts it."""
     timezone: str | None = None
     """Of the cron line; None: UTC."""
+    retrain: Retrain = "when_changed"
+    """What becomes of the models when photographs were added."""
 
 
 def deployments_of(
@@ -63,7 +66,7 @@ def deployments_of(
         "cores": runtime.cores,
         "changes": list(changes),
     }
-    made = [_deployment(regenerate, config, given, schedule)]
+    made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]
     for stage in dict.fromkeys(node.stage for node in build_dag(config)):
         section = getattr(config, SECTIONS[stage]).model_dump(mode="json")
         made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))

@@ -15,6 +15,7 @@ from tag2mask.flows.budget import CoreBudget
 from tag2mask.flows.child import StageFailed, Stopped, run_here, run_in_child
 from tag2mask.flows.dag import Node
 from tag2mask.flows.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
+from tag2mask.flows.planning import changes_since
 from tag2mask.flows.resolve import Resolved, resolve
 from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
@@ -33,6 +34,8 @@ class Session:
     """Nodes that may be built; None: all."""
     force: Collection[str] = ()
     """Nodes to build although they are there."""
+    kept: Mapping[str, Artifact] = field(default_factory=dict)
+    """Node -> an older model to take instead of training another."""
     in_process: bool = False
     """Build in this process instead of a child's, for tests."""
     place: Callable[[Node], AbstractContextManager[None]] = lambda node: nullcontext()
@@ -64,6 +67,8 @@ class Session:
         found, damage = (None, "") if node.name in self.force else find_sound(self.store, resolved.recipe)
         if found is not None:
             outcome = Outcome(node, found, cached=True, seconds=0.0)
+        elif node.name in self.kept and node.name not in self.force:
+            outcome = self._keep(resolved)
         elif self.allowed is not None and node.name not in self.allowed:
             reason = f"damaged ({damage})" if damage else "not in the cache"
             raise NotSelected(f"its artifact is {reason}, and it is outside of the stages asked for")
@@ -71,6 +76,12 @@ class Session:
             outcome = self._build(resolved, damage)
         self.listener.finished(outcome)
         return outcome
+
+    def _keep(self, resolved: Resolved) -> Outcome:
+        node, model = resolved.node, self.kept[resolved.node.name]
+        changes = changes_since(node, model.manifest["recipe"], resolved.recipe.inputs)
+        note = f"kept {model.label} (retrain: never), although {'; '.join(changes)}"
+        return Outcome(node, model, cached=True, seconds=0.0, kept=True, note=note)
 
     def _build(self, resolved: Resolved, damage: str) -> Outcome:
         node, runtime = resolved.node, self.runtime

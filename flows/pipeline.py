@@ -22,6 +22,7 @@ from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.planning import plan
 from tag2mask.flows.progress_pages import ProgressPages
 from tag2mask.flows.record import latest
+from tag2mask.flows.retraining import Retrain
 from tag2mask.flows.run_pages import RunPages, report_address, told_if_lost
 from tag2mask.flows.running import RunFailed, Selection, report_path, run_and_tell
 from tag2mask.flows.slots import TrainingSlot
@@ -55,6 +56,7 @@ def regenerate(
     since: str | None = None,
     until: str | None = None,
     force: list[str] | None = None,
+    retrain: Retrain = "when_changed",
     root: Path = Path("artifacts"),
     device: Device = "auto",
     cores: int | None = None,
@@ -68,6 +70,8 @@ def regenerate(
         since: build from this stage on.
         until: build up to this stage.
         force: stages to build although they are there.
+        retrain: label new photographs with the models of the last run (`never`), train where data or settings changed,
+            or train anew in any case.
         root: folder of the artifact store.
         device: where networks run.
         cores: cores to use in all; without it those available.
@@ -85,7 +89,8 @@ def regenerate(
         config = load_config(config_path, changes or [])
     except ConfigError as error:
         return Failed(message=str(error))
-    return bring_up_to_date(config, runtime_of(root, device, cores), Selection(only, since, until, force or ()))
+    selection = Selection(only, since, until, force or (), retrain)
+    return bring_up_to_date(config, runtime_of(root, device, cores), selection)
 
 
 def runtime_of(root: Path, device: Device, cores: int | None) -> Runtime:
@@ -108,8 +113,10 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
             report = run_and_tell(config, runtime, selection, partial(submit_all, dataset=config.name))
         except (RunFailed, UnknownNode) as error:
             return Failed(message=str(error))
-    told = None if report is None else f"report: {report_address(report) or report}"
-    return Completed(message=told, data=None if report is None else str(report))
+    record = latest(store.root, config.name)
+    shown = None if report is None else f"report: {report_address(report) or report}"
+    told = [record.content.get("photographs") if record else None, shown]
+    return Completed(message="; ".join(filter(None, told)) or None, data=None if report is None else str(report))
 
 
 def submit_all(session: Session, dataset: str) -> RunResult:
@@ -123,7 +130,7 @@ def submit_all(session: Session, dataset: str) -> RunResult:
     """
     before = latest(session.store.root, dataset)
     pages = RunPages(dataset, before)
-    pages.show_plan(plan(session.nodes, session.store, before, force=session.force))
+    pages.show_plan(plan(session.nodes, session.store, before, force=session.force, kept=session.kept))
     session.listener = ProgressPages(dataset, session.listener)
     if session.runtime.slot:
         session.place = TrainingSlot(session.runtime.slot, session.stop, UUID(flow_run.id)).held

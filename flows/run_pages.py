@@ -110,7 +110,7 @@ class RunPages:
 
 
 def _result_row(name: str, artifact: Artifact, outcome: Outcome) -> dict[str, Any]:
-    state = "cached" if outcome.cached else "built"
+    state = "kept" if outcome.kept else "cached" if outcome.cached else "built"
     seconds = round(artifact.manifest["seconds"] if outcome.cached else outcome.seconds, 1)
     return {"stage": name, "state": state, "seconds": seconds, "result": headline(outcome), "artifact": artifact.label}
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tag2mask.configs.load import ConfigError
-from tag2mask.flows.command_line import ROOT, Changes, Cores, Device, Root, app, runtime_of
+from tag2mask.flows.command_line import ROOT, Changes, Cores, Device, RetrainWhen, Root, app, runtime_of
 from tag2mask.flows.prefect_settings import SERVER_ADDRESS, set_prefect_defaults
 
 REPORTS_PORT = 4280
@@ -47,6 +47,7 @@ def serve(
     configs: Configs,
     cron: Cron = None,
     timezone: Timezone = None,
+    retrain: RetrainWhen = "when_changed",
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
     root: Root = ROOT,
     device: Device = "auto",
@@ -67,7 +68,7 @@ def serve(
         raise ConfigError(f"--reports-port {reports_port}: {error.strerror}; give another one, or 0") from error
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
-    serve_all(configs, runtime_of(root, device, cores), Schedule(cron, timezone), limit)
+    serve_all(configs, runtime_of(root, device, cores), Schedule(cron, timezone, retrain), limit)
 
 
 @app.command("prefect-yaml")
@@ -75,6 +76,7 @@ def prefect_yaml(
     configs: Configs,
     cron: Cron = None,
     timezone: Timezone = None,
+    retrain: RetrainWhen = "when_changed",
     changes: Changes = None,
     pool: Annotated[str, typer.Option(help="Work pool of type process that carries out the runs.")] = "tag2mask",
     root: Root = ROOT,
@@ -84,7 +86,7 @@ def prefect_yaml(
     set_prefect_defaults()
     from tag2mask.flows.deployments import Schedule, pool_file
 
-    text = pool_file(configs, runtime_of(root, device, None), Schedule(cron, timezone), changes or (), pool)
+    text = pool_file(configs, runtime_of(root, device, None), Schedule(cron, timezone, retrain), changes or (), pool)
     typer.echo(text, nl=False)
 
 

@@ -60,8 +60,9 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
 def _completed(outcome: Outcome) -> State:
     artifact = outcome.artifact
     if outcome.cached:
-        message = outcome.note or f"artifact {artifact.label} is up to date"
-        return Completed(name="Cached", message=message, data=artifact.label)
+        if outcome.kept:
+            return Completed(name="Kept", message=outcome.note, data=artifact.label)
+        return Completed(name="Cached", message=f"artifact {artifact.label} is up to date", data=artifact.label)
     figures = ", ".join(filter(None, (headline(outcome), outcome.note)))
     get_run_logger().info("%s made in %.0f s %s", artifact.label, outcome.seconds, figures)
     return Completed(message=f"made artifact {artifact.label}", data=artifact.label)

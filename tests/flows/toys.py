@@ -24,7 +24,7 @@ from tag2mask.tasks.common.durable import write_file, write_json
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import Store
 
-STAGES = ("toy_read", "toy_join")
+STAGES = ("toy_read", "toy_join", "train_toy")
 
 
 class Toy(Section):
