@@ -63,9 +63,9 @@ def _completed(outcome: Outcome) -> State:
         if outcome.kept:
             return Completed(name="Kept", message=outcome.note, data=artifact.label)
         return Completed(name="Cached", message=f"artifact {artifact.label} is up to date", data=artifact.label)
-    figures = ", ".join(filter(None, (headline(outcome), outcome.note)))
-    get_run_logger().info("%s made in %.0f s %s", artifact.label, outcome.seconds, figures)
-    return Completed(message=f"made artifact {artifact.label}", data=artifact.label)
+    made = f"made artifact {artifact.label} in {outcome.seconds:.0f} s"
+    message = ", ".join(filter(None, (made, headline(outcome), outcome.note)))
+    return Completed(message=message, data=artifact.label)
 
 
 def settle_lost(session: Session) -> None:
