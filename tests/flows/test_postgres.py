@@ -47,7 +47,10 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         options = f"-c listen_addresses=127.0.0.1 -p {port} -k {folder}"
         as_user(control, "--pgdata", data, "--options", options, "--log", str(folder / "log"), "--wait", "start")
         try:
-            yield f"postgresql+asyncpg://{user}@127.0.0.1:{port}/postgres"
+            where = ("--host", str(folder), "--port", str(port), "--username", user)
+            as_user(program_of("createuser") or "createuser", *where, "prefect")
+            as_user(program_of("createdb") or "createdb", *where, "--owner", "prefect", "prefect")
+            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/prefect"
         finally:
             as_user(control, "--pgdata", data, "--mode", "immediate", "--wait", "stop")
     finally:

@@ -26,7 +26,8 @@ def printed(*arguments: str, folder: Path) -> str:
 def test_the_repository_s_file_is_what_the_command_writes() -> None:
     """`prefect.yaml` is up to date with the stages and the demo's settings, and names no place of this machine."""
     text = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text) == yaml.safe_load(printed(*DEMO, folder=ROOT))
+    fresh = yaml.safe_load(printed(*DEMO, folder=ROOT))
+    assert yaml.safe_load(text) == fresh, "write it anew: make prefect.yaml"
     assert str(ROOT) not in text
 
 
