@@ -41,13 +41,19 @@ SMALL = (
 """Changes to the demo's settings: a run of a few seconds."""
 
 
-def write_tiny(folder: Path, name: str = "tiny") -> Path:
-    """Draw a small dataset, unless it is there, and write settings for it; the settings file."""
+def write_tiny(folder: Path, name: str = "tiny", *, whole: bool = False) -> Path:
+    """Draw a small dataset, unless it is there, and write settings for it; the settings file.
+
+    Args:
+        folder: where to.
+        name: of the run.
+        whole: draw and set up the whole demo instead, which takes minutes to run.
+    """
     data = folder / "data"
     if not data.exists():
-        write_demo(data, scenes=8, validation=2, saliency=4, size=80)
+        write_demo(data, **({} if whole else {"scenes": 8, "validation": 2, "saliency": 4, "size": 80}))
     roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}", f"name={name}")
-    config = load_config(packaged("demo.yaml"), [*SMALL, *roots])
+    config = load_config(packaged("demo.yaml"), [*(() if whole else SMALL), *roots])
     path = folder / f"{name}.yaml"
     path.write_text(commented_yaml(config, folder), encoding="utf-8")
     return path

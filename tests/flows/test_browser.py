@@ -1,6 +1,6 @@
 """The UI in a real browser: the graph and the cached stages, the table and the picture, and a form that starts a run.
 
-With TAG2MASK_SCREENSHOTS=FOLDER the pages are kept as pictures.
+With TAG2MASK_SCREENSHOTS=FOLDER it is the whole demo that is shown, and the pages are kept as pictures.
 """
 
 import os
@@ -14,7 +14,10 @@ import pytest
 
 from tests.flows.served import Served, serving, until, write_tiny
 
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(900)]
+SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
+SECONDS = 3600 if SCREENSHOTS else 240
+"""Longest run."""
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(2 * SECONDS + 900)]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60_000
 """Milliseconds to wait for an element."""
@@ -26,6 +29,7 @@ class Shown:
 
     served: Served
     page: Any
+    built_run: str
     cached_run: str
     foreign: list[str]
     """Addresses outside of the server that the pages asked for."""
@@ -37,9 +41,9 @@ class Shown:
 
     def keep(self, name: str) -> None:
         """Keep a picture of the page, if that is asked for."""
-        if folder := os.environ.get("TAG2MASK_SCREENSHOTS"):
+        if SCREENSHOTS:
             self.page.wait_for_timeout(2500)  # let drawings come to rest
-            self.page.screenshot(path=Path(folder) / f"ui-{name}.png")
+            self.page.screenshot(path=Path(SCREENSHOTS) / f"ui-{name}.png")
 
     def artifact(self, key: str) -> Any:
         """Open the newest page of a key."""
@@ -56,16 +60,18 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         pytest.skip(f"no browser is installed (looked for {', '.join(BROWSERS)})")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see the dev extra")
     folder = tmp_path_factory.mktemp("browser")
-    with serving(folder, write_tiny(folder, "demo"), cron="0 2 * * *") as served:
-        for _ in range(2):
-            run_id = served.api.start("regenerate/demo")
-            assert served.api.ended(run_id)["state_type"] == "COMPLETED"
-        served.api.ended_tasks(run_id)
+    config = write_tiny(folder, "demo", whole=bool(SCREENSHOTS))
+    with serving(folder, config, cron="0 2 * * *") as served:
+        runs = [served.api.start("regenerate/demo")]
+        assert served.api.ended(runs[0], SECONDS)["state_type"] == "COMPLETED"
+        runs.append(served.api.start("regenerate/demo"))
+        assert served.api.ended(runs[1])["state_type"] == "COMPLETED"
+        served.api.ended_tasks(runs[1])
         with playwright.sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
             page.set_default_timeout(PATIENCE)
-            found = Shown(served, page, run_id, [])
+            found = Shown(served, page, runs[0], runs[1], [])
             own = (served.api.address.removesuffix("/api"), "data:", "blob:")
             page.on("request", lambda r: None if r.url.startswith(own) else found.foreign.append(r.url))
             yield found
@@ -74,6 +80,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 def test_the_run_page_shows_the_graph_and_what_was_cached(shown: Shown) -> None:
     """A run's page draws its graph, whose edges the server knows, and counts its tasks as `Cached`."""
+    page = shown.go(f"/runs/flow-run/{shown.built_run}")
+    page.locator("canvas").first.wait_for()
+    shown.keep("run-built")
     page = shown.go(f"/runs/flow-run/{shown.cached_run}")
     page.locator("canvas").first.wait_for()
     page.get_by_text("is up to date").first.wait_for()
@@ -119,7 +128,7 @@ def test_the_form_takes_a_threshold_and_starts_the_run(shown: Shown) -> None:
     content = {"deployments": {"id": {"any_": [deployment["id"]]}}}
     (run,) = until(lambda: shown.served.api.call("flow_runs/filter", content) or None, 30)
     assert run["parameters"]["settings"]["foreground"] == 0.65
-    assert shown.served.api.ended(run["id"])["state_type"] == "COMPLETED"
+    assert shown.served.api.ended(run["id"], SECONDS)["state_type"] == "COMPLETED"
     ends = {name: task["state_name"] for name, task in shown.served.api.ended_tasks(run["id"]).items()}
     assert ends["mine_objects"] == "Completed" and ends["infer_cams"] == "Cached"
     shown.go("/deployments").get_by_text("demo-infer_cams").first.wait_for()
