@@ -1,13 +1,12 @@
 """Runs whose process is gone: found by a lock that the kernel gives back, and marked, so that none runs for ever.
 
-A flow run holds the lock `flow-<id>` of its store while it is at work.  Whoever can take that lock knows that its
-holder is dead, by whatever means it died.
+The process of a flow run holds the lock `flow-<id>` of its store until it ends.  Whoever can take that lock knows that
+it is gone, by whatever means; the lock's file is removed by whoever looks next.
 """
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
 
@@ -23,15 +22,13 @@ YOUNGEST = 15.0
 """Seconds: a younger lock may belong to a run that is just about to take it."""
 LOST = "its process is gone (killed, or the machine went down); what it had finished is kept: run it again"
 logger = logging.getLogger(__name__)
+_alive = ExitStack()
+"""The locks of this process's runs; the kernel gives them back."""
 
 
-@contextmanager
-def marked_alive(store: Store, flow_run_id: UUID) -> Iterator[None]:
-    """Show that a flow run's process lives."""
-    name = f"flow-{flow_run_id}"
-    with store.lock(name):
-        yield
-        (store.root / ".locks" / f"{name}.lock").unlink(missing_ok=True)
+def mark_alive(store: Store, flow_run_id: UUID) -> None:
+    """Show that a flow run's process lives, until it ends: the run's last state is set after its last line."""
+    _alive.enter_context(store.lock(f"flow-{flow_run_id}"))
 
 
 def mark_lost_runs(store: Store, *, youngest: float = YOUNGEST) -> list[UUID]:
@@ -51,7 +48,7 @@ def mark_lost_runs(store: Store, *, youngest: float = YOUNGEST) -> list[UUID]:
                 if _mark(client, flow_run_id):
                     logger.warning("flow run %s: %s", flow_run_id, LOST)
                     found.append(flow_run_id)
-                path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)  # nobody waits for it
         except (BlockingIOError, FileNotFoundError):
             continue  # alive, or ended just now
     return found

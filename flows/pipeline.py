@@ -16,7 +16,7 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag import UnknownNode
 from tag2mask.flows.execution import Session
-from tag2mask.flows.lost_runs import mark_lost_runs, marked_alive
+from tag2mask.flows.lost_runs import mark_alive, mark_lost_runs
 from tag2mask.flows.missed_runs import missed, superseded_by
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.planning import plan
@@ -108,11 +108,11 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
     store = Store(runtime.root)
     with told_if_lost("the end of a run that was killed"):
         mark_lost_runs(store)
-    with marked_alive(store, UUID(flow_run.id)):
-        try:
-            report = run_and_tell(config, runtime, selection, partial(submit_all, dataset=config.name))
-        except (RunFailed, UnknownNode) as error:
-            return Failed(message=str(error))
+    mark_alive(store, UUID(flow_run.id))
+    try:
+        report = run_and_tell(config, runtime, selection, partial(submit_all, dataset=config.name))
+    except (RunFailed, UnknownNode) as error:
+        return Failed(message=str(error))
     record = latest(store.root, config.name)
     shown = None if report is None else f"report: {report_address(report) or report}"
     told = [record.content.get("photographs") if record else None, shown]
