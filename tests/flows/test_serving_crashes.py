@@ -64,7 +64,7 @@ def test_a_run_outside_of_serve_is_marked_when_killed(served: Served) -> None:
     """A run from the command line that is killed does not stay `Running`: `serve` finds that its process is gone."""
     command = [sys.executable, "-m", "tag2mask.flows.command_line", "run", str(served.folder / "tiny.yaml")]
     command += ["--root", str(served.root), "--engine", "prefect", "--set", "classifier.epochs=4000"]
-    command += ["--only", "train_classifier"]
+    command += ["--until", "train_classifier"]
     with (served.folder / "run.log").open("wb") as log:
         process = subprocess.Popen(command, env=served.environment, stdout=log, stderr=log, start_new_session=True)
     until(lambda: served.slots == 1 or None, 90)
