@@ -6,13 +6,25 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test lint lock benchmark clean
+.PHONY: demo test test-serving screenshots FORCE lint lock benchmark clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
 
 test: $(READY)        ## the whole test suite
 	$(BIN)/python -m pytest -q
+
+test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
+	$(BIN)/python -m pytest -q -m serving
+
+screenshots: $(READY) ## the README's pictures of the UI, anew (needs chromium)
+	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/test_browser.py
+
+prefect.yaml: $(READY) FORCE ## the demo's deployments for a work pool, anew: after settings or stages changed
+	@mkdir -p build
+	{ sed -n '1,/^$$/p' prefect.yaml; $(BIN)/tag2mask prefect-yaml configs/demo.yaml --cron "0 2 * * *" \
+	    --set dataset.root=artifacts/.demo-data --set saliency_set.root=artifacts/.demo-data/saliency; } > build/$@
+	mv build/$@ $@
 
 lint: $(READY)        ## ruff and mypy
 	$(BIN)/ruff check .

@@ -27,5 +27,7 @@ class Runtime(Section):
     """Stages that may run side by side; 0 decides by the cores."""
     shard: int = Field(default=32, ge=1)
     """Photographs between two journal entries of an inference stage: at most one shard is repeated after a crash."""
+    slot: str = "gpu"
+    """Under Prefect: name of the concurrency limit that trainings of several runs share; "" lets them collide."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     """Seconds of training between two checkpoints."""

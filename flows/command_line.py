@@ -30,6 +30,10 @@ EngineName = Annotated[
     typer.Option(help="auto: Prefect where PREFECT_API_URL is set, otherwise this process, without any server."),
 ]
 Force = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Build it even if it is there; repeatable.")]
+RetrainWhen = Annotated[
+    Literal["never", "when_changed", "always"],
+    typer.Option(help="never: label new photographs with the models of the last run."),
+]
 ROOT = Path("artifacts")
 
 
@@ -41,6 +45,7 @@ def run(
     since: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Build from this stage on.")] = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Build up to this stage.")] = None,
     force: Force = None,
+    retrain: RetrainWhen = "when_changed",
     root: Root = ROOT,
     device: Device = "auto",
     cores: Cores = None,
@@ -50,17 +55,23 @@ def run(
     from tag2mask.flows.engines import Request, carry_out
     from tag2mask.flows.running import Selection
 
-    selection = Selection(only, since, until, force or ())
+    selection = Selection(only, since, until, force or (), retrain)
     carry_out(Request(config, changes or (), selection, runtime_of(root, device, cores), engine))
 
 
 @app.command()
-def plan(config: Settings, changes: Changes = None, force: Force = None, root: Root = ROOT) -> None:
+def plan(
+    config: Settings,
+    changes: Changes = None,
+    force: Force = None,
+    retrain: RetrainWhen = "when_changed",
+    root: Root = ROOT,
+) -> None:
     """Say what a run would build, what is cached, and why, without running it."""
     from tag2mask.configs.load import load_config
     from tag2mask.flows.listing import print_plan
 
-    print_plan(load_config(config, changes or []), root, force or ())
+    print_plan(load_config(config, changes or []), root, force or (), retrain)
 
 
 @app.command("ls")
@@ -206,5 +217,9 @@ def main() -> None:
         sys.exit(130 if kind.__name__ == "RunStopped" else 1)
 
 
+from tag2mask.flows import serving as _serving  # noqa: E402, F401  its commands register themselves
+
 if __name__ == "__main__":
-    main()
+    from tag2mask.flows.command_line import main as installed  # the module whose commands are all there
+
+    installed()

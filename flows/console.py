@@ -139,7 +139,7 @@ def print_result(console: Console, result: RunResult) -> None:
     """Print the table of stages."""
     table = Table("stage", "state", "seconds", "result", box=None, pad_edge=False)
     for outcome in result.outcomes.values():
-        state = "cached" if outcome.cached else "built"
+        state = "kept" if outcome.kept else "cached" if outcome.cached else "built"
         seconds = outcome.artifact.manifest["seconds"] if outcome.cached else outcome.seconds
         table.add_row(outcome.node.name, state, f"{seconds:.1f}", headline(outcome))
     for failure in result.failures.values():

@@ -33,6 +33,11 @@ class Node:
         return self.stage in WIDE_STAGES
 
     @property
+    def trains(self) -> bool:
+        """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
+        return self.stage.startswith("train_")
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes it waits for."""
         return (*(source for source in self.inputs.values() if isinstance(source, str)), *self.after)

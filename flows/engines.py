@@ -65,6 +65,7 @@ def _carry_out(request: Request) -> None:
         since=selection.since,
         until=selection.until,
         force=list(selection.force),
+        retrain=selection.retrain,
         root=runtime.root,
         device=runtime.device,
         cores=runtime.cores,

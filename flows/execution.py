@@ -5,8 +5,9 @@ Prefect is not needed for it; the Prefect flow runs its nodes through the same `
 
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from tag2mask.configs.runtime import Runtime
@@ -14,6 +15,7 @@ from tag2mask.flows.budget import CoreBudget
 from tag2mask.flows.child import StageFailed, Stopped, run_here, run_in_child
 from tag2mask.flows.dag import Node
 from tag2mask.flows.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
+from tag2mask.flows.planning import changes_since
 from tag2mask.flows.resolve import Resolved, resolve
 from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
@@ -32,8 +34,12 @@ class Session:
     """Nodes that may be built; None: all."""
     force: Collection[str] = ()
     """Nodes to build although they are there."""
+    kept: Mapping[str, Artifact] = field(default_factory=dict)
+    """Node -> an older model to take instead of training another."""
     in_process: bool = False
     """Build in this process instead of a child's, for tests."""
+    place: Callable[[Node], AbstractContextManager[None]] = lambda node: nullcontext()
+    """Held while a node is built: a slot that several runs share.  A cached node never waits for it."""
     result: RunResult = field(default_factory=RunResult)
     """How the nodes ended, filled in while the run goes on."""
     stop: threading.Event = field(default_factory=threading.Event)
@@ -61,6 +67,8 @@ class Session:
         found, damage = (None, "") if node.name in self.force else find_sound(self.store, resolved.recipe)
         if found is not None:
             outcome = Outcome(node, found, cached=True, seconds=0.0)
+        elif node.name in self.kept and node.name not in self.force:
+            outcome = self._keep(resolved)
         elif self.allowed is not None and node.name not in self.allowed:
             reason = f"damaged ({damage})" if damage else "not in the cache"
             raise NotSelected(f"its artifact is {reason}, and it is outside of the stages asked for")
@@ -69,13 +77,19 @@ class Session:
         self.listener.finished(outcome)
         return outcome
 
+    def _keep(self, resolved: Resolved) -> Outcome:
+        node, model = resolved.node, self.kept[resolved.node.name]
+        changes = changes_since(node, model.manifest["recipe"], resolved.recipe.inputs)
+        note = f"kept {model.label} (retrain: never), although {'; '.join(changes)}"
+        return Outcome(node, model, cached=True, seconds=0.0, kept=True, note=note)
+
     def _build(self, resolved: Resolved, damage: str) -> Outcome:
         node, runtime = resolved.node, self.runtime
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
         order = resolved.order(self.store, force=node.name in self.force)
         job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
         run = run_here if self.in_process else run_in_child
-        with self.budget.share(threads, self.ranks[node.name]):
+        with self.place(node), self.budget.share(threads, self.ranks[node.name]):
             started = time.monotonic()
             self.listener.started(node, threads)
             run(job, lambda done, total, note: self.listener.progress(node, done, total, note), self.stop)
@@ -89,6 +103,7 @@ class Session:
         """Note how a node ended."""
         if isinstance(ending, Outcome):
             self.result.outcomes[node.name] = ending
+            self.result.failures.pop(node.name, None)  # of an attempt before this one
             return
         failure = failure_of(node, ending)
         self.result.failures[node.name] = failure

@@ -10,10 +10,12 @@ from rich.table import Table
 
 from tag2mask.configs.schema import Config
 from tag2mask.flows.console import clock, headline_of, standard_output
-from tag2mask.flows.dag import build_dag, named
+from tag2mask.flows.dag import build_dag
 from tag2mask.flows.planning import plan, settings_changes
 from tag2mask.flows.record import kept_labels, latest, records
 from tag2mask.flows.resolve import SECTIONS
+from tag2mask.flows.retraining import Retrain
+from tag2mask.flows.running import Selection
 from tag2mask.tasks.common.store import Artifact, Store
 
 
@@ -21,17 +23,17 @@ class NoSuchArtifact(ValueError):
     """No artifact, node or run has that name; the message says what there is."""
 
 
-def print_plan(config: Config, root: Path, force: Sequence[str]) -> None:
+def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrain = "when_changed") -> None:
     """Print what a run would do, and why."""
-    nodes = build_dag(config)
-    forced = {name for stage in force for name in named(nodes, stage)}
-    rows = plan(nodes, Store(root), latest(root, config.name), force=forced)
+    nodes, store, selection = build_dag(config), Store(root), Selection(force=force, retrain=retrain)
+    forced, kept = selection.forced(nodes), selection.kept(nodes, store, config.name)
+    rows = plan(nodes, store, latest(root, config.name), force=forced, kept=kept)
     table = _table("stage", "state", "why")
     for row in rows:
         table.add_row(row.node.name, row.state, row.reason)
     console = standard_output()
     console.print(table, markup=False)
-    cached = sum(row.state == "cached" for row in rows)
+    cached = sum(row.state in ("cached", "kept") for row in rows)
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
     _say(console, summary + (f", {waiting} depend on what comes out" if waiting else ""))

@@ -27,6 +27,8 @@ class Outcome:
     artifact: Artifact
     cached: bool
     seconds: float
+    kept: bool = False
+    """Whether it is an older model that stands in for the one that would be trained (`retrain: never`)."""
     note: str = ""
     """Anything worth saying, such as what was wrong with the artifact that was replaced."""
 
@@ -50,6 +52,8 @@ class RunResult:
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
+    photographs: str = ""
+    """How many photographs there are, and how many are new, changed and gone."""
 
     @property
     def built(self) -> int:

@@ -10,7 +10,9 @@ from tag2mask.flows.resolve import SECTIONS, MissingInput, resolve, setting_of
 from tag2mask.tasks import STAGE_VERSIONS
 from tag2mask.tasks.common.store import Artifact, DamagedArtifact, Store
 
-State = Literal["cached", "run", "waits", "damaged", "missing", "forced"]
+Kept = Mapping[str, Artifact]
+NOTHING: Kept = {}
+State = Literal["cached", "run", "waits", "damaged", "missing", "forced", "kept"]
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class PlanRow:
     """`waits`: whether it must run shows only when what it reads has been made."""
     reason: str
     artifact: Artifact | None = None
-    """Where it is cached."""
+    """Where it is cached or kept."""
 
 
 def plan(
-    nodes: Sequence[Node], store: Store, record: RunRecord | None, *, force: Collection[str] = ()
+    nodes: Sequence[Node], store: Store, record: RunRecord | None, *, force: Collection[str] = (), kept: Kept = NOTHING
 ) -> list[PlanRow]:
     """One row per node, in the DAG's order.
 
@@ -35,11 +37,15 @@ def plan(
         store: the store; nothing in it is changed.
         record: the run to compare with when saying why a node must run.
         force: nodes that would be built although they are there.
+        kept: node -> an older model that stands in for the one that would be trained.
     """
     known: dict[str, Artifact] = {}
     rows = []
     for node in nodes:
         row = _row(node, known, store, record, node.name in force)
+        if node.name in kept and row.state not in ("cached", "forced"):
+            reason = f"{kept[node.name].label} stands in (retrain: never): {row.reason}"
+            row = PlanRow(node, "kept", reason, kept[node.name])
         if row.artifact is not None:
             known[node.name] = row.artifact
         rows.append(row)
@@ -50,7 +56,7 @@ def _row(node: Node, known: Mapping[str, Artifact], store: Store, record: RunRec
     before = record.nodes.get(node.name, {}).get("recipe") if record else None
     unknown = [name for name in dict.fromkeys(node.upstream) if name not in known]
     if unknown:
-        changes = _changes(node, before, {})
+        changes = changes_since(node, before, {})
         return PlanRow(node, "waits", "; ".join([*changes, f"waits for {_listed(unknown)}"]))
     try:
         resolved = resolve(node, known, store)
@@ -67,11 +73,11 @@ def _row(node: Node, known: Mapping[str, Artifact], store: Store, record: RunRec
         return PlanRow(node, "cached", label, artifact)
     if before is None:
         return PlanRow(node, "run", "never built")
-    changes = _changes(node, before, resolved.recipe.inputs)
+    changes = changes_since(node, before, resolved.recipe.inputs)
     return PlanRow(node, "run", "; ".join(changes) or f"{label} was removed from the store")
 
 
-def _changes(node: Node, before: Mapping[str, Any] | None, inputs: Mapping[str, str]) -> list[str]:
+def changes_since(node: Node, before: Mapping[str, Any] | None, inputs: Mapping[str, str]) -> list[str]:
     """What differs between a node and the recipe of its last artifact, one phrase each.
 
     Args:

@@ -6,13 +6,23 @@ DEFAULTS = {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the newer UI asks its analytics vendor, whatever the settings say
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # its own 20 s are too short for a busy machine
+    # A slot that is held survives a restart of the server, and comes back when its holder is dead.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # Task runs are written from a queue in memory: short batches lose and delay little.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal has our own lines; the UI keeps INFO
     "PREFECT_LOGGING_EXTRA_LOGGERS": "tag2mask",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
-"""No telemetry, a patient start, a quiet terminal, and the stages' log in the UI."""
+"""No telemetry, a patient start, slots that come back, a quiet terminal, and the stages' log in the UI."""
+SERVER_ADDRESS = "127.0.0.1", 4200
+"""Where a server listens unless the environment says otherwise."""
 
 
 def set_prefect_defaults() -> None:

@@ -79,6 +79,7 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
     content = {
         "config": config.model_dump(mode="json"),
         "nodes": nodes,
+        "photographs": result.photographs,
         "state": "stopped" if stopped else "failed" if result.failures else "complete",
         "started": _time(started),
         "finished": _time(time.time()),
@@ -106,7 +107,7 @@ def write_failure_log(record: RunRecord, result: RunResult) -> Path | None:
 
 def _built_entry(outcome: Any) -> dict[str, Any]:
     return {
-        "state": "cached" if outcome.cached else "built",
+        "state": "kept" if outcome.kept else "cached" if outcome.cached else "built",
         "artifact": outcome.artifact.label,
         "recipe": outcome.artifact.manifest["recipe"],
         "seconds": round(outcome.seconds, 3),

@@ -15,7 +15,8 @@ from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
 from tag2mask.flows.execution import Session
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.record import latest, write_failure_log, write_record
-from tag2mask.tasks.common.store import Store
+from tag2mask.flows.retraining import Retrain, kept_models, told_photographs
+from tag2mask.tasks.common.store import Artifact, Store
 
 DEBUG = "TAG2MASK_DEBUG"
 """Environment variable: show what helps to find a fault."""
@@ -30,6 +31,8 @@ class Selection:
     since: str | None = None
     until: str | None = None
     force: Sequence[str] = ()
+    retrain: Retrain = "when_changed"
+    """Whether models of the last run are kept, or trained anew where data or settings changed, or in any case."""
 
     def allowed(self, nodes: Sequence[Node]) -> set[str] | None:
         """Names of the nodes that may be built; None where all may."""
@@ -42,7 +45,12 @@ class Selection:
 
     def forced(self, nodes: Sequence[Node]) -> set[str]:
         """Names of the nodes to build although they are there."""
-        return {name for stage in self.force for name in named(nodes, stage)}
+        anew = {node.name for node in nodes if node.trains and self.retrain == "always"}
+        return anew | {name for stage in self.force for name in named(nodes, stage)}
+
+    def kept(self, nodes: Sequence[Node], store: Store, name: str) -> dict[str, Artifact]:
+        """Training node -> the model of an earlier run that stands in for it."""
+        return kept_models(nodes, store, name) if self.retrain == "never" else {}
 
     def needed(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """The nodes to look at: those that may be built, and what they need."""
@@ -71,13 +79,17 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
 
     dag = build_dag(config)
     nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
+    store = Store(runtime.root)
+    kept = selection.kept(nodes, store, config.name)
     started, result, stopped = time.time(), RunResult(), True
     try:
         with shown_progress(standard_output()) as listener, _log_shown():
-            run_nodes(Session(nodes, Store(runtime.root), runtime, listener, allowed, forced, result=result))
+            run_nodes(Session(nodes, store, runtime, listener, allowed, forced, kept, result=result))
         stopped = False
     finally:
         result.sort(nodes)
+        if (index := result.outcomes.get("index_dataset")) is not None:
+            result.photographs = told_photographs(store.root, index.artifact, latest(store.root, config.name))
         if result.outcomes or result.failures:
             write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
     return result
@@ -128,6 +140,8 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
         print_result(console, result)
     else:
         console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
+    if result.photographs:
+        console.print(result.photographs, highlight=False)
     if result.failures:
         raise RunFailed(failure_message(result, runtime.root, config.name))
     report = report_path(result)

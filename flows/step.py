@@ -15,28 +15,42 @@ from tag2mask.flows.console import headline
 from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import Session
 from tag2mask.flows.outcome import Outcome
+from tag2mask.flows.retries import DELAYS, worth_retrying
+from tag2mask.flows.run_pages import RunPages
 
 Futures = dict[str, PrefectFuture[Any]]
 
 
-def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFuture[Any]:
+def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages) -> PrefectFuture[Any]:
     """Submit a node as a task of the current flow run; the futures of its upstream nodes become edges of the graph.
 
     The task's data is the label of the artifact (`stage/key`), not the artifact: futures are cheap to pass on.
     """
+    passing = False
 
-    @task(name=node.name, task_run_name=node.name, cache_policy=NO_CACHE, persist_result=False)
+    @task(
+        name=node.name,  # a task that never starts keeps it as its name
+        task_run_name=f"{node.name} {pages.dataset}",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(DELAYS),
+        retry_delay_seconds=list(DELAYS),
+        retry_condition_fn=lambda *_: passing and not session.stop.is_set(),
+    )
     def step(upstream: dict[str, str]) -> State:
+        nonlocal passing
         known = {name: session.result.outcomes[name].artifact for name in upstream}
         try:
             outcome = session.run_node(node, known)
         except Exception as error:  # whatever a stage raises fails its task, and the run goes on beside it
+            passing = worth_retrying(error)
             session.settle(node, error)
             failure = session.result.failures[node.name]
             if failure.trace:
                 get_run_logger().error("%s", failure.trace)
             return Failed(message=failure.message)
         session.settle(node, outcome)
+        pages.stage_made(session, outcome)
         return _completed(outcome)
 
     futures: Any = {name: upstream[name] for name in node.upstream}
@@ -46,10 +60,12 @@ def submit_step(session: Session, node: Node, upstream: Futures) -> PrefectFutur
 def _completed(outcome: Outcome) -> State:
     artifact = outcome.artifact
     if outcome.cached:
+        if outcome.kept:
+            return Completed(name="Kept", message=outcome.note, data=artifact.label)
         return Completed(name="Cached", message=f"artifact {artifact.label} is up to date", data=artifact.label)
-    figures = ", ".join(filter(None, (headline(outcome), outcome.note)))
-    get_run_logger().info("%s made in %.0f s %s", artifact.label, outcome.seconds, figures)
-    return Completed(message=f"made artifact {artifact.label}", data=artifact.label)
+    made = f"made artifact {artifact.label} in {outcome.seconds:.0f} s"
+    message = ", ".join(filter(None, (made, headline(outcome), outcome.note)))
+    return Completed(message=message, data=artifact.label)
 
 
 def settle_lost(session: Session) -> None:

@@ -25,7 +25,17 @@ LIBRARIES = {
 """Folder -> third-party packages that it may import."""
 WITHOUT_FILES = {"io", "json", "os", "pathlib", "pickle", "shutil", "tempfile"}
 """Modules of the standard library that a network has no business with."""
-PREFECT_FILES = {"flows/step.py", "flows/pipeline.py"}
+PREFECT_FILES = {
+    "flows/deployments.py",
+    "flows/lost_runs.py",
+    "flows/missed_runs.py",
+    "flows/pipeline.py",
+    "flows/progress_pages.py",
+    "flows/run_pages.py",
+    "flows/slots.py",
+    "flows/stage_flows.py",
+    "flows/step.py",
+}
 TORCH_FILES = {"flows/stage_process.py"}
 """Sets threads and determinism in a stage's own process."""
 

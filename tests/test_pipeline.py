@@ -230,6 +230,24 @@ def test_added_photographs_cost_their_own_inference_alone(finished: Finished) ->
     }
 
 
+def test_kept_models_label_new_photographs(finished: Finished) -> None:
+    """With the models of the run before kept, two new photographs cost their own inference and no training."""
+    data = finished.folder / "kept"
+    write_demo(data, scenes=16, validation=4, saliency=8, size=80)
+    nodes = select(dag(data), until="refine_masks-1")
+    kept = {n.name: finished.result.outcomes[n.name].artifact for n in nodes if n.trains}
+    runtime = Runtime(root=finished.root, device="cpu", cores=2)
+    result = execute(Session(nodes, Store(finished.root), runtime, Ledger(), kept=kept))
+    assert not result.failures
+    assert {name for name, o in result.outcomes.items() if o.kept} == kept.keys() - {"train_saliency"}
+    assert not {name for name in built(result) if name.startswith("train_")}
+    for name in ("infer_cams", "infer_attention", "mine_objects", "predict_masks-1", "refine_masks-1"):
+        artifact = result.outcomes[name].artifact
+        assert artifact.manifest["reused_images"] == 10 and len(artifact.items) == 12, name
+    model = result.outcomes["train_classifier"]
+    assert model.artifact.label in model.note and "dataset (index_dataset) has other content" in model.note
+
+
 def test_the_report_needs_nothing_but_itself(finished: Finished) -> None:
     """The page holds its pictures and styles, and refers to nothing outside of itself."""
     pages = list(finished.artifact("render_report").glob("*.html"))

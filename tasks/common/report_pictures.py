@@ -66,7 +66,18 @@ def class_colour(number: int) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _address(image: Image.Image, kind: str) -> str:
+def jpeg_address(pixels: np.ndarray, quality: int) -> str:
+    """A JPEG of (H, W, 3) uint8 RGB at a quality of 1-95."""
+    return _address(Image.fromarray(pixels), "JPEG", quality)
+
+
+def picture_pixels(address: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of one of these pictures."""
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _address(image: Image.Image, kind: str, quality: int = 80) -> str:
     file = io.BytesIO()
-    image.save(file, format=kind, **({"quality": 80} if kind == "JPEG" else {"optimize": True}))
+    image.save(file, format=kind, **({"quality": quality} if kind == "JPEG" else {"optimize": True}))
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

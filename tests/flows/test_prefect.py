@@ -57,7 +57,8 @@ def task_runs(state: Any, count: int) -> dict[str, Any]:
             ):
                 break
             time.sleep(0.2)
-    return {run.name: run for run in runs}
+    assert all(run.name.endswith(" demo") for run in runs if run.state_name != "NotReady")
+    return {run.name.split()[0]: run for run in runs}
 
 
 def test_first_run_completes_and_the_second_is_cached(regenerate: Regenerate, tmp_path: Path) -> None:
@@ -90,6 +91,53 @@ def test_failed_stage_fails_the_run_and_spares_the_rest(regenerate: Regenerate, 
     record = latest(tmp_path / "store", "demo")
     assert record is not None
     assert record.nodes["join"] == {"state": "not run", "message": "not run: needs left_child"}
+
+
+def test_what_may_pass_is_tried_again(regenerate: Regenerate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of the disk is tried again after a while and leaves no failure behind."""
+    monkeypatch.setattr("tag2mask.flows.step.DELAYS", (0.1, 0.1))
+    state = regenerate({"left": {"does": "hiccup"}})
+    assert state.is_completed()
+    run = task_runs(state, 5)["left"]
+    assert run.state_name == "Completed" and run.run_count == 2
+    assert times_of(tmp_path, "left") == 2
+
+
+def times_of(folder: Path, name: str) -> int:
+    """How often a node was run."""
+    return toys.times_run(folder).count(name)
+
+
+@pytest.mark.parametrize(("does", "told"), [("fail", "cannot be done"), ("exhaust", "lower toy_read.batch_size")])
+def test_what_cannot_pass_is_not_tried_again(
+    regenerate: Regenerate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, told: str
+) -> None:
+    """A wrong setting or too little memory fails at the first attempt, and the run says what to do."""
+    monkeypatch.setattr("tag2mask.flows.step.DELAYS", (0.1, 0.1))
+    state = regenerate({"left": {"does": does}})
+    assert state.is_failed() and told in state.message
+    assert times_of(tmp_path, "left") == 1
+
+
+def test_wrong_settings_fail_the_run_in_one_line(regenerate: Regenerate) -> None:
+    """A run whose settings are wrong fails with the message of the settings."""
+    state = regenerate(changes=["mining.foregroun=1"])
+    assert state.is_failed() and "the nearest is 'foreground'" in state.message
+
+
+def test_pages_of_a_run(regenerate: Regenerate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has a page with its plan, one with how every stage ended, and the figures and the progress of each."""
+    from prefect import get_client
+
+    monkeypatch.setattr("tag2mask.flows.progress_pages.LONG_SECONDS", 0.0)
+    run_id = regenerate().state_details.flow_run_id
+    with get_client(sync_client=True) as client:
+        found = {a.key: a for a in client.read_artifacts() if a.flow_run_id == run_id}
+    stages = ("left", "right", "left-child", "right-child", "join")
+    pages = {f"demo-{stage}-{kind}" for stage in stages for kind in ("metrics", "progress")}
+    assert found.keys() == pages | {"demo-plan", "demo-stages"}
+    assert "| `miou` | 0.5000 |" in found["demo-join-metrics"].data
+    assert float(found["demo-join-progress"].data) == 100.0
 
 
 def test_forced_stage_is_built_again(regenerate: Regenerate, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tag2mask.tasks.common.durable import write_file, write_json
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import Store
 
-STAGES = ("toy_read", "toy_join")
+STAGES = ("toy_read", "toy_join", "train_toy")
 
 
 class Toy(Section):
@@ -34,7 +34,7 @@ class Toy(Section):
     """Goes into the result."""
     batch_size: int = 8
     """Only there to be named where memory runs out."""
-    does: Literal["work", "fail", "wait", "die", "exhaust"] = "work"
+    does: Literal["work", "fail", "wait", "die", "exhaust", "hiccup"] = "work"
     """What becomes of the stage; not hashed."""
     log: str = ""
     """File that takes a line per run; not hashed."""
@@ -52,6 +52,9 @@ def run(config: Toy, out: Path, runtime: StageRuntime, **inputs: Path) -> None:
     runtime.progress(1, 4, "begun")
     if config.does == "fail":
         raise ToyError(f"{config.text} cannot be done; do something else")
+    if config.does == "hiccup" and not (mark := Path(f"{config.log}.hiccup")).exists():
+        mark.touch()
+        raise OSError("the disk was away")
     if config.does == "wait":
         time.sleep(600)
     if config.does == "die":

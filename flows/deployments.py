@@ -1,0 +1,180 @@
+"""What `serve` puts on Prefect's server: the whole regeneration on its schedule, and every stage by itself."""
+
+import threading
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import Flow, serve
+from prefect.deployments.runner import RunnerDeployment
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag import build_dag
+from tag2mask.flows.lost_runs import mark_lost_runs
+from tag2mask.flows.missed_runs import drop_missed_runs
+from tag2mask.flows.pipeline import regenerate
+from tag2mask.flows.resolve import SECTIONS
+from tag2mask.flows.retraining import Retrain
+from tag2mask.flows.run_pages import told_if_lost
+from tag2mask.flows.slots import ensure_slot
+from tag2mask.flows.stage_flows import stage_flow
+from tag2mask.tasks.common.store import Store
+
+WATCH_SECONDS = 20.0
+"""Time between two looks for runs whose process is gone."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the regeneration runs."""
+
+    cron: str | None
+    """`minute hour day month weekday`; None: only when somebody starts it."""
+    timezone: str | None = None
+    """Of the cron line; None: UTC."""
+    retrain: Retrain = "when_changed"
+    """What becomes of the models when photographs were added."""
+
+
+def deployments_of(
+    path: Path, runtime: Runtime, schedule: Schedule, changes: Sequence[str] = ()
+) -> list[RunnerDeployment]:
+    """The deployments of one settings file, the regeneration first.
+
+    Args:
+        path: settings file.
+        runtime: resources of every run.
+        schedule: when it is regenerated.
+        changes: `section.key=value`, for every run.
+
+    Raises:
+        ConfigError: the settings or the cron line are wrong.
+    """
+    config = load_config(path, changes)
+    given = {
+        "config_path": str(path.absolute()),
+        "root": str(runtime.root.absolute()),
+        "device": runtime.device,
+        "cores": runtime.cores,
+        "changes": list(changes),
+    }
+    made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]
+    for stage in dict.fromkeys(node.stage for node in build_dag(config)):
+        section = getattr(config, SECTIONS[stage]).model_dump(mode="json")
+        made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))
+    return made
+
+
+def _deployment(
+    flow: Flow[..., Any], config: Config, parameters: dict[str, Any], schedule: Schedule
+) -> RunnerDeployment:
+    try:
+        planned = None if schedule.cron is None else Cron(schedule.cron, timezone=schedule.timezone)
+        deployment: Any = flow.to_deployment(
+            name=config.name if flow is regenerate else f"{config.name}-{flow.name}",
+            description=(flow.description or "").partition("\n")[0],
+            parameters=parameters,
+            schedule=planned,
+            tags=["tag2mask", config.name],
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--cron {schedule.cron!r} --timezone {schedule.timezone!r}: {error}") from error
+    return deployment  # type: ignore[no-any-return]
+
+
+def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit: int) -> None:
+    """Put the deployments of all settings files on the server and carry out their runs until interrupted.
+
+    Args:
+        paths: settings files.
+        runtime: resources of every run.
+        schedule: when each is regenerated.
+        limit: runs at a time; of their trainings only one works at a time.
+
+    Raises:
+        ConfigError: a file is wrong, or two have the same name.
+    """
+    names = [load_config(path).name for path in paths]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
+    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
+    store = Store(runtime.root)
+    if runtime.slot:
+        ensure_slot(runtime.slot)
+    for name in names:
+        _drop_missed(name)
+    _watch(store)
+    warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")  # Prefect's own way to end
+    serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)
+
+
+def pool_file(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], pool: str) -> str:
+    """A `prefect.yaml` with the same deployments, for a work pool; paths below the current folder are relative to it.
+
+    The machine's number of cores is left to the machine that carries out the runs.
+    """
+    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
+    content = {
+        "name": "tag2mask",
+        "prefect-version": version("prefect"),
+        "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}],
+        "deployments": [_pool_entry(made, schedule, pool) for made in deployments],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str) -> dict[str, Any]:
+    planned = {"schedules": [{"cron": schedule.cron, "timezone": schedule.timezone or "UTC"}]} if schedule.cron else {}
+    return {
+        "name": deployment.name,
+        "entrypoint": deployment.entrypoint,
+        "description": deployment.description,
+        "tags": list(deployment.tags),
+        "work_pool": {"name": pool},
+        "parameters": {k: _relative(v) for k, v in deployment.parameters.items() if k != "cores"},
+        **(planned if deployment.flow_name == regenerate.name else {}),
+    }
+
+
+def _relative(value: Any) -> Any:
+    """Paths below the current folder relative to it."""
+    if isinstance(value, dict):
+        return {key: _relative(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_relative(part) for part in value]
+    return value.removeprefix(f"{Path.cwd()}/") if isinstance(value, str) else value
+
+
+def _drop_missed(name: str) -> None:
+    """Cancel the nights that were missed, but for the last one."""
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        try:
+            deployment = client.read_deployment_by_name(f"{regenerate.name}/{name}")
+        except ObjectNotFound:
+            return
+    drop_missed_runs(deployment.id)
+
+
+def _watch(store: Store) -> None:
+    """Look for runs whose process is gone, now and for as long as this process lives."""
+
+    def look() -> None:
+        while True:
+            with told_if_lost("the end of a run that was killed"):
+                mark_lost_runs(store)
+            over.wait(WATCH_SECONDS)
+
+    over = threading.Event()
+    threading.Thread(target=look, daemon=True).start()

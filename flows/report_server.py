@@ -1,0 +1,51 @@
+"""Shows the reports of a store to browsers of this machine: a page on the server cannot link to a file."""
+
+import re
+import threading
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PAGE = re.compile(r"^/([0-9a-f]{20})/([A-Za-z0-9][A-Za-z0-9._-]*\.html)$")
+"""`/<key>/<name>.html`; nothing else of the store can be named."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers with `<root>/render_report/<key>/<name>.html`."""
+
+    def __init__(self, *given: object, root: Path) -> None:
+        self.root = root
+        super().__init__(*given)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:  # the base class's name
+        """Send a report."""
+        named = PAGE.match(self.path)
+        path = self.root / "render_report" / named[1] / named[2] if named else None
+        if path is None or not path.is_file():
+            self.send_error(HTTPStatus.NOT_FOUND, "no such report: it may have been collected by `tag2mask gc`")
+            return
+        content = path.read_bytes()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def serve_reports(root: Path, port: int) -> str:
+    """Show reports on the loopback until this process ends; their base address.
+
+    Args:
+        root: the store's folder.
+        port: port to listen on, 0 for any that is free.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, root=root.absolute()))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,0 +1,261 @@
+"""A real server and a real `tag2mask serve` for the tests, and a small client of the server's API."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tag2mask.configs.document import commented_yaml
+from tag2mask.configs.load import load_config
+from tag2mask.flows.beginning import packaged
+from tag2mask.tasks.common.scenes import write_demo
+
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
+SMALL = (
+    *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
+    *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
+    *(f"{section}.epochs=1" for section in ("classifier", "attention")),
+    *(f"{section}.accumulate_from=0" for section in ("classifier", "attention")),
+    "cams.scales=[1.0]",
+    "saliency.iterations=2",
+    "segmenter.iterations=2",
+    "segmenter.batch_size=2",
+    "segmenter.crop_size=64",
+    "mining.minimum_foreground=0",
+    "masking.minimum_foreground=0",
+    "refinement.iterations=1",
+    "dataset.minimum_images=1",
+    "dataset.val_split=null",
+    "report.photographs=2",
+)
+"""Changes to the demo's settings: a run of a few seconds."""
+
+
+def write_tiny(folder: Path, name: str = "tiny", *, whole: bool = False) -> Path:
+    """Draw a small dataset, unless it is there, and write settings for it; the settings file.
+
+    Args:
+        folder: where to.
+        name: of the run.
+        whole: draw and set up the whole demo instead, which takes minutes to run.
+    """
+    data = folder / "data"
+    if not data.exists():
+        write_demo(data, **({} if whole else {"scenes": 8, "validation": 2, "saliency": 4, "size": 80}))
+    roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}", f"name={name}")
+    config = load_config(packaged("demo.yaml"), [*(() if whole else SMALL), *roots])
+    path = folder / f"{name}.yaml"
+    path.write_text(commented_yaml(config, folder), encoding="utf-8")
+    return path
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Api:
+    """The server's REST interface."""
+
+    address: str
+    """`http://…/api`."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def call(self, path: str, content: object = None, method: str = "") -> Any:
+        """Send JSON to a path and read the answer."""
+        request = urllib.request.Request(
+            f"{self.address}/{path}",
+            data=None if content is None else json.dumps(content).encode(),
+            headers={"Content-Type": "application/json", **self.headers},
+            method=method or ("GET" if content is None else "POST"),
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            text = answer.read()
+        return json.loads(text) if text else None
+
+    def deployment(self, name: str) -> Any:
+        """A deployment by `flow/deployment`."""
+        return self.call(f"deployments/name/{name}")
+
+    def start(self, name: str, **parameters: object) -> str:
+        """Start a run of a deployment; its id."""
+        found = self.deployment(name)
+        content = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        run_id: str = self.call(f"deployments/{found['id']}/create_flow_run", content)["id"]
+        return run_id
+
+    def run(self, run_id: str) -> Any:
+        """A flow run."""
+        return self.call(f"flow_runs/{run_id}")
+
+    def ended(self, run_id: str, seconds: float = 120) -> Any:
+        """A flow run after it ended."""
+        return until(lambda: run if (run := self.run(run_id))["state_type"] in ENDED else None, seconds)
+
+    def tasks(self, run_id: str) -> dict[str, Any]:
+        """Node -> task run of a flow run; they are written a little later than they happen."""
+        chosen = {"flow_runs": {"id": {"any_": [run_id]}}}
+        return {run["name"].split()[0]: run for run in self.call("task_runs/filter", chosen)}
+
+    def ended_tasks(self, run_id: str) -> dict[str, Any]:
+        """Node -> task run, after all of them are written as ended."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.tasks(run_id)
+            return found if found and all(r["state_type"] in {*ENDED, "PENDING"} for r in found.values()) else None
+
+        time.sleep(2)
+        return until(look, 60)
+
+    def artifacts(self, run_id: str) -> dict[str, Any]:
+        """Key -> artifact of a flow run."""
+        chosen = {"flow_runs": {"id": {"any_": [run_id]}}}
+        return {found["key"]: found for found in self.call("artifacts/filter", chosen)}
+
+    def logs(self, run_id: str) -> list[str]:
+        """Lines of a run's log, in order."""
+        content = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC"}
+        return [line["message"] for line in self.call("logs/filter", content)]
+
+    def set_state(self, run_id: str, kind: str) -> None:
+        """Put a run into a state, as the UI's buttons do."""
+        self.call(f"flow_runs/{run_id}/set_state", {"state": {"type": kind}})
+
+
+def until(look: Callable[[], Any], seconds: float) -> Any:
+    """What `look` finds, asked for until it is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"nothing came within {seconds:.0f} s")
+
+
+@dataclass
+class Served:
+    """A server and what `tag2mask serve` offers on it."""
+
+    folder: Path
+    api: Api
+    environment: dict[str, str]
+    serving: "subprocess.Popen[bytes]"
+
+    @property
+    def root(self) -> Path:
+        """The store's folder."""
+        return self.folder / "store"
+
+    @property
+    def slots(self) -> int:
+        """How many runs hold the slot of the trainings."""
+        try:
+            number: int = self.api.call("v2/concurrency_limits/gpu")["active_slots"]
+        except urllib.error.HTTPError:
+            return 0  # not made yet
+        return number
+
+    def process_of(self, run_id: str) -> int:
+        """Process that carries out a flow run."""
+        wanted = f"PREFECT__FLOW_RUN_ID={run_id}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    command = (folder / "cmdline").read_bytes()
+                    if b"prefect" in command:
+                        return int(folder.name)
+            except OSError:
+                continue  # ended, or somebody else's
+        raise AssertionError(f"no process carries out {run_id}")
+
+
+def environment_of(folder: Path, port: int) -> dict[str, str]:
+    """Environment in which Prefect touches nothing but a folder and a port."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+
+
+@contextmanager
+def program(*arguments: str, environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command of ours at work in a process group of its own, ended at last."""
+    command = [sys.executable, "-m", "tag2mask.flows.command_line", *arguments]
+    with log.open("ab") as file:
+        process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file, start_new_session=True)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """End a process in order, and whatever is left of its group by force."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+@contextmanager
+def running_server(folder: Path, environment: dict[str, str]) -> Iterator[Api]:
+    """A server on the port that the environment names."""
+    api = Api(environment["PREFECT_API_URL"])
+    port = api.address.removesuffix("/api").rpartition(":")[2]
+    with program("server", "--port", port, environment=environment, log=folder / "server.log") as process:
+        until(lambda: _answers(api, process), 180)
+        yield api
+
+
+def _answers(api: Api, process: "subprocess.Popen[bytes]") -> bool | None:
+    assert process.poll() is None, "the server ended; see server.log"
+    try:
+        return True if api.call("health") else None
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+@contextmanager
+def serving(folder: Path, config: Path, *, cron: str | None = None) -> Iterator[Served]:
+    """A server with the deployments of a settings file, and their runner."""
+    environment = environment_of(folder, free_port())
+    with running_server(folder, environment) as api, offering(folder, config, api, environment, cron=cron) as process:
+        yield Served(folder, api, environment, process)
+
+
+@contextmanager
+def offering(
+    folder: Path, config: Path, api: Api, environment: dict[str, str], *, cron: str | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """`tag2mask serve` of a settings file on a server that runs."""
+    arguments = ["serve", str(config), "--root", str(folder / "store"), "--reports-port", "0", "--limit", "3"]
+    arguments += [] if cron is None else ["--cron", cron]
+    log = folder / "serve.log"
+    with program(*arguments, environment=environment, log=log) as process:
+        until(lambda: _offered(api, process, log), 120)
+        yield process
+
+
+def _offered(api: Api, process: "subprocess.Popen[bytes]", log: Path) -> bool | None:
+    assert process.poll() is None, log.read_text()
+    found = api.call("deployments/filter", {})
+    return True if any(d["name"].endswith("-render_report") and d["status"] == "READY" for d in found) else None

@@ -1,0 +1,42 @@
+"""What `serve` says before it needs a server."""
+
+from pathlib import Path
+
+import pytest
+
+from tag2mask.configs.load import ConfigError
+from tag2mask.flows.serving import NoServer, check_server
+from tests.flows.served import free_port, write_tiny
+
+
+def test_without_a_server_it_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing answers, the message names the address and the command."""
+    address = f"http://127.0.0.1:{free_port()}/api"
+    monkeypatch.setenv("PREFECT_API_URL", address)
+    with pytest.raises(NoServer) as told:
+        check_server()
+    assert address in str(told.value) and "tag2mask server" in str(told.value)
+
+
+@pytest.mark.slow
+def test_a_wrong_cron_line_is_named(tmp_path: Path) -> None:
+    """A cron line or time zone that does not exist is an error that shows it."""
+    from tag2mask.configs.runtime import Runtime
+    from tag2mask.flows.deployments import Schedule, deployments_of
+
+    path, runtime = write_tiny(tmp_path), Runtime(root=tmp_path / "store")
+    with pytest.raises(ConfigError, match="every night"):
+        deployments_of(path, runtime, Schedule("every night"))
+    with pytest.raises(ConfigError, match="Mars"):
+        deployments_of(path, runtime, Schedule("0 2 * * *", "Mars/North"))
+
+
+@pytest.mark.slow
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Two settings files with the same name would overwrite each other's deployments."""
+    from tag2mask.configs.runtime import Runtime
+    from tag2mask.flows.deployments import Schedule, serve_all
+
+    path = write_tiny(tmp_path)
+    with pytest.raises(ConfigError, match="tiny"):
+        serve_all([path, path], Runtime(root=tmp_path / "store"), Schedule(None), 1)
