@@ -62,7 +62,9 @@ def _row(release: Release) -> tuple[str, str, str, str]:
     manifest = release.manifest
     changes, gate = manifest["changes"], manifest["gate"]
     forced = f"forced: {gate['forced']}" if gate["forced"] else ""
-    verdict = "; ".join([*filter(None, [forced]), *gate["failures"]]) or "passed"
+    names_of_failed = [failure.split()[0] for failure in gate["failures"]]
+    failed = f"failed: {', '.join(names_of_failed)}" if names_of_failed else ""
+    verdict = "; ".join(filter(None, (forced, failed))) or "passed"
     missing = f" (not measured: {', '.join(gate['not_measured'])})" if gate["not_measured"] else ""
     changed = "–" if changes is None else f"{changes['changed']} of {changes['compared']}"
     return manifest["made"][:19].replace("T", " "), str(manifest["images"]), changed, verdict + missing

@@ -54,7 +54,7 @@ def comparison_page(
     facts = {
         f"of {summary['compared']} photographs changed by more than {100 * threshold:g} %": str(summary["changed"]),
         "differ in at least one pixel": str(summary["touched"]),
-        "pixels changed, in points of 100, mean over the photographs": html.points(summary["mean_changed_pixels"]),
+        "of a photograph's pixels changed, in the mean": f"{html.points(summary['mean_changed_pixels'])} %",
         "photographs added": str(len(comparison.added)),
         "photographs removed": str(len(comparison.removed)),
     }
@@ -114,7 +114,9 @@ def change_picture(kinds: np.ndarray, pixels: np.ndarray | None, size: tuple[int
     picture = np.repeat(pale[..., None], 3, axis=2).astype(np.uint8)  # (h, w) -> (h, w, 3)
     small = resize(kinds, size, nearest=True)
     for kind, colour in KIND_COLOURS.items():
-        picture[small == kind] = colour
+        region = small == kind
+        cover = 0.5 if kind == IGNORED else 1.0  # often the whole picture: what it shows must stay to be seen
+        picture[region] = (cover * np.array(colour) + (1 - cover) * picture[region]).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"

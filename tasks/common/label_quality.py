@@ -98,7 +98,7 @@ def summarise(images: Sequence[ImageSignals], classes: Sequence[str]) -> dict[st
         "without_foreground": _ratio(sum(image.foreground == 0 for image in images), len(images)),
         "class_ratio": min((row["ratio"] for row in tagged), default=None),
         "class_divergence": sum(max(0.0, row["tag_share"] - row["pixel_share"]) for row in tagged) if tagged else None,
-        **{f"agreement_{name}": _mean([image.agreement[name] for image in images]) for name in names},
+        **{f"agreement_{name}": _mean([image.agreement.get(name) for image in images]) for name in names},
     }
 
 

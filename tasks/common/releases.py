@@ -59,9 +59,15 @@ class Release:
 
 
 class Releases:
-    """The releases of one name.  What changes them is done under their lock."""
+    """The releases of one name.  What changes them is done under their lock.
+
+    Raises:
+        NoSuchRelease: no run can have that name.
+    """
 
     def __init__(self, store: Store, name: str) -> None:
+        if "/" in name or name.startswith("."):
+            raise NoSuchRelease(f"{name!r} is no name of a run; write name@number")
         self.store, self.name = store, name
         self.folder = store.root / RELEASES / name
 
@@ -78,9 +84,18 @@ class Releases:
         return sorted(int(path.name) for path in folders if path.name.isdecimal() and path.is_dir())
 
     def latest(self) -> int | None:
-        """Number of the release to use; None before the first."""
+        """Number of the release to use; None before the first.
+
+        Raises:
+            DamagedArtifact: the link was changed by hand and names no number.
+        """
         link = self.folder / LATEST
-        return int(os.readlink(link)) if link.is_symlink() else None
+        target = os.readlink(link) if link.is_symlink() else None
+        if target is not None and not target.isdecimal():
+            raise DamagedArtifact(
+                f"{link} points to {target!r}, which is no release: delete it, and run `tag2mask latest {self.name} N`"
+            )
+        return None if target is None else int(target)
 
     def history(self) -> list[dict[str, Any]]:
         """What `latest` has pointed to, oldest first: {latest, why, when}."""
@@ -224,9 +239,9 @@ def release_faults(store: Store, *, reread: bool = True) -> list[Fault]:
     for name in names(store.root):
         releases = Releases(store, name)
         label = f"{RELEASES}/{name}"
-        pointed = releases.latest()
-        if pointed is not None and pointed not in releases.numbers():
-            faults.append(Fault(label, LATEST, f"points to {pointed}, which does not exist"))
+        link = releases.folder / LATEST
+        if link.is_symlink() and os.readlink(link) not in map(str, releases.numbers()):
+            faults.append(Fault(label, LATEST, f"points to {os.readlink(link)}, which is no release"))
         homes = [releases.folder / str(number) for number in releases.numbers()]
         for home in [*homes, *sorted((releases.folder / CANDIDATES).glob("[!.]*"))]:
             label = home.relative_to(store.root).as_posix()
@@ -263,4 +278,6 @@ def _seal(aside: Path, about: Mapping[str, Any], expected: Mapping[str, str]) ->
 
 
 def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    """The time in UTC, fine enough to tell the order of two publications."""
+    now = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1e6):06d}Z"
