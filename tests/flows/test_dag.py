@@ -28,6 +28,7 @@ CHANGES = {
     "prediction": ("prediction.flip=false", {"predict_masks"}),
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
     "masking": ("masking.dilation=31", {"mask_nonsalient"}),
+    "measurement": ("measurement.saliency=100", {"measure_labels"}),
     "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
     "report": ("report.photographs=3", {"render_report"}),
     "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
