@@ -1,23 +1,21 @@
 """What the commands about releases print and write."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
 from tag2mask.configs.runtime import available_cores
 from tag2mask.flows.console import standard_output
 from tag2mask.flows.listing import artifacts_named
-from tag2mask.tasks.common.comparison import compare
-from tag2mask.tasks.common.comparison_page import comparison_page
 from tag2mask.tasks.common.durable import write_file, write_json
-from tag2mask.tasks.common.hand_over import export
-from tag2mask.tasks.common.label_sets import LabelSet
-from tag2mask.tasks.common.publishing import Publication
 from tag2mask.tasks.common.release_gate import told
 from tag2mask.tasks.common.releases import LATEST, NoSuchRelease, Release, Releases, names
-from tag2mask.tasks.common.step_scores import write_table
 from tag2mask.tasks.common.store import Store
+
+if TYPE_CHECKING:
+    from tag2mask.tasks.common.label_sets import LabelSet
+    from tag2mask.tasks.common.publishing import Publication
 
 SHOWN = 10
 """Changed photographs that `diff` prints."""
@@ -25,7 +23,7 @@ PICTURE_SIDE = 260
 """Long side of a picture of `diff`, in pixels."""
 
 
-def print_publication(publication: Publication) -> None:
+def print_publication(publication: "Publication") -> None:
     """Print what became of a label set, and its signals."""
     for line in publication.lines():
         _say(line)
@@ -98,6 +96,10 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
         NoSuchRelease, NoSuchArtifact, NoLabels: a set that is not there.
         ValueError: a label map that cannot be read.
     """
+    from tag2mask.tasks.common.comparison import compare
+    from tag2mask.tasks.common.comparison_page import comparison_page
+    from tag2mask.tasks.common.step_scores import write_table
+
     store = Store(root)
     old, new = label_set(store, before, after), label_set(store, after, before)
     comparison = compare(old, new, threads=available_cores())
@@ -118,13 +120,15 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
     _say(f"page: {folder / 'comparison.html'}")
 
 
-def label_set(store: Store, text: str, other: str = "") -> LabelSet:
+def label_set(store: Store, text: str, other: str = "") -> "LabelSet":
     """The label set that a text means: an existing folder, `stage/key`, `name@number`, or a number of the other's name.
 
     Raises:
         NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
     """
-    name, at, _ = text.partition("@")
+    from tag2mask.tasks.common.label_sets import LabelSet
+
+    _, at, _ = text.partition("@")
     if at or (text.isdecimal() or text == LATEST):
         release = find_release(store, text if at else f"{other.partition('@')[0]}@{text}")
         return LabelSet.of_release(release.path, release.manifest, store.root, release.title)
@@ -164,6 +168,8 @@ def export_release(
     Raises:
         NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
+    from tag2mask.tasks.common.hand_over import export
+
     store = Store(root)
     release = find_release(store, text)
     count = export(store, release, out.absolute(), form, photographs)
