@@ -246,22 +246,17 @@ class _Builder(CosaliencyNodes):
                 saliency=self.saliency,
             )
             guard = self._evaluate(f"labels_{r}", labels, "training_labels")
-        self._measure(labels)
-        self._segmenter(config.rounds + 1, labels, guard)
-
-    def _measure(self, labels: str) -> None:
-        """Signals of the last labels that need no masks: what the gate before a release reads."""
-        r = self.config.rounds
         self._add(
-            f"measure_labels-{r}",
+            f"measure_labels-{config.rounds}",
             "measure_labels",
-            self.config.measurement,
-            dataset="index_dataset",
+            config.measurement,
+            dataset=data,
             labels=labels,
             cams="infer_cams",
-            saliency="predict_saliency",
-            predictions=f"refine_masks-{r}",
+            saliency=self.saliency,
+            predictions=f"refine_masks-{config.rounds}",
         )
+        self._segmenter(config.rounds + 1, labels, guard)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
         """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
