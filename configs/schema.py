@@ -11,6 +11,7 @@ from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMa
 from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
 from tag2mask.configs.networks import Backbone, GraphReasoning
+from tag2mask.configs.release import Measurement, Release
 from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
 from tag2mask.configs.saliency import (
     Prediction,
@@ -39,6 +40,7 @@ __all__ = [
     "GraphReasoning",
     "MaskPrediction",
     "Masking",
+    "Measurement",
     "Mining",
     "Prediction",
     "PredictionOf",
@@ -47,6 +49,7 @@ __all__ = [
     "Purificatory",
     "PurificatoryStage",
     "Refinement",
+    "Release",
     "Report",
     "ReportOf",
     "Saliency",
@@ -98,10 +101,14 @@ class Config(Section):
     """refine_masks."""
     masking: Masking = Masking()
     """mask_nonsalient."""
+    measurement: Measurement = Measurement()
+    """measure_labels."""
     evaluation: Evaluation = Evaluation()
     """evaluate."""
     report: Report = Report()
     """render_report."""
+    release: Release = Release()
+    """The gate before a release; no stage reads it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Config":

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.release_commands import register
 
 app = typer.Typer(
     name="tag2mask",
@@ -187,6 +188,9 @@ def saliency(
 
     request = SaliencyRequest(images, out, provider, settings, train_images, train_masks, model, weights, changes or ())
     typer.echo(make_saliency_maps(request, runtime_of(root, device, cores), engine))
+
+
+register(app)
 
 
 def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | None) -> Runtime:

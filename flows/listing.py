@@ -127,18 +127,22 @@ def _age(artifact: Artifact) -> tuple[Any, ...]:
 
 def print_faults(root: Path) -> int:
     """Read everything again and print what is damaged.  Returns the number of faults."""
+    from tag2mask.tasks.common.releases import release_faults
     from tag2mask.tasks.common.upkeep import verify
 
     store, console = Store(root), standard_output()
-    faults = verify(store)
-    for fault in faults:
+    faults, of_releases = verify(store), release_faults(store)
+    for fault in [*faults, *of_releases]:
         _say(console, str(fault))
     damaged = {fault.label for fault in faults}
     sound = len({artifact.label for artifact in store.artifacts()} - damaged)
     _say(console, f"{sound} artifacts are sound, {len(damaged)} damaged")
     if damaged:
         _say(console, "the next run that needs them sets them aside and builds them again")
-    return len(faults)
+    if of_releases:
+        spoilt = len({fault.label for fault in of_releases})
+        _say(console, f"{spoilt} releases are damaged: move latest to a sound one, delete the folder, publish again")
+    return len(faults) + len(of_releases)
 
 
 def collect(root: Path, keep: int, dry_run: bool) -> None:

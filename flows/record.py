@@ -95,6 +95,11 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
     return record
 
 
+def note_in_record(record: RunRecord, **facts: Any) -> None:
+    """Add facts to a record, such as what became of the run's labels."""
+    write_json(record.path, {**record.content, **facts})
+
+
 def write_failure_log(record: RunRecord, result: RunResult) -> Path | None:
     """Write the full tracebacks of a run's failures beside its record; where, or None if there were none."""
     parts = [f"{name}: {failure.message}\n{failure.trace}\n" for name, failure in result.failures.items()]

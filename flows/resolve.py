@@ -28,6 +28,7 @@ SECTIONS = {
     "predict_masks": "prediction",
     "refine_masks": "refinement",
     "mask_nonsalient": "masking",
+    "measure_labels": "measurement",
     "evaluate": "evaluation",
     "render_report": "report",
 }

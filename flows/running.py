@@ -14,6 +14,7 @@ from tag2mask.configs.schema import Config
 from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
 from tag2mask.flows.execution import Session
 from tag2mask.flows.outcome import RunResult
+from tag2mask.flows.publishing import publish_run
 from tag2mask.flows.record import latest, write_failure_log, write_record
 from tag2mask.flows.retraining import Retrain, kept_models, told_photographs
 from tag2mask.tasks.common.store import Artifact, Store
@@ -131,6 +132,7 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
 
     Raises:
         RunFailed: a stage failed, or was needed and could not be had.
+        DamagedArtifact, NoRoomOnDisk, StoreNotWritable: the stages ended well but their labels could not be published.
     """
     from tag2mask.flows.console import print_result, standard_output
 
@@ -147,6 +149,9 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
     report = report_path(result)
     if report is not None:
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    publication = publish_run(config, runtime.root, result)
+    for line in [] if publication is None else publication.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return report
 
 

@@ -23,6 +23,7 @@ STAGE_VERSIONS = {
     "predict_masks": 1,
     "refine_masks": 1,
     "mask_nonsalient": 1,
+    "measure_labels": 1,
     "evaluate": 2,
     "render_report": 1,
 }

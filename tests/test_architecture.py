@@ -19,7 +19,7 @@ ARROWS = {
 LIBRARIES = {
     "configs": {"pydantic", "yaml"},
     "models": {"torch", "torchvision"},
-    "tasks": {"numpy", "pandas", "PIL", "pydensecrf", "scipy", "skimage", "torch", "torchvision"},
+    "tasks": {"numpy", "pandas", "PIL", "pycocotools", "pydensecrf", "scipy", "skimage", "torch", "torchvision"},
     "flows": {"prefect", "pydantic", "rich", "typer", "yaml"},
 }
 """Folder -> third-party packages that it may import."""

@@ -67,6 +67,7 @@ AFTER_MINING = {
     "evaluate-refined_1",
     "mask_nonsalient-1",
     "evaluate-labels_1",
+    "measure_labels-1",
     "train_segmenter-2",
     "predict_masks-2-val",
     "refine_masks-2-val",

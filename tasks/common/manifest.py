@@ -83,7 +83,7 @@ def compose(
         "metrics": read_json(metrics) if metrics.exists() else {},
         **about,
     }
-    return {**manifest, "seal": _seal(manifest)}
+    return {**manifest, "seal": seal_of(manifest)}
 
 
 def _parts(workshop: Path, digests: Mapping[str, str]) -> dict[str, list[str]]:
@@ -107,7 +107,8 @@ def _items(workshop: Path, parts: Mapping[str, list[str]], digests: Mapping[str,
     return {image_id: json_digest({name: digests[name] for name in names}) for image_id, names in parts.items()}
 
 
-def _seal(manifest: Mapping[str, Any]) -> str:
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    """Digest of all that a manifest says but its seal."""
     return json_digest({name: value for name, value in manifest.items() if name != "seal"})
 
 
@@ -121,7 +122,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     label = label_of(folder)
     try:
         manifest = read_json(folder / MANIFEST)
-        sound = isinstance(manifest, dict) and manifest.get("seal") == _seal(manifest)
+        sound = isinstance(manifest, dict) and manifest.get("seal") == seal_of(manifest)
     except PermissionError:
         raise
     except (OSError, ValueError) as error:

@@ -97,6 +97,17 @@ def _figures(step: Step) -> str:
     return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in list(told.items())[:6])
 
 
+def class_changes_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Pixels of each label value in two label sets; values that occur in neither are left out."""
+    told = []
+    for row in rows:
+        if row["before"] or row["after"]:
+            change = "–" if row["relative_change"] is None else f"{100 * row['relative_change']:+.1f} %"
+            figures = (f"{row['before']:,}", f"{row['after']:,}", change, points(row["iou"]))
+            told.append(f"<tr><td>{escape(row['class'])}</td>{''.join(map(_number, figures))}</tr>")
+    return _table(("class", "#pixels before", "#pixels after", "#change", "#IoU of the two"), told)
+
+
 def class_cards(classes: Sequence[str], series: Sequence[Evaluated], bars: Mapping[str, str]) -> str:
     """One card a class with its bars."""
     cards = "".join(

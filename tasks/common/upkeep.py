@@ -11,6 +11,7 @@ from pathlib import Path
 from tag2mask.tasks.common.artifact import Artifact
 from tag2mask.tasks.common.durable import parts_below
 from tag2mask.tasks.common.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, label_of, read_manifest
+from tag2mask.tasks.common.releases import RELEASES, pinned_datasets
 from tag2mask.tasks.common.store import Store
 
 __all__ = ["Fault", "StoreInUse", "collect_garbage", "verify"]
@@ -52,6 +53,8 @@ def collect_garbage(
 ) -> list[tuple[str, int]]:
     """Remove artifacts that no kept run needs, damaged and replaced ones, abandoned work, and half-written files.
 
+    Releases stay, and so do the datasets whose photographs belong to their labels.
+
     Args:
         store: the store.
         keep: `stage/key` of the artifacts to keep; what they were made from is kept too, and an interrupted attempt at
@@ -65,11 +68,13 @@ def collect_garbage(
 
     Raises:
         StoreInUse: a run is at work.
-        DamagedArtifact: the manifest of a kept artifact cannot be trusted, so that its inputs are unknown.
+        DamagedArtifact: the manifest of a kept artifact or of a release cannot be trusted, so that its inputs are
+            unknown.
     """
     try:
         with store.lock("run", wait=False):
-            garbage = list(_garbage(store, _reachable(store, keep), time.time() - abandoned_seconds))
+            reachable = _reachable(store, {*keep, *pinned_datasets(store)})
+            garbage = list(_garbage(store, reachable, time.time() - abandoned_seconds))
             sizes = _freed(garbage)
             if not dry_run:
                 for path in garbage:
@@ -81,7 +86,8 @@ def collect_garbage(
 
 def _homes(root: Path) -> list[Path]:
     """Folders of artifacts, whether sound or not, by stage and key."""
-    return sorted(path for path in root.glob("[!.]*/*") if _KEY.fullmatch(path.name) and path.is_dir())
+    found = (path for path in root.glob("[!.]*/*") if path.parent.name != RELEASES)  # a run may be named like a key
+    return sorted(path for path in found if _KEY.fullmatch(path.name) and path.is_dir())
 
 
 def _reachable(store: Store, keep: Iterable[str]) -> set[str]:

@@ -83,7 +83,7 @@ def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
     process = tag2mask(tmp_path, "--help")
     assert time.monotonic() - started < 3  # a third of a second on a quiet machine
     assert imported(process) == set()
-    for command in ("run", "plan", "ls", "why", "verify", "gc", "init", "demo", "report"):
+    for command in ("run", "plan", "ls", "why", "verify", "gc", "init", "demo", "report", "publish", "releases"):
         assert f" {command} " in process.stdout
 
 
@@ -93,7 +93,7 @@ def test_second_run_does_nothing_and_says_so(finished: Path) -> None:
     started = time.monotonic()
     process = tag2mask(finished, "run", "tiny.yaml")
     assert time.monotonic() - started < 5
-    assert "nothing to do: all 31 stages are up to date" in process.stdout
+    assert "nothing to do: all 32 stages are up to date" in process.stdout
     assert imported(process) == set()
     report = next(line for line in process.stdout.splitlines() if line.startswith("report: "))
     page = Path(report.removeprefix("report: "))
@@ -121,8 +121,24 @@ def test_artifacts_are_listed_explained_and_verified(finished: Path) -> None:
     told = tag2mask(finished, "why", "mine_objects").stdout
     assert "foreground: 0.3" in told and "saliency: predict_saliency/" in told and "torch:" in told
     verified = tag2mask(finished, "verify")
-    assert verified.returncode == 0 and "31 artifacts are sound, 0 damaged" in verified.stdout
+    assert verified.returncode == 0 and "32 artifacts are sound, 0 damaged" in verified.stdout
     assert "would delete 0 items" in tag2mask(finished, "gc", "--dry-run").stdout
+
+
+@pytest.mark.slow
+def test_labels_are_published_compared_and_handed_over(finished: Path) -> None:
+    """A finished run becomes a candidate that says why, a release by a person's word, and a COCO file."""
+    refused = tag2mask(finished, "publish", "tiny.yaml", "--set", "release.minimum_miou=1.0")
+    assert refused.returncode == 1 and "is below minimum_miou 1" in refused.stdout
+    forced = tag2mask(finished, "publish", "tiny.yaml", "--force-release", "a test")
+    assert forced.returncode == 0 and "released: tiny@1, forced: a test" in forced.stdout
+    again = tag2mask(finished, "run", "tiny.yaml", "--set", "release.publish=true")
+    assert "nothing to do" in again.stdout and "release: these labels are tiny@1 already" in again.stdout
+    assert tag2mask(finished, "export", "tiny@1", "--out", "coco", "--format", "coco").returncode == 0
+    artifact = next((finished / "artifacts" / "mine_objects").iterdir())
+    compared = tag2mask(finished, "diff", f"mine_objects/{artifact.name}", "tiny@latest", "--out", "diff")
+    assert compared.returncode == 0 and (finished / "diff" / "comparison.html").exists()
+    assert imported(tag2mask(finished, "releases", "tiny")) == set()
 
 
 @pytest.mark.slow

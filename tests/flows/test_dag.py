@@ -28,6 +28,7 @@ CHANGES = {
     "prediction": ("prediction.flip=false", {"predict_masks"}),
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
     "masking": ("masking.dilation=31", {"mask_nonsalient"}),
+    "measurement": ("measurement.saliency=100", {"measure_labels"}),
     "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
     "report": ("report.photographs=3", {"render_report"}),
     "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
@@ -136,7 +137,9 @@ def test_the_prior_takes_the_place_of_a_network() -> None:
     assert not names(config) & {"train_saliency", "index_saliency_set", "predict_saliency", "mine_saliency-1"}
     nodes = {node.name: node for node in build_dag(config)}
     readers = {node.name: node.inputs["saliency"] for node in nodes.values() if "saliency" in node.inputs}
-    assert readers == dict.fromkeys(["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2"], "predict_prior")
+    assert readers == dict.fromkeys(
+        ["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2", "measure_labels-2"], "predict_prior"
+    )
     assert nodes["evaluate-saliency"].inputs["subject"] == "predict_prior"
 
 
