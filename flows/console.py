@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Failure, Listener, Outcome, RunResult
 
 LOG_SECONDS = 20.0

@@ -1,14 +1,11 @@
 """The part of the DAG that makes one map per photograph and tag; it is there only where a group system is chosen."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from tag2mask.configs.schema import ActivationOf, Config, CosaliencyMapsOf, SaliencyOf
 from tag2mask.configs.section import Section
-
-Source = str | Path
-"""Name of a node, or a raw file or folder."""
+from tag2mask.flows.node import Source
 
 
 class CosaliencyNodes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.budget import CoreBudget
 from tag2mask.flows.child import StageFailed, Stopped, run_here, run_in_child
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
 from tag2mask.flows.planning import changes_since
 from tag2mask.flows.resolve import Resolved, resolve

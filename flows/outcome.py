@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tag2mask.flows.child import StageFailed, Stopped
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.resolve import SECTIONS, MissingInput
 from tag2mask.tasks.common.store import Artifact
 

@@ -14,10 +14,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag import UnknownNode
 from tag2mask.flows.execution import Session
 from tag2mask.flows.lost_runs import mark_alive, mark_lost_runs
 from tag2mask.flows.missed_runs import missed, superseded_by
+from tag2mask.flows.node import UnknownNode
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.planning import plan
 from tag2mask.flows.progress_pages import ProgressPages

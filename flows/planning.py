@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.record import RunRecord
 from tag2mask.flows.resolve import SECTIONS, MissingInput, resolve, setting_of
 from tag2mask.tasks import STAGE_VERSIONS

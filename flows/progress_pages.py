@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tag2mask.flows.console import TimeLeft, clock
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Failure, Listener, Outcome
 from tag2mask.flows.run_pages import page_key, told_if_lost
 

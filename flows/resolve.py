@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.tasks import STAGE_VERSIONS
 from tag2mask.tasks.common.building import Order, input_digest, item_keys
 from tag2mask.tasks.common.store import Artifact, Recipe, Store

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 from tag2mask.flows.record import RunRecord, records
 from tag2mask.tasks.common.store import Artifact, DamagedArtifact, Store
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
+from tag2mask.flows.dag import build_dag
 from tag2mask.flows.execution import Session
+from tag2mask.flows.node import Node, UnknownNode, named, select
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.publishing import publish_run
 from tag2mask.flows.record import latest, write_failure_log, write_record

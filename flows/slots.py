@@ -18,7 +18,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from tag2mask.flows.child import Stopped
-from tag2mask.flows.dag import Node
+from tag2mask.flows.node import Node
 
 LEASE_SECONDS = 60.0
 """A holder that was killed gives the slot back after this long at the latest; a living one renews in time."""

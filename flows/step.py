@@ -12,8 +12,8 @@ from prefect.states import Completed, Failed
 
 from tag2mask.flows.child import Stopped
 from tag2mask.flows.console import headline
-from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import Session
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Outcome
 from tag2mask.flows.retries import DELAYS, worth_retrying
 from tag2mask.flows.run_pages import RunPages

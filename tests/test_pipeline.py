@@ -12,8 +12,9 @@ from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import EvaluationOf
 from tag2mask.flows.beginning import packaged
-from tag2mask.flows.dag import Node, build_dag, select
+from tag2mask.flows.dag import build_dag
 from tag2mask.flows.execution import Session, execute
+from tag2mask.flows.node import Node, select
 from tag2mask.flows.outcome import RunResult
 from tag2mask.tasks import STAGE_VERSIONS, evaluate
 from tag2mask.tasks.common.ground_truth import GroundTruthLeak

@@ -10,7 +10,8 @@ import pytest
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config
 from tag2mask.flows.beginning import packaged
-from tag2mask.flows.dag import Node, UnknownNode, build_dag, named, select
+from tag2mask.flows.dag import build_dag
+from tag2mask.flows.node import Node, UnknownNode, named, select
 from tag2mask.flows.resolve import SECTIONS
 from tag2mask.tasks import STAGE_VERSIONS
 

@@ -10,8 +10,8 @@ import pytest
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.budget import CoreBudget
 from tag2mask.flows.child import StageFailed, Stopped
-from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import execute
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import failure_of
 from tag2mask.tasks import STAGE_VERSIONS
 from tests.flows import toys

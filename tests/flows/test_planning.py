@@ -6,8 +6,8 @@ import pytest
 
 from tag2mask.configs.load import load_config
 from tag2mask.flows.beginning import packaged
-from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import execute
+from tag2mask.flows.node import Node
 from tag2mask.flows.planning import PlanRow, plan, settings_changes
 from tag2mask.flows.record import RunRecord, write_record
 from tag2mask.tasks import STAGE_VERSIONS

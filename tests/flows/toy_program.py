@@ -10,8 +10,8 @@ from types import FrameType
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows import child
-from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import Session, execute
+from tag2mask.flows.node import Node
 from tag2mask.tasks.common.store import Store
 from tests.flows import toys
 

@@ -16,8 +16,8 @@ from typing import Literal
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.section import Section
-from tag2mask.flows.dag import Node
 from tag2mask.flows.execution import Session
+from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Failure, Outcome, RunResult
 from tag2mask.tasks import STAGE_VERSIONS
 from tag2mask.tasks.common.durable import write_file, write_json
