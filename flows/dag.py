@@ -165,16 +165,9 @@ class _Builder(CosaliencyNodes):
                 saliency=self.saliency,
             )
             guard = self._evaluate(f"labels_{r}", labels, "training_labels")
-        self._add(
-            f"measure_labels-{config.rounds}",
-            "measure_labels",
-            config.measurement,
-            dataset=data,
-            labels=labels,
-            cams="infer_cams",
-            saliency=self.saliency,
-            predictions=f"refine_masks-{config.rounds}",
-        )
+        evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
+        name = f"measure_labels-{config.rounds}"
+        self._add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
         self._segmenter(config.rounds + 1, labels, guard)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:

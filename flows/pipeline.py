@@ -115,7 +115,8 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
         return Failed(message=str(error))
     record = latest(store.root, config.name)
     shown = None if report is None else f"report: {report_address(report) or report}"
-    told = [record.content.get("photographs") if record else None, shown]
+    facts = {} if record is None else record.content
+    told = [facts.get("photographs"), facts.get("release", {}).get("told"), shown]
     return Completed(message="; ".join(filter(None, told)) or None, data=None if report is None else str(report))
 
 

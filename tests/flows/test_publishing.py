@@ -74,7 +74,9 @@ def test_a_run_publishes_at_its_end_and_its_record_says_what_became(tmp_path: Pa
     assert {s["signal"]: s["value"] for s in manifest["gate"]["signals"]}["miou"] == 0.5
     record = latest(store.root, "demo")
     assert record is not None
-    assert record.content["release"] == {"state": "released", "title": "demo@1", "failures": []}
+    noted = record.content["release"]
+    assert (noted["state"], noted["title"], noted["failures"]) == ("released", "demo@1", [])
+    assert noted["told"].startswith("released: demo@1 (") and "not measured: prediction_agreement" in noted["told"]
 
 
 def test_a_candidate_is_in_the_record_with_what_failed(tmp_path: Path) -> None:
