@@ -28,7 +28,7 @@ from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.report_gallery import PHOTOGRAPH, Picture, Row
 from tag2mask.tasks.common.report_pictures import label_picture, photograph_picture, thumbnail_size
 
-KIND_COLOURS = {GAINED: (31, 120, 200), LOST: (217, 95, 2), OTHER_CLASS: (140, 60, 170), IGNORED: (150, 150, 150)}
+KIND_COLOURS = {GAINED: (31, 120, 200), LOST: (217, 95, 2), OTHER_CLASS: (140, 60, 170), IGNORED: (205, 165, 40)}
 """Colours of changed pixels, told apart by readers who do not see red or green, too."""
 UNCHANGED_WHITE = 0.72
 """Share of white over the grey photograph where nothing changed."""
