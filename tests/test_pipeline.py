@@ -52,7 +52,7 @@ SMALL = (
     "report.photographs=2",
 )
 """Changes to the demo's settings: seconds instead of minutes."""
-WHERE_ASKED_FOR = {"predict_prior", "mine_saliency"}
+WHERE_ASKED_FOR = {"predict_prior", "mine_saliency", "train_cosaliency", "predict_cosaliency"}
 """Stages that the demo's settings do without."""
 AFTER_MINING = {
     "mine_objects",

@@ -117,7 +117,7 @@ def test_damaged_artifact_is_rebuilt_and_told(tmp_path: Path) -> None:
 
 def test_threads_depend_on_the_stage_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide stage gets all cores and any other half of them, whatever runs beside it."""
-    monkeypatch.setattr("tag2mask.flows.dag.WIDE_STAGES", {"toy_join"})
+    monkeypatch.setattr("tag2mask.flows.node.WIDE_STAGES", {"toy_join"})
     engine = toys.session(toys.toy_dag(tmp_path), tmp_path / "store", cores=5)
     execute(engine)
     assert dict(engine.listener.starts) == {  # type: ignore[attr-defined]
