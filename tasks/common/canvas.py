@@ -13,7 +13,7 @@ from skimage import draw
 
 from tag2mask.tasks.common.shapes import BoolArray, FloatArray, Shape
 
-USUAL = 0.7  # share of a class's objects whose part is lighter in the class's usual hue, the rest in any
+USUAL = 0.9  # share of a class's objects whose part is lighter in the class's usual hue, the rest in any
 SUPERSAMPLING = 3  # colour samples per pixel and axis; a pixel is in a mask where most of them are inside
 
 
@@ -138,8 +138,8 @@ def _colours(
         body = random_colour(rng)
     dark, light = random_colour(rng, value=(0.05, 0.35)), random_colour(rng, value=(0.7, 1.0))
     if usual_hue is not None and rng.random() < USUAL:
-        hue = (usual_hue + rng.normal(0.0, 0.07)) % 1.0
-        light = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.4, 0.85), rng.uniform(0.7, 1.0)))
+        hue = (usual_hue + rng.normal(0.0, 0.05)) % 1.0
+        light = np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 0.95), rng.uniform(0.7, 1.0)))
     return body, dark, light
 
 
