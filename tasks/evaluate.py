@@ -13,7 +13,7 @@ Writes  scores.json     everything; metrics.json, the summary alone
 - saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
-- co-saliency maps: error and F against the one class of each (photograph, tag), by tag and over all.
+- co-saliency maps: the same measures against the one class of each (photograph, tag), by tag and over all.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
 """

@@ -121,9 +121,9 @@ def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: S
 
 
 def _provenance(steps: Sequence[Step]) -> list[str]:
-    """Which masks are behind the saliency maps."""
+    """Which masks are behind the saliency maps, each answer once."""
     made = [step.folder for step in steps if step.stage == "predict_saliency"]
-    return [str(Provenance.read(folder, otherwise="unknown")) for folder in made]
+    return list(dict.fromkeys(str(Provenance.read(folder, otherwise="unknown")) for folder in made))
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:

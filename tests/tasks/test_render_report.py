@@ -14,6 +14,7 @@ from PIL import Image
 from tag2mask.configs.schema import Report, ReportOf
 from tag2mask.tasks import render_report
 from tag2mask.tasks.common.durable import read_json
+from tag2mask.tasks.common.label_images import write_grey
 from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.report_charts import Curve, curve_chart, nice_ticks, smoothed, thinned
 from tag2mask.tasks.common.report_gallery import choose_photographs
@@ -28,6 +29,7 @@ from tests.tasks.drawn_run import (
     write_class_maps,
     write_dataset,
     write_label_maps,
+    write_manifest,
     write_masks,
     write_saliency,
     write_training,
@@ -132,6 +134,24 @@ def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
     ):
         assert f"<figcaption>{caption}" in text
     assert "train_segmenter_1" in text and "1 min 01 s" in text
+
+
+def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> None:
+    """Figures of co-saliency stand in the table of saliency, and the masks behind two saliency steps are told once."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    for image_id, mask in blocks(5, 10, 3).items():
+        for number in set(np.unique(mask).tolist()) - {0, 255}:
+            write_grey(
+                tmp_path / "k" / "cosaliency" / str(number) / f"{image_id}.png", (mask == number) * np.uint8(255)
+            )
+    write_manifest(tmp_path / "k", "predict_cosaliency")
+    inputs["predict_cosaliency"] = tmp_path / "k"
+    inputs["predict_saliency_val"] = inputs["predict_saliency"]
+    for name, split in (("cosaliency", "train"), ("cosaliency_val", "val")):
+        inputs[f"evaluate_{name}"] = evaluated(tmp_path / name, dataset, masks, tmp_path / "k", "cosaliency", split)
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=2, thumbnail=32)))
+    assert re.search(r"<td>co-saliency</td><td>train</td><td[^>]*>8</td><td[^>]*>0.000</td>", text)
+    assert "<td>co-saliency, validation</td><td>val</td>" in text and text.count("Masks behind the saliency maps") == 1
 
 
 def test_names_of_classes_are_escaped(tmp_path: Path) -> None:

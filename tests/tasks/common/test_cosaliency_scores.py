@@ -49,9 +49,20 @@ def test_each_pair_is_measured_against_its_own_class(tmp_path: Path) -> None:
     assert table[["image_id", "class"]].to_numpy().tolist() == [["a", "cat"], ["b", "cat"], ["a", "dog"]]
 
 
+def test_pairs_have_every_measure_of_saliency(tmp_path: Path) -> None:
+    """The figures over all pairs, of each tag and as means over the tags are those of single-image saliency."""
+    scores = score(tmp_path, {"1/a": [255, 255, 0, 255], "2/a": [0, 0, 255, 9], "1/b": [255, 0, 0, 0]})
+    best = {"mae": 0, "s_measure": 1, "max_f": 1, "adaptive_f": 1, "weighted_f": 1}
+    assert {name: scores["summary"][name] for name in best} == pytest.approx(best, abs=2e-3)
+    names = {*best, "max_e", "mean_e", "adaptive_e", "mean_f"}
+    assert scores["summary"].keys() == names | {f"group_{name}" for name in names}
+    for row in scores["per_class"]:
+        assert names < row.keys() and row["s_measure"] == pytest.approx(1, abs=2e-3)
+
+
 def test_missing_and_unfit_maps_are_named(tmp_path: Path) -> None:
     """A pair without its map, or with one of another size, ends the evaluation with its name."""
     with pytest.raises(ValueError, match=r"1 of 3 photographs with masks have no cosaliency/<id>.png: 2/a"):
         score(tmp_path / "one", {"1/a": [0] * 4, "1/b": [0] * 4})
-    with pytest.raises(ValueError, match=r"cosaliency.2.a.png: the map has shape \(1, 3\), the mask \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"cosaliency.2.a.png: the saliency map has shape \(1, 3\), the mask \(1, 4\)"):
         score(tmp_path / "two", {"1/a": [0] * 4, "1/b": [0] * 4, "2/a": [0] * 3})
