@@ -1,0 +1,82 @@
+"""What a map costs: one photograph at a time, on one core, from its file to maps of its size."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
+from tag2mask.tasks import predict_saliency
+from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.common.networks import (
+    cosaliency_network,
+    load_for_inference,
+    read_architecture,
+    saliency_network,
+    saliency_settings,
+)
+from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.tensors import to_batch
+from tag2mask.tasks.predict_cosaliency import Groups
+
+TIMED = 20
+"""Photographs of which the median time is taken."""
+
+
+def timed(index: ImageIndex) -> list[ImageRecord]:
+    """The photographs that are timed, evenly spread."""
+    return list(index)[:: max(1, len(index) // TIMED)][:TIMED]
+
+
+def median_seconds(predict: Callable[[ImageRecord], Any], index: ImageIndex) -> float:
+    """Median seconds of a photograph with one thread; the first one is done twice and its first time not counted."""
+    threads, records, seconds = torch.get_num_threads(), timed(index), []
+    torch.set_num_threads(1)
+    try:
+        for record in (records[0], *records):
+            started = time.perf_counter()
+            with torch.inference_mode():
+                predict(record)
+            seconds.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return statistics.median(seconds[1:])
+
+
+def single_predictor(model: Path, index: ImageIndex, *, flip: bool) -> tuple[Callable[[ImageRecord], Any], int]:
+    """What makes the map of a photograph, from its file to its size; and the network's parameters."""
+    settings = saliency_settings(model)
+    network = saliency_network(settings)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    load_for_inference(model, network, "cpu")
+
+    def predict(record: ImageRecord) -> torch.Tensor:
+        pixels = resize(index.pixels(record), (settings.image_size, settings.image_size))
+        maps, _ = predict_saliency.predict_maps(network, to_batch([pixels], "cpu"), flip=flip)
+        return F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)
+
+    return predict, parameters
+
+
+def group_predictor(
+    model: Path, index: ImageIndex, config: CosaliencyMaps, saliency: Path | None
+) -> tuple[Callable[[ImageRecord], Any], int]:
+    """What makes a photograph's maps of all its tags, once their consensus is known; and the network's parameters."""
+    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
+    network = cosaliency_network(settings)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    load_for_inference(model, network, "cpu")
+    groups = Groups(network, index, config, side=settings.image_size, saliency=saliency, device="cpu")
+    with torch.inference_mode():
+        for number in {number for record in timed(index) for number in record.tags}:
+            groups.agreed(number)
+
+    def predict(record: ImageRecord) -> list[torch.Tensor]:
+        maps = groups.maps(record, config.map)
+        return [F.interpolate(one, size=record.size, mode="bilinear", align_corners=False) for one in maps.values()]
+
+    return predict, parameters
