@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-saliency clean
+.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-saliency clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -36,6 +36,9 @@ benchmark: $(READY)   ## hours on real photographs: the segmenter trained on the
 
 benchmark-saliency: $(READY) ## hours on real photographs: all saliency systems beside each other, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_systems.py
+
+benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's signals are worth, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py
 
 lock:                 ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \

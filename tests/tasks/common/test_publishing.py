@@ -26,7 +26,7 @@ from tag2mask.tasks.common.upkeep import collect_garbage, verify
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_store import LENIENT, changed, draft_of, drawn_labels, published
 
-STRICT = LENIENT.replaced(maximum_missing_tags=0.0, maximum_changed_images=0.1)
+STRICT = LENIENT.replaced(maximum_missing_tags=0.0, maximum_wholly_ignored=0.1, maximum_changed_images=0.1)
 LABELS = drawn_labels()
 OTHER = changed(LABELS, "p01", 0.5)
 
