@@ -65,6 +65,14 @@ class Classifier(Section):
         return self
 
 
+class Attention(Classifier):
+    """Training of the integral attention model, which has the classifier's trunk and head."""
+
+    start: Literal["trunk", "classifier"] = "trunk"
+    """What training starts from: the trunk's weights, as published; or the trained classifier, whose trunk, head and
+    graph must be the same: for trunks without ImageNet weights, which a short training cannot teach twice."""
+
+
 class Activation(Section):
     """Inference of class maps: of the classifier (CAM) or of the integral attention model (OA-CAM)."""
 

@@ -6,7 +6,7 @@ workers) is `Runtime`, which is never hashed.  Validators compare fields; none o
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.class_maps import Activation, ActivationOf, Classifier
+from tag2mask.configs.class_maps import Activation, ActivationOf, Attention, Classifier
 from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.data import Dataset, SaliencySet
 from tag2mask.configs.labels import Masking, Mining, Refinement
@@ -28,6 +28,7 @@ from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmente
 __all__ = [
     "Activation",
     "ActivationOf",
+    "Attention",
     "Backbone",
     "Classifier",
     "Config",
@@ -75,7 +76,7 @@ class Config(Section):
     """train_classifier."""
     cams: Activation = Activation()
     """infer_cams."""
-    attention: Classifier = Classifier()
+    attention: Attention = Attention()
     """train_attention."""
     attention_maps: Activation = Activation()
     """infer_attention."""

@@ -7,7 +7,7 @@ Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/cla
 
 from pathlib import Path
 
-from tag2mask.configs.schema import Activation, Classifier
+from tag2mask.configs.schema import Activation, Attention
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import attention_network, check_classes, load_for_inference, read_architecture
@@ -19,6 +19,6 @@ def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, 
     index = ImageIndex.read(dataset).split("train")
     architecture = read_architecture(model, "attention")
     check_classes(model, architecture, index.classes)
-    network = attention_network(Classifier.model_validate(architecture["config"]), len(index.classes))
+    network = attention_network(Attention.model_validate(architecture["config"]), len(index.classes))
     load_for_inference(model, network, runtime.device)
     infer_class_maps(network, index, config, out, runtime)

@@ -1,7 +1,7 @@
 """Train the integral attention model on the accumulated attention (NSROM, stage C).
 
 Reads   dataset                the index; its training photographs
-        classifier             accumulated_attention.npz of `train_classifier`
+        classifier             accumulated_attention.npz of `train_classifier`; model.pt, where training starts from it
         weights                state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
 """
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.configs.schema import Classifier
+from tag2mask.configs.schema import Attention
 from tag2mask.models.losses import integral_attention_loss
 from tag2mask.tasks.common.attention_accumulation import AccumulatedAttention
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import attention_network, load_pretrained, place, save_model
+from tag2mask.tasks.common.networks import attention_network, load_model, load_pretrained, place, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, optimiser_of
 from tag2mask.tasks.common.training import Training, arithmetic, train
 
 
 def run(
-    config: Classifier,
+    config: Attention,
     out: Path,
     runtime: StageRuntime,
     *,
@@ -32,12 +32,18 @@ def run(
     classifier: Path,
     weights: Path | None = None,
 ) -> None:
-    """Train, resuming from a checkpoint below `out` if there is one."""
+    """Train, resuming from a checkpoint below `out` if there is one.
+
+    Raises:
+        WeightsError: training is to start from the classifier, whose architecture is another; the message says where.
+    """
     index = ImageIndex.read(dataset).split("train")
     accumulated = AccumulatedAttention.read(classifier)
     torch.manual_seed(config.seed)
     network = attention_network(config, len(index.classes))
     load_pretrained(network.backbone, config.backbone, weights)
+    if config.start == "classifier":
+        load_model(classifier, network)
     place(network, runtime.device)
     data = SquashedPhotographs(index, config, runtime.device)
 

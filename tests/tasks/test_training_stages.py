@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tag2mask.configs.schema import Activation, Classifier, Prediction, Saliency, Segmenter
+from tag2mask.configs.schema import Activation, Attention, Classifier, Prediction, Saliency, Segmenter
 from tag2mask.configs.section import Section
 from tag2mask.tasks import (
     infer_attention,
@@ -28,7 +28,7 @@ from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import WeightsError, classifier_network, saliency_network, save_model
+from tag2mask.tasks.common.networks import WeightsError, classifier_network, read_state, saliency_network, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
@@ -164,10 +164,28 @@ def test_classifier_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, 
 
 def test_attention_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """The integral attention model of an interrupted training equals that of an undisturbed one."""
-    config = Classifier.model_validate(TAGGER)
+    config = Attention.model_validate(TAGGER)
     check_resumed(
         train_attention.run, config, tmp_path, (2, 6), dataset=inputs["dataset"], classifier=inputs["classifier"]
     )
+
+
+def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """With a vanishing step size the model stays the classifier that it starts from; another network is refused."""
+    train_classifier.run(
+        Classifier.model_validate(TAGGER), tmp_path / "classifier", StageRuntime(), dataset=inputs["dataset"]
+    )
+    given = {"dataset": inputs["dataset"], "classifier": tmp_path / "classifier"}
+    still = TAGGER | {"learning_rate": 1e-30, "weight_decay": 0, "start": "classifier"}
+    train_attention.run(Attention.model_validate(still), tmp_path / "one", StageRuntime(), **given)
+    before, after = (read_state(folder / "model.pt") for folder in (given["classifier"], tmp_path / "one"))
+    assert all(torch.equal(before[name], after[name]) for name in before if "classify" in name)
+    train_attention.run(Attention.model_validate(still | {"start": "trunk"}), tmp_path / "two", StageRuntime(), **given)
+    other = read_state(tmp_path / "two" / "model.pt")
+    assert not all(torch.equal(before[name], other[name]) for name in before if "classify" in name)
+    wider = Attention.model_validate(still | {"head_channels": 12})
+    with pytest.raises(WeightsError, match="does not fit the network"):
+        train_attention.run(wider, tmp_path / "three", StageRuntime(), **given)
 
 
 def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
