@@ -16,7 +16,7 @@ from tag2mask.flows.resolve import SECTIONS
 from tag2mask.tasks import STAGE_VERSIONS
 
 CHANGES = {
-    "classifier": ("classifier.epochs=30", {"train_classifier"}),
+    "classifier": ("classifier.epochs=50", {"train_classifier"}),
     "cams": ("cams.flip=false", {"infer_cams"}),
     "attention": ("attention.epochs=30", {"train_attention"}),
     "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
