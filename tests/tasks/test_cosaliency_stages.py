@@ -25,6 +25,8 @@ from tests.tasks.drawn_files import files_of, save_mask, save_photograph
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
 from tests.tasks.test_training_stages import Interrupted, check_resumed, interrupted_after
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSES = ("cat", "dog", "owl")
 PROVIDERS = ("icnet", "gconet_plus")
 VALIDATION = ("p07", "p08", "p09")
@@ -41,14 +43,6 @@ SETTINGS: dict[str, Any] = {
 
 def settings(provider: str, **changes: Any) -> Cosaliency:
     return Cosaliency.model_validate({**SETTINGS, "provider": provider, **changes})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

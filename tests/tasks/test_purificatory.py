@@ -1,6 +1,5 @@
 """The purificatory network as a provider: trained on drawn pairs, applied, and told apart from the other network."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from tag2mask.tasks.common.tensors import to_batch
 from tests.tasks.drawn_files import save_mask, save_photograph
 from tests.tasks.drawn_run import blocks, write_dataset
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SETTINGS: dict[str, Any] = {
     "provider": "purificatory",
     "backbone": {"name": "squeezenet1_1", "output_stride": 16},
@@ -37,14 +38,6 @@ SETTINGS: dict[str, Any] = {
     },
 }
 TOLD = {"masks": "drawn squares", "shows_target_classes": "no", "images": 4}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

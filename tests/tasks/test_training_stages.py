@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from tag2mask.tasks.common.networks import WeightsError, classifier_network, rea
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES = ("cat", "dog", "owl")
 TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
@@ -88,14 +90,6 @@ SEGMENTER: dict[str, Any] = {
 
 class Interrupted(RuntimeError):
     """What a stage is interrupted with."""
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
