@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-saliency clean
+.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-saliency benchmark-labels clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -36,6 +36,9 @@ benchmark: $(READY)   ## hours on real photographs: the segmenter trained on the
 
 benchmark-saliency: $(READY) ## hours on real photographs: all saliency systems beside each other, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_systems.py
+
+benchmark-labels: $(READY) ## an hour more: what each saliency system does to the labels, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_in_labels.py
 
 benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's signals are worth, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py

@@ -131,6 +131,18 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _starts_fit(self) -> "Config":
+        """What starts from the classifier has its trunk."""
+        trunk = self.classifier.backbone.name
+        for name, other in (("attention", self.attention), ("segmenter", self.segmenter)):
+            if other.start == "classifier" and other.backbone.name != trunk:
+                raise ValueError(
+                    f"{name}.start is 'classifier', whose trunk is {trunk!r}, but {name}.backbone.name is "
+                    f"{other.backbone.name!r}: name the same trunk, or set {name}.start to 'trunk'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _group_system_is_fed_and_used(self) -> "Config":
         group = self.cosaliency
         if group.provider != "none" and self.dataset.tags is None:

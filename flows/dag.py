@@ -173,8 +173,11 @@ class _Builder(CosaliencyNodes):
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
         """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
         name = f"train_segmenter-{number}"
-        data = "index_dataset"
-        model = self._train(name, "train_segmenter", self.config.segmenter, after=guard, dataset=data, labels=labels)
+        data, settings = "index_dataset", self.config.segmenter
+        given = {"dataset": data, "labels": labels}
+        if settings.start == "classifier":
+            given["classifier"] = "train_classifier"
+        model = self._train(name, "train_segmenter", settings, after=guard, **given)
         if self.config.dataset.val_split is not None:
             scores = self._predict(f"predict_masks-{number}-val", "val", model)
             refinement = self.config.refinement

@@ -8,8 +8,8 @@ Writes  scores.json     everything; metrics.json, the summary alone
 
 - class maps: mean IoU over background thresholds.  The best threshold is chosen on the very masks it is measured with,
   as is the custom of the field; it flatters the maps, so it is said beside the figure.
-- label maps (labels, predictions): one confusion matrix.  An ignored pixel (255) counts as missed in `miou`;
-  `miou_labelled` and `ignored_share` say what that costs.
+- label maps (labels, predictions): one confusion matrix.  An ignored pixel (255) counts as missed in `miou`,
+  is left out of `miou_labelled`, and is background in `miou_as_background`.
 - saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
@@ -143,6 +143,11 @@ def score_labels(
     if maximum_equal is not None:
         refuse_leak(sum(equal), len(equal), maximum_equal, str(files.subject))
     result = total.result()
-    summary = {"miou": result.miou, "miou_labelled": result.miou_labelled, "ignored_share": result.ignored_share}
+    summary = {
+        "miou": result.miou,
+        "miou_labelled": result.miou_labelled,
+        "miou_as_background": result.miou_as_background,
+        "ignored_share": result.ignored_share,
+    }
     equality = {"equal_to_truth": sum(equal), "compared_with_truth": len(equal)}
     return StepScores({**summary, **mean_figures(result)}, equality, rows, class_rows(names, result))

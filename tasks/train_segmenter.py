@@ -3,9 +3,10 @@
 Reads   dataset        the index; its training photographs
         labels         <id>.png of the labels to train on; 255 trains nothing
         weights        state dict of an ImageNet network, where the settings name a file
+        classifier     model.pt of `train_classifier`, where training starts from its trunk
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-Every round starts from the ImageNet weights again.  Photographs whose labels are ignored throughout are left out and
+Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Photographs whose labels are ignored throughout are left out and
 counted.
 """
 
@@ -22,7 +23,7 @@ from tag2mask.tasks.common.augmentation import scale_and_crop
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import IGNORE, read_labels
-from tag2mask.tasks.common.networks import load_pretrained, place, save_model, segmentation_network
+from tag2mask.tasks.common.networks import load_pretrained, load_trunk, place, save_model, segmentation_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -71,14 +72,27 @@ def fitted(size: tuple[int, int], long_side: int | None) -> tuple[int, int]:
 
 
 def run(
-    config: Segmenter, out: Path, runtime: StageRuntime, *, dataset: Path, labels: Path, weights: Path | None = None
+    config: Segmenter,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    dataset: Path,
+    labels: Path,
+    weights: Path | None = None,
+    classifier: Path | None = None,
 ) -> None:
-    """Train, resuming from a checkpoint below `out` if there is one."""
+    """Train, resuming from a checkpoint below `out` if there is one.
+
+    Raises:
+        WeightsError: training is to start from the classifier, whose trunk is another; the message says where.
+    """
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
     network = segmentation_network(config, len(index.classes))
     segmenter = network.segmenter
     load_pretrained(segmenter.backbone, config.backbone, weights)
+    if classifier is not None:
+        load_trunk(classifier, segmenter.backbone)
     place(network, runtime.device)
     data = LabelledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size

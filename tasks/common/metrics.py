@@ -25,6 +25,8 @@ class SegmentationScores:
     """Mean IoU over the classes that occur in the ground truth; an ignored pixel counts as missed by its true class."""
     miou_labelled: float | None
     """The same over labelled pixels alone, as if the ignored ones were void; None where every pixel is ignored."""
+    miou_as_background: float
+    """The same with ignored pixels taken for background, as the field's tools take them; nobody trains on them so."""
     ignored_share: float
     """Share of the measured pixels whose prediction is 255."""
     iou: PerClass
@@ -111,6 +113,7 @@ def scores_of(counts: np.ndarray) -> SegmentationScores:
     return SegmentationScores(
         miou=_mean(iou) or 0.0,
         miou_labelled=_mean(iou_labelled),
+        miou_as_background=_mean(_iou_as_background(counts)) or 0.0,
         ignored_share=int(counts[:, -1].sum()) / measured,
         iou=iou,
         iou_labelled=iou_labelled,
@@ -118,6 +121,14 @@ def scores_of(counts: np.ndarray) -> SegmentationScores:
         recall=_ratios(hits, true, where=true > 0),
         pixels=tuple(true.tolist()),
     )
+
+
+def _iou_as_background(counts: np.ndarray) -> PerClass:
+    """IoU of each class where the ignored column is added to that of the background, class 0."""
+    filled = counts[:, :-1].copy()
+    filled[:, 0] += counts[:, -1]
+    hits, true = filled.diagonal(), filled.sum(axis=1)
+    return _ratios(hits, true + filled.sum(axis=0) - hits, where=true > 0)
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,21 @@ def load_model(folder: Path, network: nn.Module) -> None:
         WeightsError: keys or shapes differ; the message names the first ones.
     """
     path = folder / "model.pt"
-    state = read_state(path)
+    _fill(network, read_state(path), path)
+
+
+def load_trunk(folder: Path, trunk: Backbone) -> None:
+    """Fill a trunk with that of a model folder (whose network calls it `backbone`), strictly.
+
+    Raises:
+        WeightsError: keys or shapes differ; the message names the first ones.
+    """
+    path, prefix = folder / "model.pt", "backbone."
+    state = {name.removeprefix(prefix): value for name, value in read_state(path).items() if name.startswith(prefix)}
+    _fill(trunk, state, path)
+
+
+def _fill(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
     own = network.state_dict()
     faults = [f"{name} is missing" for name in own if name not in state]
     faults += [f"{name} is unknown" for name in state if name not in own]

@@ -62,12 +62,12 @@ def _segmentation_table(evaluations: Sequence[Evaluated]) -> str:
             f"<tr><td>{escape(evaluated.title)}</td><td>{escape(evaluated.scores['split'])}</td>"
             f"{_number(str(evaluated.scores['images']))}{_number(points(summary['miou']), strong=True)}"
             f'<td class="bar"><span class="meter"><i style="width:{100 * summary["miou"]:.1f}%"></i></span></td>'
-            + "".join(_number(points(summary.get(key))) for key in ("miou_labelled", "ignored_share"))
+            + "".join(_number(points(summary.get(key))) for key in ("miou_labelled", "miou_as_background", "ignored_share"))
             + "".join(_number(points(summary.get(key))) for key in ("precision", "recall"))
             + f"{_number('–' if threshold is None else f'{threshold:.2f}')}</tr>"
         )
-    columns = ("step", "split", "#images", "#mIoU", "", "#labelled only", "#ignored", "#precision", "#recall")
-    return _table((*columns, "#best threshold"), rows)
+    columns = ("step", "split", "#images", "#mIoU", "", "#labelled only", "#as background")
+    return _table((*columns, "#ignored", "#precision", "#recall", "#best threshold"), rows)
 
 
 def _saliency_table(evaluations: Sequence[Evaluated]) -> str:

@@ -112,8 +112,8 @@ class Benchmark:
         dataset = {"images": "images", "tags": "labels.csv", "masks": "masks", "train_split": "null"}
         changes = [f"dataset.root={self.work / 'held-out'}", f"saliency.provider={provider}", "dataset.val_split=null"]
         changes += ["dataset.minimum_images=1", *(f"dataset.{name}={value}" for name, value in dataset.items())]
-        config = self._config(changes)
-        made = self._made(config, "evaluate-saliency")
+        config = self.configured(changes)
+        made = self.made(config, "evaluate-saliency")
         index = ImageIndex.read(made["index_dataset"].path)
         model = made.get("train_saliency")
         if model is None:
@@ -128,18 +128,9 @@ class Benchmark:
 
         Beside `icnet` stand the maps that it starts from: one and the same for every tag, and gated like its own.
         """
-        size, saliency = budget(self.config)["batch_size"], self.config.saliency
-        section = {
-            "provider": provider,
-            "backbone": saliency.backbone.model_dump() | {"output_stride": 16},
-            "image_size": saliency.image_size,
-            "iterations": saliency.iterations,
-            "group_size": max(2, size // 2 if provider == "gconet_plus" else size),  # it takes two groups a step
-            "precision": saliency.precision,
-        }
-        config = self._config([f"cosaliency.{name}={json.dumps(value)}" for name, value in section.items()])
+        config = self.configured(self.group_settings(provider))
         wanted = ["evaluate-cosaliency_val"]
-        made = self._made(config, *wanted, *(["predict_saliency-val"] if provider == "icnet" else []))
+        made = self.made(config, *wanted, *(["predict_saliency-val"] if provider == "icnet" else []))
         index = ImageIndex.read(made["index_dataset"].path).split("val")
         saliency_maps = made["predict_saliency-val"].path if provider == "icnet" else None
         predict, parameters = group_predictor(
@@ -152,6 +143,19 @@ class Benchmark:
                 figures = self._same_map_for_every_tag(made, index, gate)
                 rows.append(Row("groups", system, figures, None, 0, 0.0))
         return rows
+
+    def group_settings(self, provider: str) -> list[str]:
+        """Changes that give a group system everybody's budget."""
+        size, saliency = budget(self.config)["batch_size"], self.config.saliency
+        section = {
+            "provider": provider,
+            "backbone": saliency.backbone.model_dump() | {"output_stride": 16},
+            "image_size": saliency.image_size,
+            "iterations": saliency.iterations,
+            "group_size": max(2, size // 2 if provider == "gconet_plus" else size),  # it takes two groups a step
+            "precision": saliency.precision,
+        }
+        return [f"cosaliency.{name}={json.dumps(value)}" for name, value in section.items()]
 
     def _same_map_for_every_tag(self, made: Mapping[str, Artifact], index: ImageIndex, gate: float) -> dict[str, float]:
         """Figures of single-image saliency as the map of each tag, times min(CAM / gate, 1) where there is a gate."""
@@ -171,12 +175,12 @@ class Benchmark:
         evaluate.run(config, folder / "scores", self.runtime, **given)
         return dict(read_json(folder / "scores" / "metrics.json"))
 
-    def _config(self, changes: Sequence[str]) -> Config:
+    def configured(self, changes: Sequence[str]) -> Config:
         """The settings, but trained on one part of the saliency set, and with further changes."""
         parted = [f"saliency_set.root={self.work / 'trained-on'}", "saliency_set.images=images"]
         return load_config(self.settings, [*self.changes, *parted, "saliency_set.masks=masks", *changes])
 
-    def _made(self, config: Config, *names: str) -> dict[str, Artifact]:
+    def made(self, config: Config, *names: str) -> dict[str, Artifact]:
         """These nodes and all that they need, built where they are not there; node -> artifact."""
         nodes = build_dag(config)
         chosen = {node.name for name in names for node in select(nodes, until=name)}

@@ -6,7 +6,6 @@ TAG2MASK_VOC_STORE the store of a finished run of `configs/voc-mini.yaml`, whose
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,18 +46,8 @@ TINY = (
 """Changes to the demo's settings: seconds instead of hours."""
 
 
-@pytest.fixture
-def _as_in_a_run() -> Iterator[None]:
-    """Determinism and threads as a stage's own process sets them."""
-    threads = torch.get_num_threads()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.benchmark
-@pytest.mark.usefixtures("_as_in_a_run")
+@pytest.mark.usefixtures("as_in_a_run")
 def test_saliency_systems_on_photographs() -> None:
     """On photographs that no network has seen, reciprocal attention is far better than the prior."""
     config = load_config(SETTINGS)
@@ -67,7 +56,7 @@ def test_saliency_systems_on_photographs() -> None:
         if not root.is_dir():
             pytest.skip(f"{root} is not there")
     torch.set_num_threads(available_cores())
-    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=_told_every_100)
+    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=told_every_100)
     work = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "saliency-systems"
     lender = os.environ.get("TAG2MASK_VOC_STORE")
     rows = Benchmark(SETTINGS, work, runtime, lender=Path(lender) if lender else None).run()
@@ -76,7 +65,7 @@ def test_saliency_systems_on_photographs() -> None:
     assert single["reciprocal"]["max_f"] > single["prior"]["max_f"] + 0.05
 
 
-@pytest.mark.usefixtures("_as_in_a_run")
+@pytest.mark.usefixtures("as_in_a_run")
 def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole comparison runs on a handful of scenes, holds out every fifth one, and takes over what is made."""
     torch.set_num_threads(1)
@@ -118,6 +107,7 @@ def test_older_artifacts_lack_only_settings_at_their_default() -> None:
     assert not same_settings(node, {name: value for name, value in older.items() if name != "jitter"})
 
 
-def _told_every_100(done: int, total: int, note: str) -> None:
+def told_every_100(done: int, total: int, note: str) -> None:
+    """A line for every hundred steps."""
     if done % 100 == 0:
         print(json.dumps({"done": done, "of": total, "note": note}), flush=True)

@@ -181,6 +181,8 @@ def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
         (["saliency.targets=prior", "saliency.checkpoint=m"], "without a checkpoint"),
         (["saliency.targets=prior", "dataset.tags=null", "dataset.masks=null"], "so they need dataset.tags"),
         (["saliency.self_training_rounds=2"], "self_training_rounds 2 needs targets 'prior'"),
+        (["attention.backbone.name=resnet50"], "attention.start is 'classifier', whose trunk is 'resnet18', but"),
+        (["segmenter.backbone.name=resnet50"], "name the same trunk, or set segmenter.start to 'trunk'"),
         (["self_training.cam_background=0.5"], "cam_background 0.5 must not exceed cam_foreground 0.3"),
         (["self_training.saliency_foreground=0.05"], "saliency_background 0.1 must not exceed saliency_foreground"),
     ],
@@ -216,6 +218,13 @@ def test_the_purificatory_network_is_trained_like_the_other() -> None:
     changed = hashed(demo("saliency.provider=purificatory"))
     different = {name for name, content in hashed(demo()).items() if content != changed[name]}
     assert different == {"train_saliency", "predict_saliency"}
+
+
+def test_a_segmenter_needs_the_classifier_only_to_start_from_it() -> None:
+    """The classifier is an input of every segmenter that starts from it, and of no other."""
+    for start, expected in (("classifier", {"train_classifier"}), ("trunk", {None})):
+        nodes = build_dag(demo(f"segmenter.start={start}"))
+        assert {n.inputs.get("classifier") for n in nodes if n.stage == "train_segmenter"} == expected
 
 
 @pytest.mark.parametrize("change", ["saliency_set.about=other masks", "saliency_set.shows_target_classes=yes"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tag2mask.configs.schema import Activation, Attention, Classifier, Prediction, Saliency, Segmenter
+from tag2mask.configs.schema import Activation, Attention, Backbone, Classifier, Prediction, Saliency, Segmenter
 from tag2mask.configs.section import Section
 from tag2mask.tasks import (
     infer_attention,
@@ -203,6 +203,24 @@ def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, P
     config = Segmenter.model_validate(SEGMENTER)
     given = {"dataset": inputs["dataset"], "labels": inputs["labels"]}
     check_resumed(train_segmenter.run, config, tmp_path, (2, 4), **given)
+
+
+def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """With a vanishing step size the trunk stays that of the classifier it starts from; another trunk is refused."""
+    train_classifier.run(
+        Classifier.model_validate(TAGGER), tmp_path / "classifier", StageRuntime(), dataset=inputs["dataset"]
+    )
+    still = Segmenter.model_validate(SEGMENTER | {"learning_rate": 1e-30, "weight_decay": 0, "iterations": 1})
+    given = {"dataset": inputs["dataset"], "labels": inputs["labels"]}
+    train_segmenter.run(still, tmp_path / "one", StageRuntime(), **given, classifier=tmp_path / "classifier")
+    train_segmenter.run(still, tmp_path / "two", StageRuntime(), **given)
+    before, after, other = (read_state(tmp_path / name / "model.pt") for name in ("classifier", "one", "two"))
+    trunk = [name for name in before if name.startswith("backbone.")]
+    assert all(torch.allclose(before[name], after[f"segmenter.{name}"], rtol=0, atol=1e-20) for name in trunk)
+    assert not all(torch.equal(before[name], other[f"segmenter.{name}"]) for name in trunk)
+    wider = still.model_copy(update={"backbone": Backbone(name="resnet18", output_stride=16)})
+    with pytest.raises(WeightsError, match="classifier/model.pt: does not fit the network: conv"):
+        train_segmenter.run(wider, tmp_path / "three", StageRuntime(), **given, classifier=tmp_path / "classifier")
 
 
 KILLED = """

@@ -60,6 +60,8 @@ def test_confusion_equals_loops(seed: int) -> None:
     result = matrix.result()
     assert result.miou == pytest.approx(slow_miou(pairs, classes, labelled_only=False), abs=1e-12)
     assert result.miou_labelled == pytest.approx(slow_miou(pairs, classes, labelled_only=True), abs=1e-12)
+    filled = [(np.where(prediction == 255, 0, prediction), target) for prediction, target in pairs]
+    assert result.miou_as_background == pytest.approx(slow_miou(filled, classes, labelled_only=False), abs=1e-12)
 
 
 def test_half_of_an_object_is_half_an_iou() -> None:
@@ -77,6 +79,7 @@ def test_ignored_pixels_enter_the_union_of_their_true_class() -> None:
     assert result.iou == (1.0, 1 / 4) and result.iou_labelled == (1.0, 1.0)
     assert result.miou == 5 / 8 and result.miou_labelled == 1.0
     assert result.recall == (1.0, 1 / 4) and result.precision == (1.0, 1.0)
+    assert result.miou_as_background == (2 / 5 + 1 / 4) / 2
     assert result.ignored_share == 3 / 6
 
 
@@ -96,6 +99,7 @@ def test_all_ignored_prediction_scores_zero() -> None:
     """A map of 255 has mean IoU 0 and none over labelled pixels, since there are none."""
     result = scores([255, 255], [0, 1], 2)
     assert result.miou == 0 and result.miou_labelled is None and result.ignored_share == 1
+    assert result.miou_as_background == 1 / 4
 
 
 def test_renaming_classes_keeps_the_mean() -> None:

@@ -1,0 +1,103 @@
+"""What each saliency system does to the labels: labels 0 and labels 1 of voc-mini, plain and class-conditional.
+
+`make benchmark-labels` prints the table of the README.  It uses the systems that `make benchmark-saliency` trained (and
+trains those that are missing), so every system had the same photographs and steps; class maps are the same for all, and
+so is the segmenter, with fewer steps than `configs/voc-mini.yaml` gives it.
+
+Environment  TAG2MASK_BENCHMARK   work folder that is kept, that of `make benchmark-saliency` (`artifacts/.benchmark`)
+             TAG2MASK_VOC_STORE   store of a finished run of `configs/voc-mini.yaml`, whose class maps are then used
+Writes       saliency-systems/labels.md, saliency-systems/labels.json
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from tag2mask.configs.runtime import available_cores
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.scenes import write_demo
+from tests.benchmarks.saliency_systems import Benchmark, figures_of
+from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, told_every_100
+
+SEGMENTER = ("segmenter.iterations=800",)
+"""A third of what the settings say: the systems are compared with each other, not with the finished run."""
+BY_TAG = "mining.class_conditional=true"
+SYSTEMS: dict[str, tuple[str, ...]] = {
+    "prior": ("saliency.provider=prior",),
+    "reciprocal": ("saliency.provider=reciprocal",),
+    "purificatory": ("saliency.provider=purificatory",),
+    "reciprocal, then icnet by tag": ("cosaliency.provider=icnet", BY_TAG),
+    "reciprocal, then gconet_plus by tag": ("cosaliency.provider=gconet_plus", BY_TAG),
+    "reciprocal without masks, self-trained": ("saliency.targets=prior",),
+}
+"""System -> the settings that choose it."""
+Rows = Mapping[str, Mapping[str, Mapping[str, float | None]]]
+
+
+def measured(benchmark: Benchmark, changes: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """System and step -> the evaluation's figures; the table so far is written after each system."""
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for system, chosen in SYSTEMS.items():
+        print(f"-- {system}", flush=True)
+        group = next((change.partition("=")[2] for change in chosen if change.startswith("cosaliency.")), None)
+        given = benchmark.group_settings(group) if group else []
+        made = benchmark.made(
+            benchmark.configured([*given, *chosen, *changes]), "evaluate-labels_0", "evaluate-labels_1"
+        )
+        rows[system] = {step: figures_of(made[f"evaluate-{step}"]) for step in ("labels_0", "labels_1")}
+        (benchmark.work / "labels.md").write_text(markdown(rows), encoding="utf-8")
+        (benchmark.work / "labels.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(markdown(rows), flush=True)
+    return {f"{system}/{step}": figures for system, steps in rows.items() for step, figures in steps.items()}
+
+
+def markdown(rows: Rows) -> str:
+    """A table: mIoU with ignored pixels as wrong, mIoU of the labelled ones, and the share that is ignored, in percent."""
+    columns = ("mIoU", "of the labelled", "ignored")
+    head = ("saliency", *(f"labels {r}: {column}" for r in (0, 1) for column in columns))
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for system, steps in rows.items():
+        figures = [f[key] for f in steps.values() for key in ("miou", "miou_labelled", "ignored_share")]
+        cells = ["–" if figure is None else f"{100 * figure:.1f}" for figure in figures]  # None: nothing is labelled
+        lines.append(f"| {' | '.join((system, *cells))} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.benchmark
+@pytest.mark.usefixtures("as_in_a_run")
+def test_saliency_in_labels_of_photographs() -> None:
+    """Labels 0 from reciprocal attention are better than those from the prior."""
+    torch.set_num_threads(available_cores())
+    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=told_every_100)
+    work = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "saliency-systems"
+    lender = os.environ.get("TAG2MASK_VOC_STORE")
+    benchmark = Benchmark(SETTINGS, work, runtime, lender=Path(lender) if lender else None)
+    if not benchmark.config.dataset.root.is_dir():
+        pytest.skip(f"{benchmark.config.dataset.root} is not there")
+    benchmark.part_saliency_set()
+    rows = measured(benchmark, SEGMENTER)
+    assert rows["reciprocal/labels_0"]["miou"] > rows["prior/labels_0"]["miou"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_in_a_run")
+def test_saliency_in_labels_of_drawn_scenes(tmp_path: Path) -> None:
+    """Every system labels a handful of scenes, from the same class maps, and its row is in the table."""
+    torch.set_num_threads(1)
+    write_demo(tmp_path / "data", scenes=12, validation=4, saliency=8, size=80)
+    roots = (f"dataset.root={tmp_path / 'data'}", f"saliency_set.root={tmp_path / 'data' / 'saliency'}")
+    tiny = ("segmenter.iterations=4", "segmenter.batch_size=2", "segmenter.crop_size=64", "segmenter.precision=float32")
+    benchmark = Benchmark(CONFIGS / "demo.yaml", tmp_path / "work", StageRuntime(), changes=(*roots, *TINY, *tiny))
+    benchmark.part_saliency_set()
+    rows = measured(benchmark, ("cosaliency.iterations=4", "mining.foreground=0.02", "mining.minimum_foreground=0"))
+    assert rows.keys() == {f"{system}/{step}" for system in SYSTEMS for step in ("labels_0", "labels_1")}
+    assert len({figures["miou"] for name, figures in rows.items() if name.endswith("labels_0")}) == len(SYSTEMS)
+    assert len(list(benchmark.store.artifacts("infer_cams"))) == 1
+    table = (tmp_path / "work" / "labels.md").read_text()
+    assert all(f"| {system} | " in table for system in SYSTEMS) and table == markdown(
+        json.loads((tmp_path / "work" / "labels.json").read_text())
+    )
