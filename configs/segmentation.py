@@ -14,8 +14,8 @@ class Segmenter(Section):
     backbone: Backbone = Backbone(name="resnet101", output_stride=8)
     """Trunk."""
     start: Literal["trunk", "classifier"] = "trunk"
-    """What every round starts from: the trunk's weights, as published; or the trained classifier's trunk, which must have
-    the same layers: for trunks without ImageNet weights, of which a few hundred label maps teach little."""
+    """What every round starts from: the trunk's weights, as published; or the trained classifier's trunk, which must
+    have the same layers: for trunks without ImageNet weights, which a few hundred label maps teach little."""
     rates: tuple[int, ...] = (6, 12, 18, 24)
     """Dilations of the parallel 3x3 convolutions, in cells."""
     low_level_channels: int = Field(default=0, ge=0)

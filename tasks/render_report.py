@@ -54,7 +54,8 @@ FIGURES = (
 """Columns of the tables of results."""
 RESULTS_NOTE = (
     "Mean IoU over the classes, background among them, in points of 100. An ignored pixel counts as missed; “labelled "
-    "only” leaves such pixels out, “as background” takes them for background. Class maps stand at their best background threshold, which is chosen on the masks."
+    "only” leaves such pixels out, “as background” takes them for background. "
+    "Class maps stand at their best background threshold, which is chosen on the masks."
 )
 UNMEASURED = "There are no ground-truth masks to measure against: the page shows pictures only."
 

@@ -6,8 +6,8 @@ Reads   dataset        the index; its training photographs
         classifier     model.pt of `train_classifier`, where training starts from its trunk
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Photographs whose labels are ignored throughout are left out and
-counted.
+Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Photographs
+whose labels are ignored throughout are left out and counted.
 """
 
 from pathlib import Path

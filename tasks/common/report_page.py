@@ -46,6 +46,10 @@ def note(text: str) -> str:
     return f"<p>{escape(text)}</p>"
 
 
+LABEL_FIGURES = ("miou_labelled", "miou_as_background", "ignored_share", "precision", "recall")
+"""What stands beside the mean IoU, in points of 100."""
+
+
 def results_tables(evaluations: Sequence[Evaluated]) -> str:
     """Mean IoU of the steps that have classes, and the figures of saliency."""
     return _segmentation_table([e for e in evaluations if "miou" in e.summary]) + _saliency_table(
@@ -62,8 +66,7 @@ def _segmentation_table(evaluations: Sequence[Evaluated]) -> str:
             f"<tr><td>{escape(evaluated.title)}</td><td>{escape(evaluated.scores['split'])}</td>"
             f"{_number(str(evaluated.scores['images']))}{_number(points(summary['miou']), strong=True)}"
             f'<td class="bar"><span class="meter"><i style="width:{100 * summary["miou"]:.1f}%"></i></span></td>'
-            + "".join(_number(points(summary.get(key))) for key in ("miou_labelled", "miou_as_background", "ignored_share"))
-            + "".join(_number(points(summary.get(key))) for key in ("precision", "recall"))
+            + "".join(_number(points(summary.get(key))) for key in LABEL_FIGURES)
             + f"{_number('–' if threshold is None else f'{threshold:.2f}')}</tr>"
         )
     columns = ("step", "split", "#images", "#mIoU", "", "#labelled only", "#as background")

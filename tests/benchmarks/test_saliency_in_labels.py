@@ -55,13 +55,21 @@ def measured(benchmark: Benchmark, changes: tuple[str, ...]) -> dict[str, dict[s
     return {f"{system}/{step}": figures for system, steps in rows.items() for step, figures in steps.items()}
 
 
+COLUMNS = {
+    "miou": "mIoU",
+    "miou_as_background": "ignored as background",
+    "miou_labelled": "of the labelled",
+    "ignored_share": "ignored",
+}
+"""Figure -> its name in the table."""
+
+
 def markdown(rows: Rows) -> str:
-    """A table: mIoU with ignored pixels as wrong, mIoU of the labelled ones, and the share that is ignored, in percent."""
-    columns = ("mIoU", "of the labelled", "ignored")
-    head = ("saliency", *(f"labels {r}: {column}" for r in (0, 1) for column in columns))
+    """A table in percent, a line for each system."""
+    head = ("saliency", *(f"labels {r}: {column}" for r in (0, 1) for column in COLUMNS.values()))
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for system, steps in rows.items():
-        figures = [f[key] for f in steps.values() for key in ("miou", "miou_labelled", "ignored_share")]
+        figures = [figures[key] for figures in steps.values() for key in COLUMNS]
         cells = ["–" if figure is None else f"{100 * figure:.1f}" for figure in figures]  # None: nothing is labelled
         lines.append(f"| {' | '.join((system, *cells))} |")
     return "\n".join(lines) + "\n"
