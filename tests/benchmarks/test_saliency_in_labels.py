@@ -23,8 +23,8 @@ from tag2mask.tasks.common.scenes import write_demo
 from tests.benchmarks.saliency_systems import Benchmark, figures_of
 from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, told_every_100
 
-SEGMENTER = ("segmenter.iterations=800",)
-"""A third of what the settings say: the systems are compared with each other, not with the finished run."""
+SEGMENTER = ("segmenter.iterations=500",)
+"""A fifth of what the settings say: the systems are compared with each other, not with the finished run."""
 BY_TAG = "mining.class_conditional=true"
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "prior": ("saliency.provider=prior",),
