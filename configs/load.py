@@ -15,6 +15,7 @@ PATH_FIELDS = (
     ("saliency_set", "root"),
     ("saliency", "maps"),
     ("saliency", "checkpoint"),
+    ("saliency", "start_from"),
     ("cosaliency", "checkpoint"),
     ("cosaliency", "training_set"),
 )

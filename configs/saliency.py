@@ -11,7 +11,7 @@ from tag2mask.configs.section import Precision, Section, Share
 
 Provider = Literal["reciprocal", "purificatory", "prior", "folder"]
 
-NOT_OF_THE_NETWORK = frozenset({"maps", "checkpoint", "targets", "self_training_rounds"})
+NOT_OF_THE_NETWORK = frozenset({"maps", "checkpoint", "start_from", "targets", "self_training_rounds"})
 """Fields of `Saliency` that say what is read; they enter a key as inputs and not as settings."""
 RECIPROCAL_FIELDS = frozenset(
     {
@@ -93,6 +93,10 @@ class Saliency(Section):
     """For `folder`: `<id>.png`, 8-bit grey, the photograph's size, 255 = salient."""
     checkpoint: Path | None = None
     """For a network: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it; no training."""
+    start_from: Path | None = None
+    """For a network that is trained: a model folder of the same network, as for `checkpoint`; the training starts from
+    its weights instead of ImageNet's (`backbone.weights` is not read).  Step sizes a tenth of the first training's, and
+    few steps, keep what it knows; for `purificatory` also one single stage with attention."""
     backbone: Backbone = Backbone(name="resnet50", output_stride=16)
     """Trunk."""
     channels: int = Field(default=128, ge=8)
@@ -149,6 +153,11 @@ class Saliency(Section):
             raise ValueError(
                 "targets 'prior' trains a network: it goes with provider 'reciprocal' or 'purificatory', "
                 "and without a checkpoint"
+            )
+        if self.start_from is not None and not self.is_trained:
+            raise ValueError(
+                "start_from says where a training starts: it goes with provider 'reciprocal' or 'purificatory', and "
+                "without a checkpoint, with which nothing is trained"
             )
         if self.targets == "masks" and self.self_training_rounds != 1:
             raise ValueError(

@@ -170,11 +170,21 @@ def saliency(
     images: Annotated[Path, typer.Option(help="Folder of photographs.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
     provider: Annotated[
-        str, typer.Option(help="Saliency system; `prior` needs neither model nor masks.")
-    ] = "reciprocal",
+        str | None,
+        typer.Option(help="Saliency system; `prior` needs no training.  [default: the model's, or reciprocal]"),
+    ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Photographs to train on.")] = None,
     train_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks <id>.png.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Folder of a trained model, instead of training.")] = None,
+    about: Annotated[
+        str | None, typer.Option(help="Which masks these are, in words, for the maps' provenance.")
+    ] = None,
+    shows_target_classes: Annotated[
+        Literal["yes", "no", "unknown"] | None, typer.Option(help="Whether they show classes that you tag.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Trained model, folder or KEY, to predict with; with --train-images to fine-tune."),
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of the backbone: none, torchvision, a file.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Settings file.  [default: the installed one]")] = None,
     changes: Changes = None,
@@ -186,7 +196,19 @@ def saliency(
     """Make saliency maps of any folder of photographs, without tags and without the rest."""
     from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
 
-    request = SaliencyRequest(images, out, provider, settings, train_images, train_masks, model, weights, changes or ())
+    request = SaliencyRequest(
+        images,
+        out,
+        provider,
+        settings,
+        train_images,
+        train_masks,
+        about,
+        shows_target_classes,
+        model,
+        weights,
+        changes or (),
+    )
     typer.echo(make_saliency_maps(request, runtime_of(root, device, cores), engine))
 
 

@@ -104,7 +104,7 @@ class _Builder(CosaliencyNodes):
         elif saliency.provider != "prior":
             model: Source | None = saliency.checkpoint
             if saliency.is_trained:
-                model = self._train("train_saliency", "train_saliency", saliency, saliency_set="index_saliency_set")
+                model = self._train_saliency("train_saliency", saliency_set="index_saliency_set")
             self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
         self._evaluate("saliency", self.saliency, "saliency")
 
@@ -121,9 +121,15 @@ class _Builder(CosaliencyNodes):
                 saliency=self.saliency,
                 cams="infer_cams",
             )
-            settings = self.config.saliency
-            model = self._train(f"train_saliency-{r}", "train_saliency", settings, dataset=data, targets=targets)
+            model = self._train_saliency(f"train_saliency-{r}", dataset=data, targets=targets)
             self._predict_saliency(f"predict_saliency-{r}", model)
+
+    def _train_saliency(self, name: str, **inputs: Source | None) -> str:
+        """Whoever starts from a trained model reads no ImageNet weights."""
+        settings = self.config.saliency
+        if settings.start_from is not None:
+            settings = settings.replaced(backbone=settings.backbone.replaced(weights="none"))
+        return self._train(name, "train_saliency", settings, (), start=settings.start_from, **inputs)
 
     def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
         self.saliency_model = None if maps else model

@@ -27,6 +27,7 @@ from tag2mask.flows.run_pages import RunPages, report_address, told_if_lost
 from tag2mask.flows.running import RunFailed, Selection, report_path, run_and_tell
 from tag2mask.flows.slots import TrainingSlot
 from tag2mask.flows.step import Futures, settle_lost, submit_step
+from tag2mask.tasks.common.model_folders import WeightsError
 from tag2mask.tasks.common.store import Store
 
 TASK_RUNNER: Any = ThreadPoolTaskRunner()
@@ -111,7 +112,7 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
     mark_alive(store, UUID(flow_run.id))
     try:
         report = run_and_tell(config, runtime, selection, partial(submit_all, dataset=config.name))
-    except (RunFailed, UnknownNode) as error:
+    except (RunFailed, UnknownNode, WeightsError) as error:
         return Failed(message=str(error))
     record = latest(store.root, config.name)
     shown = None if report is None else f"report: {report_address(report) or report}"

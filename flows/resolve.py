@@ -89,6 +89,8 @@ def setting_of(node: Node, name: str) -> str:
     """Name of the setting that gives an input its path."""
     if name == "weights":
         return f"{SECTIONS[node.stage]}.backbone.weights"
+    if node.stage == "train_saliency" and name == "start":
+        return "saliency.start_from"
     if node.stage == "predict_saliency":
         return {"model": "saliency.checkpoint", "maps": "saliency.maps"}.get(name, name)
     if node.stage == "predict_cosaliency" and name == "model":

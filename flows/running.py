@@ -18,6 +18,7 @@ from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.publishing import publish_run
 from tag2mask.flows.record import latest, write_failure_log, write_record
 from tag2mask.flows.retraining import Retrain, kept_models, told_photographs
+from tag2mask.tasks.common.model_folders import check_start
 from tag2mask.tasks.common.store import Artifact, Store
 
 DEBUG = "TAG2MASK_DEBUG"
@@ -75,12 +76,15 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
 
     Raises:
         UnknownNode: the selection names a stage that the run does not have.
+        WeightsError: a training is to start from a model of another architecture.
         KeyboardInterrupt: it was interrupted; finished work is kept, and the record says so.
     """
     from tag2mask.flows.console import shown_progress, standard_output
 
     dag = build_dag(config)
     nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
+    if any("start" in node.inputs for node in nodes):
+        check_start(config.saliency)
     store = Store(runtime.root)
     kept = selection.kept(nodes, store, config.name)
     started, result, stopped = time.time(), RunResult(), True

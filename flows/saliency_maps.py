@@ -2,6 +2,8 @@
 
 It is the DAG of a configuration without tags: the training is cached and resumed like any other, and only photographs
 that are new are predicted.  The maps are then copied out of the store.
+
+A model alone predicts; a model beside photographs with masks is where their training starts: a fine-tuning.
 """
 
 import json
@@ -16,10 +18,13 @@ from tag2mask.flows.dag import build_dag
 from tag2mask.flows.engines import Engine, Request, carry_out
 from tag2mask.flows.record import latest
 from tag2mask.flows.running import Selection
+from tag2mask.tasks.common.model_folders import architecture_of_start, saliency_settings
 from tag2mask.tasks.common.saliency_folder import check_free, write_saliency_folder
 
 WITHOUT_TRAINING = ("prior", "folder")
 """Providers that learn nothing."""
+FINE_TUNING_STAGES = [{"share": 1.0, "structural_similarity": 1.0}]
+"""Stages of the purificatory network that starts from a trained one: no stage without attention."""
 LISTED = 10
 """Photographs without anything salient that are named."""
 
@@ -32,34 +37,36 @@ class SaliencyRequest:
     """Folder of photographs."""
     out: Path
     """Folder to make."""
-    provider: str
-    """`saliency.provider`."""
+    provider: str | None = None
+    """`saliency.provider`; None: that of the model, else of the settings file, else `reciprocal`."""
     settings: Path | None = None
     """Settings file; None: the one that is installed, whose networks are sized for two cores."""
     train_images: Path | None = None
     train_masks: Path | None = None
     """Photographs and masks of salient objects to train on."""
+    about: str | None = None
+    """Which masks these are, in words."""
+    shows_target_classes: str | None = None
+    """Whether they show target classes: `yes`, `no` or `unknown`."""
     model: Path | None = None
-    """A trained model folder, instead of training."""
+    """A trained model: its folder, or its name in the store (`KEY`, `train_saliency/KEY`).  Without photographs to
+    train on it predicts; with them the training starts from it."""
     weights: str | None = None
     """Weights of the backbone; None: as the settings say."""
     changes: Sequence[str] = ()
 
-    def all_changes(self) -> list[str]:
+    def all_changes(self, root: Path) -> list[str]:
         """The whole request as changes to the settings.
+
+        Args:
+            root: folder of the store, where a model may be.
 
         Raises:
             ConfigError: a folder is missing, or one of a pair.
+            WeightsError: the model is none of saliency.
         """
-        if (self.train_images is None) != (self.train_masks is None):
-            raise ConfigError("--train-images and --train-masks belong together; give both")
-        if not self.images.is_dir():
-            raise ConfigError(f"{self.images}: no such folder; give the folder of the photographs with --images")
-        if not (self.provider in WITHOUT_TRAINING or self.model or self.train_images or self.settings):
-            raise ConfigError(
-                f"provider {self.provider!r} must learn first: give --train-images and --train-masks, or a trained "
-                "--model; or take --provider prior, which needs neither"
-            )
+        self._check()
+        model = None if self.model is None else model_folder(self.model, root)
         values: dict[str, object] = {
             "dataset.root": str(self.images.absolute().parent),
             "dataset.images": self.images.absolute().name,
@@ -67,18 +74,73 @@ class SaliencyRequest:
             "dataset.masks": None,
             "dataset.train_split": None,
             "dataset.val_split": None,
-            "saliency.provider": self.provider,
         }
+        if self.provider is not None or self.settings is None:
+            values["saliency.provider"] = self.provider or "reciprocal"
         if self.train_images is not None and self.train_masks is not None:
             values["saliency_set.root"] = "/"
             values["saliency_set.images"] = str(self.train_images.absolute())
             values["saliency_set.masks"] = str(self.train_masks.absolute())
-        if self.model is not None:
-            values["saliency.checkpoint"] = str(self.model.absolute())
+        if self.about is not None:
+            values["saliency_set.about"] = self.about
+        if self.shows_target_classes is not None:
+            values["saliency_set.shows_target_classes"] = self.shows_target_classes
+        if model is not None:
+            values |= self._of_model(model)
         if self.weights is not None:
             known = self.weights in ("none", "torchvision")
             values["saliency.backbone.weights"] = self.weights if known else str(Path(self.weights).absolute())
         return [*(f"{name}={json.dumps(value)}" for name, value in values.items()), *self.changes]
+
+    def _of_model(self, model: Path) -> dict[str, object]:
+        """What a model asks of the settings: to predict its provider alone, to train from it its whole architecture."""
+        found = architecture_of_start(model)
+        provider = self.provider or found["provider"]
+        if self.train_images is None:
+            return {"saliency.provider": provider, "saliency.checkpoint": str(model)}
+        values = {f"saliency.{name}": value for name, value in found.items()}
+        size = saliency_settings(model).image_size  # another one would fit, but is not what the model knows
+        values |= {"saliency.provider": provider, "saliency.start_from": str(model), "saliency.image_size": size}
+        if provider == "purificatory":
+            values["saliency.purificatory.stages"] = FINE_TUNING_STAGES
+        return values
+
+    def _check(self) -> None:
+        """Refuse what lacks a folder or one of a pair."""
+        if (self.train_images is None) != (self.train_masks is None):
+            raise ConfigError("--train-images and --train-masks belong together; give both")
+        if not self.images.is_dir():
+            raise ConfigError(f"{self.images}: no such folder; give the folder of the photographs with --images")
+        if not (self.provider in WITHOUT_TRAINING or self.model or self.train_images or self.settings):
+            raise ConfigError(
+                f"provider {self.provider or 'reciprocal'!r} must learn first: give --train-images and --train-masks, "
+                "or a trained --model; or take --provider prior, which needs neither"
+            )
+        if self.model is not None and self.weights is not None:
+            raise ConfigError(
+                "--weights are ImageNet's, to start a training from; with --model it starts from the model"
+            )
+        told = self.about is not None or self.shows_target_classes is not None
+        if told and self.train_images is None and self.settings is None:
+            raise ConfigError(
+                "--about and --shows-target-classes tell of the masks to train on: give --train-images, --train-masks"
+            )
+
+
+def model_folder(given: Path, root: Path) -> Path:
+    """Folder of a model that is named by its folder, or by its name in the store.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    places = (given.expanduser(), root / given, root / "train_saliency" / given)
+    found = next((place for place in places if (place / "model.json").is_file()), None)
+    if found is None:
+        raise ConfigError(
+            f"{given}: no model there and none of that name in {root}; give the folder that holds model.pt and "
+            "model.json, or a KEY that `tag2mask ls train_saliency` shows"
+        )
+    return found.absolute()
 
 
 def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engine) -> str:
@@ -89,12 +151,13 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
 
     Raises:
         ConfigError: the settings are wrong.
+        WeightsError: the model does not fit them.
         FolderInTheWay: the folder exists and is not empty; found out before anything is trained.
         RunFailed: a stage failed.
         RunStopped: Ctrl-C or SIGTERM.
     """
     check_free(request.out)
-    path, changes = request.settings or packaged("saliency.yaml"), request.all_changes()
+    path, changes = request.settings or packaged("saliency.yaml"), request.all_changes(runtime.root)
     config = load_config(path, changes)
     carry_out(Request(path, changes, Selection(), runtime, engine))
     record = latest(runtime.root, config.name)

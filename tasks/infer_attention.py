@@ -10,7 +10,8 @@ from pathlib import Path
 from tag2mask.configs.schema import Activation, Attention
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import attention_network, check_classes, load_for_inference, read_architecture
+from tag2mask.tasks.common.model_folders import check_classes, read_architecture
+from tag2mask.tasks.common.networks import attention_network, load_for_inference
 from tag2mask.tasks.common.runtime import StageRuntime
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tag2mask.configs.schema import Activation, ActivationOf, Classifier
 from tag2mask.tasks.common.class_maps import infer_class_maps
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import check_classes, classifier_network, load_for_inference, read_architecture
+from tag2mask.tasks.common.model_folders import check_classes, read_architecture
+from tag2mask.tasks.common.networks import classifier_network, load_for_inference
 from tag2mask.tasks.common.runtime import StageRuntime
 
 

@@ -30,7 +30,8 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, read_architecture
+from tag2mask.tasks.common.model_folders import read_architecture
+from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_groups import reference_sets, warn_of_tags_never_alone

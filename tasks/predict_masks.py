@@ -23,7 +23,8 @@ from tag2mask.tasks.common.durable import write_file
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.networks import check_classes, load_for_inference, read_architecture, segmentation_network
+from tag2mask.tasks.common.model_folders import check_classes, read_architecture
+from tag2mask.tasks.common.networks import load_for_inference, segmentation_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch

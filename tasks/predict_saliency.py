@@ -27,9 +27,10 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import load_for_inference, saliency_network, saliency_settings
+from tag2mask.tasks.common.model_folders import saliency_settings
+from tag2mask.tasks.common.networks import load_for_inference, saliency_network
 from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.provenance import Provenance
+from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import batches, to_batch
 
@@ -67,7 +68,7 @@ def run(
 
     elif model is not None:
         settings = saliency_settings(model, config.provider if isinstance(config, SaliencyOf) else None)
-        provenance = Provenance.read(model, otherwise="a model folder that says nothing of them")
+        provenance = Provenance.read(model, otherwise=SILENT_MODEL)
         network = saliency_network(settings)
         load_for_inference(model, network, runtime.device)
 

@@ -3,9 +3,10 @@
 Reads   saliency_set   images/, masks/, index.csv, provenance.json of `index_saliency_set`; or
         dataset        the index, and
         targets        <id>.png of `mine_saliency`, whose unknown pixels enter no loss
-        weights        state dict of an ImageNet network, where the settings name a file
+        weights        state dict of an ImageNet network, where the settings name a file; or
+        start          model folder of this stage, from whose weights the training starts
 Writes  model.pt, model.json, losses.csv, metrics.json
-        provenance.json   which masks the network has seen
+        provenance.json   which masks the network has seen, with those of the model that it started from
 
 `reciprocal` is the network of US 11,151,725, claims 1-7.  The claims name no schedule; it is that of the same authors'
 PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small rotations).  `purificatory` is PurNet, trained in
@@ -25,7 +26,9 @@ from tag2mask.models.purificatory_losses import propagate, purificatory_losses
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
 from tag2mask.tasks.common.agreed_targets import agreed_source
 from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.networks import load_pretrained, place, saliency_network, save_model
+from tag2mask.tasks.common.model_folders import check_start
+from tag2mask.tasks.common.networks import load_model, load_pretrained, place, saliency_network, save_model
+from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.saliency_pairs import PairSource, SaliencyPairs, masked_source
 from tag2mask.tasks.common.saliency_stages import StagedSchedule
@@ -45,12 +48,24 @@ def run(
     dataset: Path | None = None,
     targets: Path | None = None,
     weights: Path | None = None,
+    start: Path | None = None,
 ) -> None:
-    """Train, resuming from a checkpoint below `out` if there is one."""
+    """Train, resuming from a checkpoint below `out` if there is one.
+
+    Raises:
+        WeightsError: the weights, or the model to start from, do not fit the settings; the message says what.
+    """
+    if start is not None:
+        check_start(config.replaced(start_from=start))
     source = _source(saliency_set, dataset, targets)
+    provenance = source.provenance
     torch.manual_seed(config.seed)
     network = saliency_network(config)
-    load_pretrained(network.backbone, config.backbone, weights)
+    if start is None:
+        load_pretrained(network.backbone, config.backbone, weights)
+    else:
+        load_model(start, network)
+        provenance = provenance.after(Provenance.read(start, otherwise=SILENT_MODEL))
     place(network, runtime.device)
     if isinstance(network, PurificatorySaliency):
         schedule = StagedSchedule(config, POWER)
@@ -66,7 +81,7 @@ def run(
         data.prefetch.close()
     content = config.model_dump(mode="json", exclude=set(config.unread))
     save_model(out, network, {"kind": "saliency", "provider": config.provider, "config": content})
-    source.provenance.write(out)
+    provenance.write(out)
     write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})
 
 

@@ -20,7 +20,8 @@ from tag2mask.models.purificatory import PurificatorySaliency
 from tag2mask.models.reciprocal_attention import ReciprocalSaliency
 from tag2mask.models.segmenter import MultiScale, Segmenter
 from tag2mask.models.tag_classifier import TagClassifier
-from tag2mask.tasks.common.durable import read_json, write_file, write_json
+from tag2mask.tasks.common.durable import write_file, write_json
+from tag2mask.tasks.common.model_folders import WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of RGB in [0, 1] that ImageNet networks expect to be taken off."""
@@ -29,10 +30,6 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
-
-
-class WeightsError(ValueError):
-    """Weights do not fit their network; the message names the file and what does not fit."""
 
 
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
@@ -228,53 +225,3 @@ def load_for_inference(folder: Path, network: nn.Module, device: str) -> None:
     place(network, device)
     network.eval()
     fold_batch_norm(network)
-
-
-def read_architecture(folder: Path, kind: str) -> dict[str, Any]:
-    """The `model.json` of a model folder.
-
-    Raises:
-        WeightsError: missing, unreadable, or of another kind of network.
-    """
-    path = folder / "model.json"
-    try:
-        architecture = read_json(path)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: cannot be read ({error}); a model folder holds it beside model.pt") from error
-    if architecture.get("kind") != kind:
-        raise WeightsError(f"{path}: is a {architecture.get('kind')!r} model; a {kind!r} model is needed here")
-    return dict(architecture)
-
-
-def saliency_settings(folder: Path, provider: str | None = None) -> schema.Saliency:
-    """The settings with which a saliency model was trained.
-
-    Args:
-        folder: the model folder.
-        provider: the network that it must be; None takes any.
-
-    Raises:
-        WeightsError: it is no saliency model, or another network than the provider's.
-    """
-    architecture = read_architecture(folder, "saliency")
-    settings = schema.Saliency.model_validate({**architecture["config"], "checkpoint": folder})
-    if provider not in (None, settings.provider):
-        raise WeightsError(
-            f"{folder / 'model.json'}: is a {settings.provider!r} saliency network, but the settings ask for "
-            f"{provider!r}: set saliency.provider to {settings.provider}, or name another saliency.checkpoint"
-        )
-    return settings
-
-
-def check_classes(folder: Path, architecture: Mapping[str, Any], classes: tuple[str, ...]) -> None:
-    """Refuse a model that was trained for other classes than the dataset's.
-
-    Raises:
-        WeightsError: the names or their order differ; the message names both.
-    """
-    trained = tuple(architecture["classes"])
-    if trained != classes:
-        raise WeightsError(
-            f"{folder / 'model.json'}: was trained for {len(trained)} classes ({', '.join(trained)}), "
-            f"but the dataset has {len(classes)} ({', '.join(classes)})"
-        )

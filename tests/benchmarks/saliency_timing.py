@@ -12,13 +12,8 @@ from torch.nn import functional as F
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
 from tag2mask.tasks import predict_saliency
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.networks import (
-    cosaliency_network,
-    load_for_inference,
-    read_architecture,
-    saliency_network,
-    saliency_settings,
-)
+from tag2mask.tasks.common.model_folders import read_architecture, saliency_settings
+from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, saliency_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.tensors import to_batch
 from tag2mask.tasks.predict_cosaliency import Groups

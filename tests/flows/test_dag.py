@@ -12,7 +12,7 @@ from tag2mask.configs.schema import Config
 from tag2mask.flows.beginning import packaged
 from tag2mask.flows.dag import build_dag
 from tag2mask.flows.node import Node, UnknownNode, named, select
-from tag2mask.flows.resolve import SECTIONS
+from tag2mask.flows.resolve import SECTIONS, setting_of
 from tag2mask.tasks import STAGE_VERSIONS
 
 CHANGES = {
@@ -210,6 +210,26 @@ def test_options_of_another_network_enter_no_key() -> None:
         chosen = f"saliency.provider={provider}"
         assert hashed(demo(chosen)) == hashed(demo(chosen, foreign))
         assert hashed(demo(chosen)) != hashed(demo(chosen, own))
+
+
+@pytest.mark.parametrize("variant", ["default", "without masks"])
+def test_a_model_to_start_from_enters_by_its_content(tmp_path: Path, variant: str) -> None:
+    """It is an input of every training of saliency, in place of ImageNet's weights; its path enters no key."""
+    weights = f"saliency.backbone.weights={tmp_path}/weights.pth"
+    config = demo(*VARIANTS[variant], weights, f"saliency.start_from={tmp_path}")
+    nodes = [node for node in build_dag(config) if node.stage == "train_saliency"]
+    assert nodes and all(node.inputs["start"] == tmp_path and "weights" not in node.inputs for node in nodes)
+    assert setting_of(nodes[0], "start") == "saliency.start_from"
+    elsewhere = demo(*VARIANTS[variant], f"saliency.start_from={tmp_path / 'x'}")
+    assert hashed(config) == hashed(elsewhere) == hashed(demo(*VARIANTS[variant]))
+    assert not any("start" in node.inputs for node in build_dag(demo(*VARIANTS[variant], weights)))
+
+
+@pytest.mark.parametrize("change", ["saliency.provider=prior", "saliency.checkpoint=model"])
+def test_a_start_without_a_training_is_refused(change: str) -> None:
+    """Where nothing is trained, a model to start from is refused with what it goes with."""
+    with pytest.raises(ConfigError, match="start_from says where a training starts: it goes with provider"):
+        demo(change, "saliency.start_from=other")
 
 
 def test_the_purificatory_network_is_trained_like_the_other() -> None:

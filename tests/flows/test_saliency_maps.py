@@ -10,7 +10,9 @@ import pytest
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
+from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.label_images import read_grey, write_grey
+from tag2mask.tasks.common.model_folders import WeightsError
 from tag2mask.tasks.common.photographs import read_rgb
 from tag2mask.tasks.common.saliency_folder import FolderInTheWay
 from tests.tasks.drawn_files import save_photograph
@@ -40,7 +42,7 @@ def folders(tmp_path: Path) -> Path:
 def asked(folders: Path, name: str = "maps", **options: object) -> SaliencyRequest:
     """A request whose training takes a second."""
     given = {"train_images": folders / "learn", "train_masks": folders / "masks", "changes": SMALL, **options}
-    return SaliencyRequest(folders / "photos", folders / name, "reciprocal", **given)  # type: ignore[arg-type]
+    return SaliencyRequest(folders / "photos", folders / name, **given)  # type: ignore[arg-type]
 
 
 def test_a_folder_of_photographs_gets_maps(folders: Path) -> None:
@@ -68,9 +70,46 @@ def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
     assert not (folders / "store").exists()
 
 
+def test_a_model_is_fine_tuned(folders: Path) -> None:
+    """With masks a training starts from the model, whose architecture and size it takes; both masks are told."""
+    runtime = Runtime(root=folders / "store", cores=1)
+    make_saliency_maps(asked(folders, about="drawn squares", shows_target_classes="yes"), runtime, "local")
+    first = next((folders / "store" / "train_saliency").iterdir())
+    few = ("saliency.iterations=1", "saliency.batch_size=2", "saliency.precision=float32")
+    own = asked(folders, "tuned", model=Path(first.name), about="own", shows_target_classes="no", changes=few)
+    make_saliency_maps(own, runtime, "local")
+    told = read_json(folders / "tuned" / "provenance.json")
+    assert told == {
+        "masks": "own",
+        "shows_target_classes": "no",
+        "images": 3,
+        "earlier": [{"masks": "drawn squares", "shows_target_classes": "yes", "images": 3}],
+    }
+    (second,) = set((folders / "store" / "train_saliency").iterdir()) - {first}
+    assert read_json(second / "model.json")["config"]["image_size"] == 64
+    assert (
+        read_json(second / "manifest.json")["recipe"]["inputs"]["start"] == read_json(first / "manifest.json")["digest"]
+    )
+
+
+@pytest.mark.parametrize("change", ["saliency.channels=12", "saliency.provider=purificatory"])
+def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, change: str) -> None:
+    """A training that cannot start from its model is refused before any stage is built."""
+    root = folders / "store"
+    make_saliency_maps(asked(folders), Runtime(root=root, cores=1), "local")
+    model = next((root / "train_saliency").iterdir())
+    tuned = asked(folders, "tuned", model=model, changes=(*SMALL, "saliency.iterations=9", change))
+    with pytest.raises(WeightsError, match=r"model.json: a training cannot start from this model: .* there and "):
+        make_saliency_maps(tuned, Runtime(root=folders / "other", cores=1), "local")
+    assert not (folders / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"model": Path("absent")}, "absent: no model there and none of that name in .*`tag2mask ls train_saliency`"),
+        ({"model": Path("absent"), "weights": "none"}, "with --model it starts from the model"),
+        ({"train_images": None, "train_masks": None, "about": "x", "model": Path("m")}, "tell of the masks to train"),
         ({"train_masks": None}, "--train-masks belong together"),
         ({"train_images": None, "train_masks": None}, "--provider prior"),
         ({"settings": Path("absent.yaml")}, "absent.yaml"),

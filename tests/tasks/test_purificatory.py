@@ -14,7 +14,8 @@ from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
 from tag2mask.tasks.common.durable import read_json, write_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey
-from tag2mask.tasks.common.networks import WeightsError, load_for_inference, saliency_network, saliency_settings
+from tag2mask.tasks.common.model_folders import WeightsError, saliency_settings
+from tag2mask.tasks.common.networks import load_for_inference, saliency_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.saliency_pairs import SaliencyPairs, masked_source, superpixels

@@ -28,7 +28,8 @@ from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.networks import WeightsError, classifier_network, read_state, saliency_network, save_model
+from tag2mask.tasks.common.model_folders import WeightsError
+from tag2mask.tasks.common.networks import classifier_network, read_state, saliency_network, save_model
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps

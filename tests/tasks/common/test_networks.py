@@ -9,15 +9,13 @@ from torch import nn
 
 from tag2mask.configs.schema import Backbone, Classifier, Saliency, Segmenter
 from tag2mask.models.backbones import build_backbone
+from tag2mask.tasks.common.model_folders import WeightsError, check_classes, read_architecture
 from tag2mask.tasks.common.networks import (
-    WeightsError,
     attention_network,
-    check_classes,
     classifier_network,
     load_for_inference,
     load_model,
     load_pretrained,
-    read_architecture,
     read_state,
     saliency_network,
     save_model,

@@ -32,11 +32,28 @@ def test_it_reads_as_a_sentence(answer: str, sentence: str) -> None:
     assert str(Provenance("cats", answer, 3)) == sentence
 
 
+def test_trainings_before_are_kept(tmp_path: Path) -> None:
+    """A model that started from another one tells the masks of both; one yes is enough for the whole."""
+    first, second = Provenance("cats", "yes", 3), Provenance("chairs", "no")
+    both = second.after(first)
+    both.write(tmp_path)
+    assert Provenance.read(tmp_path, otherwise="") == both
+    assert both.trainings() == [second, first] and Provenance("x").after(both).trainings()[1:] == [second, first]
+    assert both.as_metrics() == {"masks_seen": "chairs; before: cats", "masks_show_target_classes": "yes"}
+    assert second.after(Provenance("x")).as_metrics()["masks_show_target_classes"] == "unknown"
+    assert str(both) == (
+        "Masks behind the saliency maps: chairs; they do not show target classes. "
+        "Trained before that on: cats (3 photographs); they show target classes."
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "cannot be read"),
         ('{"mask": "x"}', "cannot be read"),
+        ('"x"', "cannot be read"),
+        ('{"masks": "x", "earlier": [{"masks": "y", "shows_target_classes": "maybe"}]}', "'maybe'; it must be one"),
         ('{"masks": "x", "shows_target_classes": "perhaps"}', "'perhaps'; it must be one of yes, no, unknown"),
     ],
 )
