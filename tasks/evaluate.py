@@ -5,6 +5,7 @@ Reads   dataset         the index
         subject         the step to measure
 Writes  scores.json     everything; metrics.json, the summary alone
         per_image.csv   figures of each image; per_class.csv, of each class (not for saliency)
+        per_group.csv   for co-saliency: figures of each tag's photographs by the field's co-saliency protocol
 
 - class maps: mean IoU over background thresholds.  The best threshold is chosen on the very masks it is measured with,
   as is the custom of the field; it flatters the maps, so it is said beside the figure.
@@ -13,7 +14,8 @@ Writes  scores.json     everything; metrics.json, the summary alone
 - saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
-- co-saliency maps: the same measures against the one class of each (photograph, tag), by tag and over all.
+- co-saliency maps: the same measures against the one class of each (photograph, tag), by tag and over all; and by the
+  field's co-saliency protocol, `protocol_<figure>`, the mean over the tags, with void pixels dropped or right as above.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
 """
@@ -89,6 +91,8 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     write_table(out / "per_image.csv", scores.per_image)
     if scores.per_class is not None:
         write_table(out / "per_class.csv", scores.per_class)
+    if scores.per_group is not None:
+        write_table(out / "per_group.csv", scores.per_group)
 
 
 def score_class_maps(files: StepFiles, names: Sequence[str], thresholds: int, runtime: StageRuntime) -> StepScores:

@@ -46,7 +46,7 @@ class CosaliencyResult:
 
 
 @dataclass
-class _Sums:
+class Sums:
     """What is gathered of some images."""
 
     errors: float = 0.0
@@ -56,7 +56,8 @@ class _Sums:
     images: int = 0
     empty_targets: int = 0
 
-    def add(self, other: "_Sums") -> None:
+    def add(self, other: "Sums") -> None:
+        """Take over the images of another one."""
         self.errors += other.errors
         self.structures += other.structures
         self.alignment = self.alignment + other.alignment
@@ -65,6 +66,7 @@ class _Sums:
         self.empty_targets += other.empty_targets
 
     def scores(self) -> CosaliencyScores:
+        """The figures of all images so far, one at least."""
         alignment, f = self.alignment / self.images, self.f / self.images
         return CosaliencyScores(
             mae=self.errors / self.images,
@@ -94,29 +96,45 @@ class CosaliencyProtocol:
         """
         self.expected = frozenset((group, image_id) for group, image_ids in expected.items() for image_id in image_ids)
         self.missing = set(self.expected)
-        self.sums: dict[str, _Sums] = {}
+        self.sums: dict[str, Sums] = {}
 
-    def step(self, group: str, image_id: str, prediction: np.ndarray, target: np.ndarray) -> None:
-        """Add one map.
+    def step(
+        self,
+        group: str,
+        image_id: str,
+        prediction: np.ndarray,
+        target: np.ndarray,
+        measured: np.ndarray | None = None,
+    ) -> None:
+        """Add one map; the arrays are those of `measure_map`.
 
         Args:
             group: name of the group.
             image_id: id of the image, once in its group.
-            prediction: (H, W) floating in [0, 1], or uint8 0-255, at the mask's size.
-            target: (H, W) bool, or uint8 with 255 = salient.
+            prediction: the map.
+            target: its mask.
+            measured: where the mask says anything.
 
         Raises:
             ValueError: not expected or here already, or shapes, types or values that do not fit; the message names
                 group and image.
         """
-        if (group, image_id) not in self.missing:
-            raise ValueError(f"{group}/{image_id}: is not among the maps that are expected, or was measured already")
         try:
-            measured = _measured(prediction, target)
+            sums = measure_map(prediction, target, measured)
         except ValueError as error:
             raise ValueError(f"{group}/{image_id}: {error}") from error
+        self.add(group, image_id, sums)
+
+    def add(self, group: str, image_id: str, sums: Sums) -> None:
+        """Add one map that was measured already.
+
+        Raises:
+            ValueError: not expected, or here already; the message names group and image.
+        """
+        if (group, image_id) not in self.missing:
+            raise ValueError(f"{group}/{image_id}: is not among the maps that are expected, or was measured already")
         self.missing.remove((group, image_id))
-        self.sums.setdefault(group, _Sums()).add(measured)
+        self.sums.setdefault(group, Sums()).add(sums)
 
     def merge(self, other: "CosaliencyProtocol") -> None:
         """Take over the maps of another accumulator that expects the same ones.
@@ -129,7 +147,7 @@ class CosaliencyProtocol:
             raise ValueError(f"cannot merge: other maps are expected, or {len(twice)} were measured by both")
         self.missing &= other.missing
         for group, sums in other.sums.items():
-            self.sums.setdefault(group, _Sums()).add(sums)
+            self.sums.setdefault(group, Sums()).add(sums)
 
     def result(self) -> CosaliencyResult:
         """The figures of all groups.
@@ -143,25 +161,42 @@ class CosaliencyProtocol:
             raise ValueError(f"{len(names)} co-saliency maps are missing, make them first: {shown}")
         if not self.sums:
             raise ValueError("there is no image to measure the co-saliency of")
-        everything = _Sums()
+        everything = Sums()
         for group in sorted(self.sums):
             everything.add(self.sums[group])
         by_group = {group: self.sums[group].scores() for group in sorted(self.sums)}
         return CosaliencyResult(everything.scores(), _mean(list(by_group.values())), by_group)
 
 
-def _measured(prediction: np.ndarray, target: np.ndarray) -> _Sums:
-    """What one map adds."""
-    raw, salient = soft_map(prediction, target, stretch=False), salient_mask(target)
-    soft = soft_map(prediction, target, stretch=True)
-    soft = soft if raw.max() > raw.min() else np.zeros_like(raw)  # a flat map has no range: nothing stands out
+def measure_map(prediction: np.ndarray, target: np.ndarray, measured: np.ndarray | None = None) -> Sums:
+    """What one map adds.
+
+    Args:
+        prediction: (H, W) floating in [0, 1], or uint8 0-255, at the mask's size.
+        target: (H, W) bool, or uint8 with 255 = salient.
+        measured: (H, W) bool, False at void pixels, True at one at least; without it there are none.  Whatever the map
+            says at a void pixel changes nothing: it counts neither in its range nor in error, E and F; for S, which
+            needs the image whole, it is background that the map gets right.
+
+    Raises:
+        ValueError: shapes, types or values that do not fit.
+    """
+    whole, mask = soft_map(prediction, target, stretch=False), salient_mask(target)
+    known = np.ones(mask.shape, bool) if measured is None else measured
+    if known.shape != mask.shape or not known.any():
+        raise ValueError(f"measured pixels {known.shape} must be some of the mask's {mask.shape}, and not none of them")
+    raw, salient = whole[known], mask[known]  # (H, W) -> (measured pixels,)
+    low, high = raw.min(), raw.max()
+    soft = (raw - low) / (high - low) if high > low else np.zeros_like(raw)  # a flat map has no range
     last = THRESHOLDS - 1
     levels = np.minimum(np.floor(soft.astype(np.float64) * (last / HIGHEST)), last).astype(np.int64)
     hits, false = counts_at_thresholds(levels, salient, THRESHOLDS)
     total = int(np.count_nonzero(salient))
-    return _Sums(
+    stretched = np.zeros_like(whole)
+    stretched[known] = soft
+    return Sums(
         errors=float(np.abs(raw - salient).mean()),
-        structures=structure_measure(soft, salient),
+        structures=structure_measure(stretched, mask & known),
         alignment=enhanced_alignment(hits, false, total, salient.size),
         f=f_measure(hits, false, total, BETA_SQUARED),
         images=1,

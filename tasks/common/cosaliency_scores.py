@@ -1,19 +1,30 @@
 """Figures of co-saliency maps: each (photograph, tag) against the mask of that one class.
 
-As the field measures groups: the mean over a group's photographs, then the mean over the groups.
+As the field measures groups: the mean over a group's photographs, then the mean over the groups.  Twice: with the
+measures of single-image saliency, of the maps as they are, and by the field's co-saliency protocol, which stretches
+every map to its own range before S, E and F and takes other thresholds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol, CosaliencyResult, Sums, measure_map
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey
 from tag2mask.tasks.common.metrics import VOID
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.saliency_scores import PER_IMAGE, SaliencyMeasures
 from tag2mask.tasks.common.step_scores import StepFiles, StepScores
+
+PROTOCOL = "protocol_"
+"""Before the names of the protocol's figures."""
+VOID_NOTE = (
+    "Void pixels (255 in the masks) are left out of every figure; for S and weighted F they are background that the "
+    "map gets right"
+)
 
 
 def pairs_of(index: ImageIndex, image_ids: Sequence[str]) -> tuple[str, ...]:
@@ -32,11 +43,12 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRunti
         runtime: threads and progress.
 
     Returns:
-        Figures by tag, and their mean over the tags as `group_<figure>`; and over all pairs, whatever their tag.  Pairs
-        whose image is nothing but void are left out; those whose mask lacks the class have an F-measure of 0.
+        Figures by tag, and their mean over the tags as `group_<figure>`; and over all pairs, whatever their tag.  The
+        protocol's figures by tag, and their mean over the tags as `protocol_<figure>`.  Pairs whose image is nothing
+        but void are left out; those whose mask lacks the class have an F-measure of 0.
     """
 
-    def process(pair: str) -> SaliencyMeasures | None:
+    def process(pair: str) -> tuple[SaliencyMeasures, Sums] | None:
         number, _, image_id = pair.partition("/")
         saliency, target = read_grey(files.path(pair)), files.truth.mask(image_id)
         measured = target != VOID
@@ -44,9 +56,10 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRunti
             return None
         one = SaliencyMeasures()
         one.step(saliency, target == int(number), measured)
-        return one
+        return one, measure_map(saliency, target == int(number), measured)
 
-    found = {pair: one for pair, one in files.each(process, runtime) if one is not None}
+    both = {pair: one for pair, one in files.each(process, runtime) if one is not None}
+    found = {pair: one for pair, (one, _) in both.items()}
     by_class: dict[int, list[SaliencyMeasures]] = {}
     for pair, one in found.items():
         by_class.setdefault(int(pair.partition("/")[0]), []).append(one)
@@ -59,8 +72,33 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRunti
     total = _figures(list(found.values()))
     means = {f"group_{name}": float(np.mean([own[name] for own in figures.values()])) for name in total}
     per_image = [_pair_row(pair, names, one) for pair, one in found.items()]
-    counts = {"pairs": len(found), "images_all_void": len(files.image_ids) - len(found)}
-    return StepScores({**total, **means}, counts, per_image, rows)
+    result = _by_protocol({pair: sums for pair, (_, sums) in both.items()})
+    by_group = {names[int(number)]: asdict(scores) for number, scores in result.by_group.items()}
+    protocol = {f"{PROTOCOL}{name}": value for name, value in _without_counts(asdict(result.groups)).items()}
+    details = {
+        "pairs": len(found),
+        "images_all_void": len(files.image_ids) - len(found),
+        "protocol_of_all_pairs": asdict(result.images),
+        "note": VOID_NOTE,
+    }
+    per_group = [{"group": name, **figures} for name, figures in by_group.items()]
+    return StepScores({**total, **means, **protocol}, details, per_image, rows, per_group)
+
+
+def _by_protocol(pairs: Mapping[str, Sums]) -> CosaliencyResult:
+    """Figures by the field's protocol; the groups are named by their class numbers."""
+    keys = {pair: pair.split("/", 1) for pair in pairs}
+    expected: dict[str, list[str]] = {}
+    for number, image_id in keys.values():
+        expected.setdefault(number, []).append(image_id)
+    protocol = CosaliencyProtocol(expected)
+    for pair, sums in pairs.items():
+        protocol.add(*keys[pair], sums)
+    return protocol.result()
+
+
+def _without_counts(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in scores.items() if name not in ("images", "empty_targets")}
 
 
 def _figures(ones: Sequence[SaliencyMeasures]) -> dict[str, float]:

@@ -40,6 +40,8 @@ class StepScores:
     """One row an image."""
     per_class: list[dict[str, Any]] | None = None
     """One row a class, background first; None for saliency, which has no classes."""
+    per_group: list[dict[str, Any]] | None = None
+    """One row a group of photographs that share a tag; None where there are no groups."""
 
 
 @dataclass(frozen=True)

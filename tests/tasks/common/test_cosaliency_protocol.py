@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol, CosaliencyResult
+from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol, CosaliencyResult, measure_map
 from tag2mask.tasks.common.structure_measure import structure_measure
 
 Maps = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
@@ -88,6 +88,25 @@ def test_contrast_counts_in_the_error_alone() -> None:
     scores = protocol.result().images
     assert scores.mae == pytest.approx(0.9 / 4)
     assert (scores.s_measure, scores.max_f, scores.max_e) == pytest.approx((1, 1, 64 / 63), abs=1e-9)
+
+
+def test_void_pixels_change_nothing() -> None:
+    """Whatever map and mask say where nothing is measured, no figure moves; error, E and F are those of the rest."""
+    rng = np.random.default_rng(4)
+    (soft, salient), known = drawn(4)["cow", "0"], rng.random((11, 13)) < 0.7
+    first = measure_map(np.where(known, soft, 0).astype(np.uint8), np.where(known, salient, 0), known)
+    for value, said in ((255, 255), (90, 0)):
+        other = np.where(known, soft, value).astype(np.uint8), np.where(known, salient, said).astype(np.uint8)
+        again = measure_map(*other, known)
+        assert (again.errors, again.structures) == (first.errors, first.structures)
+        np.testing.assert_array_equal(again.f, first.f)
+        np.testing.assert_array_equal(again.alignment, first.alignment)
+    error, _, e_curve, f_curve = slow(soft[known][None], salient[known][None])
+    assert first.errors == pytest.approx(error)
+    np.testing.assert_allclose(first.f, f_curve, atol=1e-9)
+    np.testing.assert_allclose(first.alignment, e_curve, atol=1e-9)
+    with pytest.raises(ValueError, match="and not none of them"):
+        measure_map(soft, salient, np.zeros_like(known))
 
 
 def test_merged_parts_are_the_whole() -> None:

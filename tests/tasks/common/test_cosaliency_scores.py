@@ -1,5 +1,6 @@
 """Figures of maps by (photograph, tag), worked out by hand."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.label_images import write_grey
 from tests.tasks.drawn_run import Labels, evaluated, write_dataset, write_masks
@@ -55,9 +57,34 @@ def test_pairs_have_every_measure_of_saliency(tmp_path: Path) -> None:
     best = {"mae": 0, "s_measure": 1, "max_f": 1, "adaptive_f": 1, "weighted_f": 1}
     assert {name: scores["summary"][name] for name in best} == pytest.approx(best, abs=2e-3)
     names = {*best, "max_e", "mean_e", "adaptive_e", "mean_f"}
-    assert scores["summary"].keys() == names | {f"group_{name}" for name in names}
+    by_protocol = {f"protocol_{name}" for name in ("mae", "s_measure", "max_e", "mean_e", "max_f", "mean_f")}
+    assert scores["summary"].keys() == names | {f"group_{name}" for name in names} | by_protocol
     for row in scores["per_class"]:
         assert names < row.keys() and row["s_measure"] == pytest.approx(1, abs=2e-3)
+
+
+def test_groups_are_measured_by_the_protocol_too(tmp_path: Path) -> None:
+    """Its figures are means over the tags' own in per_group.csv, of stretched maps, and void pixels are left out."""
+    maps = {"1/a": [100, 100, 0, 255], "2/a": [0, 255, 255, 0], "1/b": [255, 0, 0, 255]}
+    scores = score(tmp_path, maps)
+    table = pd.read_csv(tmp_path / "out" / "per_group.csv").set_index("group")
+    assert table[["images", "empty_targets"]].to_numpy().tolist() == [[2, 0], [1, 0]]
+    f = 1.3 * 0.5 * 1 / (0.3 * 0.5 + 1)  # precision 1/2, recall 1
+    assert table.max_f.tolist() == pytest.approx([(1 + f) / 2, f])  # 100 above 0 is perfect once stretched
+    errors = [((1 - 100 / 255) * 2 / 3 + 1 / 4) / 2, 1 / 3]
+    assert table.mae.tolist() == pytest.approx(errors)
+    expected = CosaliencyProtocol({"cat": ["a", "b"], "dog": ["a"]})
+    for pair, row in maps.items():
+        number, image_id = pair.split("/")
+        target = drawn_masks()[image_id]
+        expected.step(
+            CLASSES[int(number) - 1], image_id, np.array([row], np.uint8), target == int(number), target != 255
+        )
+    groups = asdict(expected.result().groups)
+    for name in ("mae", "s_measure", "max_e", "mean_e", "max_f", "mean_f"):
+        assert scores["summary"][f"protocol_{name}"] == pytest.approx(table[name].mean()) == pytest.approx(groups[name])
+    assert scores["protocol_of_all_pairs"]["mae"] == pytest.approx(sum([2 * errors[0], errors[1]]) / 3)
+    assert "Void pixels (255 in the masks) are left out" in scores["note"]
 
 
 def test_missing_and_unfit_maps_are_named(tmp_path: Path) -> None:
