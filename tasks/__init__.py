@@ -25,7 +25,7 @@ STAGE_VERSIONS = {
     "mask_nonsalient": 1,
     "measure_labels": 1,
     "evaluate": 4,
-    "render_report": 1,
+    "render_report": 2,
 }
 
 WHOLE_STAGES = frozenset({"predict_cosaliency"})

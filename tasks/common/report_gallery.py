@@ -25,7 +25,7 @@ from tag2mask.tasks.common.report_steps import Evaluated, Step, round_of
 
 PHOTOGRAPH, TRUTH = "photograph", "truth"
 """Titles of the first and the last column."""
-PictureKind = Literal["heat", "grey", "labels"]
+PictureKind = Literal["heat", "grey", "labels", "tags"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Column:
     title: str
     kind: PictureKind
     path: Callable[[str], Path]
-    """Image id -> file."""
+    """Image id -> file; of `tags`, which is a map for each of the photograph's tags: `<class number>/<id>` -> file."""
     scores: Mapping[str, float]
     """Mean IoU by image id, where the step was evaluated."""
 
@@ -48,6 +48,13 @@ class Picture:
     address: str | None
     """`data:` address; None where the step made nothing for the photograph."""
     score: float | None
+    by_tag: tuple[tuple[int, str], ...] = ()
+    """Class number and `data:` address of each map, in a cell that holds one for every tag."""
+
+    @property
+    def made(self) -> bool:
+        """Whether there is anything to show."""
+        return self.address is not None or bool(self.by_tag)
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
         "predict_prior": ("prior", "grey", "saliency/{}.png", ()),
         "mine_saliency": (f"targets {r}", "grey", "{}.png", ()),
         "predict_saliency": (f"saliency {r}" if r else "saliency", "grey", "saliency/{}.png", ()),
+        "predict_cosaliency": ("maps by tag", "tags", "cosaliency/{}.png", ()),
         "mine_objects": ("labels 0", "labels", "{}.png", ("labels_0",)),
         "predict_masks": (
             f"prediction {r}",
@@ -154,6 +162,9 @@ def gallery_rows(
         pixels = resize(index.pixels(record), size)
         pictures = [Picture(PHOTOGRAPH, photograph_picture(pixels), None)]
         for column in columns:
+            if column.kind == "tags":
+                pictures.append(Picture(column.title, None, None, _maps_by_tag(column, record, side)))
+                continue
             path = column.path(record.image_id)
             address = _draw(column.kind, path, pixels) if path.exists() else None
             pictures.append(Picture(column.title, address, column.scores.get(record.image_id)))
@@ -170,7 +181,15 @@ def gallery_rows(
 def _used(rows: Sequence[Row]) -> list[tuple[str, int]]:
     """Titles and positions of columns of which at least one row has a picture; validation has no saliency or labels."""
     columns = zip(*(row.pictures for row in rows), strict=True)
-    return [(cells[0].title, i) for i, cells in enumerate(columns) if any(cell.address for cell in cells)]
+    return [(cells[0].title, i) for i, cells in enumerate(columns) if any(cell.made for cell in cells)]
+
+
+def _maps_by_tag(column: Column, record: ImageRecord, side: int) -> tuple[tuple[int, str], ...]:
+    """The map of every tag that has one; several share the width of a cell, two in a row."""
+    paths = {number: column.path(f"{number}/{record.image_id}") for number in record.tags}
+    there = {number: path for number, path in paths.items() if path.exists()}
+    size = thumbnail_size(record.size, side if len(there) == 1 else side // 2)
+    return tuple((number, grey_picture(read_grey(path), size)) for number, path in there.items())
 
 
 def _draw(kind: PictureKind, path: Path, pixels: np.ndarray) -> str:

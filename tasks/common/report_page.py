@@ -76,13 +76,21 @@ def _segmentation_table(evaluations: Sequence[Evaluated]) -> str:
 def _saliency_table(evaluations: Sequence[Evaluated]) -> str:
     told = {"mae": "MAE", "s_measure": "S", "max_e": "max E", "mean_e": "mean E", "adaptive_e": "adaptive E"}
     told |= {"max_f": "max F", "mean_f": "mean F", "adaptive_f": "adaptive F", "weighted_f": "weighted F"}
-    rows = [
-        f"<tr><td>{escape(e.title)}</td><td>{escape(e.scores['split'])}</td>{_number(str(e.scores['images']))}"
-        + "".join(_number(f"{e.summary[key]:.3f}") for key in told)
-        + "</tr>"
-        for e in evaluations
-    ]
+    rows = []
+    for e in evaluations:
+        told_by = {"": e.title, "protocol_": f"{e.title}, by the co-saliency protocol"}
+        rows += [
+            f"<tr><td>{escape(title)}</td><td>{escape(e.scores['split'])}</td>{_number(str(e.scores['images']))}"
+            + "".join(_number(_three_digits(e.summary.get(prefix + key))) for key in told)
+            + "</tr>"
+            for prefix, title in told_by.items()
+            if f"{prefix}mae" in e.summary
+        ]
     return _table(("saliency", "split", "#images", *(f"#{title}" for title in told.values())), rows)
+
+
+def _three_digits(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.3f}"
 
 
 def stages_table(steps: Sequence[Step]) -> str:
@@ -142,7 +150,7 @@ def gallery(title: str, rows: Sequence[Row], classes: Sequence[str], side: int) 
 def _row(row: Row, classes: Sequence[str], side: int) -> str:
     tags = "".join(f"<span>{_swatch(number)}{escape(classes[number])}</span>" for number in row.record.tags)
     score = "" if row.score is None else f"<b>mIoU {points(row.score)}</b>"
-    pictures = "".join(_picture(picture, row.record.image_id) for picture in row.pictures)
+    pictures = "".join(_picture(picture, row.record.image_id, classes) for picture in row.pictures)
     columns = f"grid-template-columns:repeat({len(row.pictures)},minmax(84px,{side}px))"
     return (
         f'<div class="row"><header><code>{escape(row.record.image_id)}</code>{score}{tags}</header>'
@@ -150,12 +158,21 @@ def _row(row: Row, classes: Sequence[str], side: int) -> str:
     )
 
 
-def _picture(picture: Picture, image_id: str) -> str:
+def _picture(picture: Picture, image_id: str, classes: Sequence[str]) -> str:
     told = escape(picture.title) + ("" if picture.score is None else f" · {points(picture.score)}")
+    if picture.by_tag:
+        maps = "".join(_map_of_tag(number, address, image_id, classes[number]) for number, address in picture.by_tag)
+        several = " several" if len(picture.by_tag) > 1 else ""
+        return f'<figure><div class="by-tag{several}">{maps}</div><figcaption>{told}</figcaption></figure>'
     if picture.address is None:
         return f'<figure><div class="none"></div><figcaption>{told} · not made</figcaption></figure>'
     alternative = escape(f"{picture.title} of {image_id}")
     return f'<figure><img src="{picture.address}" alt="{alternative}"><figcaption>{told}</figcaption></figure>'
+
+
+def _map_of_tag(number: int, address: str, image_id: str, name: str) -> str:
+    alternative = escape(f"map of {name} in {image_id}")
+    return f'<div><img src="{address}" alt="{alternative}"><span>{_swatch(number)}{escape(name)}</span></div>'
 
 
 def points(share: float | None) -> str:

@@ -59,6 +59,12 @@ svg .track { fill: var(--track); }
 figure { margin: 0; }
 figure img { display: block; width: 100%; height: auto; border-radius: 4px; }
 figcaption { font-size: 12px; color: var(--soft); margin-top: 3px; font-variant-numeric: tabular-nums; }
+.by-tag { display: grid; gap: 4px; }
+.by-tag.several { grid-template-columns: 1fr 1fr; }
+.by-tag div { min-width: 0; }
+.by-tag span:not(.swatch) { display: block; font-size: 11px; color: var(--soft); overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }
+.by-tag .swatch { width: 9px; height: 9px; margin-right: 4px; }
 .none { aspect-ratio: 4 / 3; border: 1px dashed var(--line); border-radius: 4px; }
 summary { cursor: pointer; color: var(--soft); }
 """

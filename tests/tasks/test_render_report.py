@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.report_charts import Curve, curve_chart, nice_ticks, smoothed, thinned
 from tag2mask.tasks.common.report_gallery import choose_photographs
 from tag2mask.tasks.common.report_page import duration
-from tag2mask.tasks.common.report_pictures import label_picture, thumbnail_size
+from tag2mask.tasks.common.report_pictures import label_picture, picture_pixels, thumbnail_size
 from tag2mask.tasks.common.report_steps import method_order, title_of
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_run import (
@@ -151,7 +152,36 @@ def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> N
         inputs[f"evaluate_{name}"] = evaluated(tmp_path / name, dataset, masks, tmp_path / "k", "cosaliency", split)
     text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=2, thumbnail=32)))
     assert re.search(r"<td>co-saliency</td><td>train</td><td[^>]*>8</td><td[^>]*>0.000</td>", text)
+    assert "<td>co-saliency, validation, by the co-saliency protocol</td><td>val</td>" in text
     assert "<td>co-saliency, validation</td><td>val</td>" in text and text.count("Masks behind the saliency maps") == 1
+
+
+def test_every_tag_has_its_map_in_the_gallery(tmp_path: Path) -> None:
+    """A photograph's row shows the map of each of its tags under the tag's name, and names a tag's map that is lost."""
+    dataset, masks, inputs = draw_run(tmp_path)
+    drawn = {"p00": {1: 200, 2: 90}}
+    inputs["predict_cosaliency"] = tmp_path / "k"
+    write_manifest(tmp_path / "k", "predict_cosaliency")
+    for image_id, mask in blocks(5, 10, 3).items():
+        for number in set(np.unique(mask).tolist()) - {0, 255}:
+            value = drawn.get(image_id, {}).get(number, 40 * number)
+            if image_id != "p02":
+                path = tmp_path / "k" / "cosaliency" / str(number) / f"{image_id}.png"
+                write_grey(path, np.full(mask.shape, value, np.uint8))
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=12, thumbnail=32)))
+    rows = dict(re.findall(r"<header><code>(p\d\d)</code>(.*?)(?=<header>|</section>)", text, re.S))
+    tags = {i: sorted(set(np.unique(m).tolist()) - {0, 255}) for i, m in blocks(5, 10, 3).items()}
+    assert {len(own) for own in tags.values()} == {1, 2}
+    for image_id, own in tags.items():
+        cell = re.search(r'<div class="by-tag( several)?">(.*?)<figcaption>maps by tag<', rows[image_id], re.S)
+        if image_id == "p02":
+            assert cell is None and "maps by tag · not made" in rows[image_id]
+            continue
+        assert cell is not None and bool(cell[1]) == (len(own) > 1)
+        names = re.findall(r"</span>(.*?)</span>", cell[2])
+        assert names == [escape(CLASSES[number - 1]) for number in own]
+        greys = [picture_pixels(address).mean() for address in re.findall(r'src="(data:[^"]+)"', cell[2])]
+        assert greys == pytest.approx([drawn.get(image_id, {}).get(n, 40 * n) for n in own], abs=3)
 
 
 def test_names_of_classes_are_escaped(tmp_path: Path) -> None:
