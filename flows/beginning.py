@@ -21,6 +21,16 @@ PHOTOGRAPH_SIZE = 256
 """Side in pixels of what the networks see, in a settings file without weights."""
 LONG_SIDE = 384
 """Long side in pixels to which its segmenter brings photographs."""
+PRIOR_CHOSEN = """\
+# Saliency is learned without masks (saliency.targets: prior): a network is trained on the pixels of these photographs
+# where robust background detection (section prior) and the class activation maps agree (section self_training).  From
+# the second of self_training_rounds (1-3) on, the network's own maps take the place of the prior.  Instead:
+#   saliency.provider: prior                         the prior itself, nothing is trained
+#   saliency.targets: masks, and saliency_set        photographs with masks of salient objects, of any kind
+#   saliency.checkpoint                              a model that was trained before
+#   saliency.provider: folder, and saliency.maps     ready maps
+"""
+"""Comment above settings that do without masks."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Sources:
     saliency_images: Path | None = None
     saliency_masks: Path | None = None
     saliency_maps: Path | None = None
+    saliency_prior: bool = False
+    """Learn saliency without masks, from a prior and the class activation maps of these photographs."""
     weights: str = "none"
     """Weights of all backbones: `none`, `torchvision`, or a file of MobileNetV2's."""
 
@@ -47,7 +59,7 @@ def write_settings(sources: Sources, out: Path) -> str:
         What was found, and how to go on, to be shown.
 
     Raises:
-        ConfigError: a folder or table is missing, or `out` exists already.
+        ConfigError: a folder or table is missing, sources of saliency exclude each other, or `out` exists already.
         BadTable: the tag table is wrong.
     """
     if out.exists():
@@ -58,7 +70,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
     config = Config.model_validate(values)
-    head = f"# Run it with: tag2mask run {out.name}\n\n"
+    head = f"# Run it with: tag2mask run {out.name}\n\n" + (f"{PRIOR_CHOSEN}\n" if sources.saliency_prior else "")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
     load_config(out)  # what was written must be readable
@@ -82,6 +94,13 @@ def _dataset(sources: Sources) -> Dataset:
 
 def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
     """Write where the saliency maps come from into the values; what to tell about it."""
+    given = [name for name in ("images", "masks", "maps") if getattr(sources, f"saliency_{name}") is not None]
+    if sources.saliency_prior:
+        if given:
+            raise ConfigError(f"--saliency-prior learns saliency without --saliency-{given[0]}; leave one of them out")
+        values["saliency"] |= {"targets": "prior"}
+        values.pop("saliency_set", None)
+        return ["saliency will be learned without masks, where a prior and the class activation maps agree"]
     if sources.saliency_maps is not None:
         values["saliency"] |= {"provider": "folder", "maps": _existing(sources.saliency_maps)}
         values.pop("saliency_set", None)
@@ -99,7 +118,8 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     values["saliency_set"] = {"root": folder / "saliency"}
     return [
         f"no salient-object masks were given: saliency will be learned from drawings ({folder}), which is a makeshift; "
-        "name photographs with masks by --saliency-images and --saliency-masks, or ready maps by --saliency-maps"
+        "name photographs with masks by --saliency-images and --saliency-masks, or ready maps by --saliency-maps, or "
+        "learn it from these photographs alone by --saliency-prior"
     ]
 
 

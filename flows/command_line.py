@@ -137,6 +137,9 @@ def init(
     saliency_images: Annotated[Path | None, typer.Option(help="Photographs to train saliency on.")] = None,
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
     saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
+    saliency_prior: Annotated[
+        bool, typer.Option("--saliency-prior", help="Learn saliency without masks, from a prior and the tags.")
+    ] = False,
     weights: Annotated[
         str, typer.Option(help="Weights of the backbones: none, torchvision (fetched), a file.")
     ] = "none",
@@ -144,7 +147,7 @@ def init(
     """Write a commented settings file that runs, for a folder of photographs and a table of tags."""
     from tag2mask.flows.beginning import Sources, write_settings
 
-    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, weights)
+    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, saliency_prior, weights)
     typer.echo(write_settings(sources, out))
 
 

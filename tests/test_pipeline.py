@@ -11,12 +11,13 @@ import pytest
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import EvaluationOf
-from tag2mask.flows.beginning import packaged
+from tag2mask.flows.beginning import Sources, packaged, write_settings
 from tag2mask.flows.dag import build_dag
 from tag2mask.flows.execution import Session, execute
 from tag2mask.flows.node import Node, select
 from tag2mask.flows.outcome import RunResult
 from tag2mask.tasks import STAGE_VERSIONS, evaluate
+from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.ground_truth import GroundTruthLeak
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_labels
@@ -135,6 +136,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     result = run(dag(folder / "data"), folder / "store")
     assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]
     return Finished(folder, result)
+
+
+def test_settings_without_masks_run(tmp_path: Path) -> None:
+    """What `init --saliency-prior` writes for drawn photographs runs until its saliency maps are there."""
+    write_demo(tmp_path / "data", scenes=14, validation=4, saliency=1, size=80)
+    shutil.rmtree(tmp_path / "data/saliency")
+    write_settings(Sources(tmp_path / "data/images", saliency_prior=True), tmp_path / "mine.yaml")
+    lenient = (
+        "self_training.cam_foreground=0.05",
+        "self_training.minimum_foreground=0",
+        "self_training.cam_background=0",
+    )
+    config = load_config(tmp_path / "mine.yaml", [*SMALL, *lenient, "saliency.iterations=4"])
+    result = run(select(build_dag(config), until="predict_saliency"), tmp_path / "store")
+    assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]
+    maps = result.outcomes["predict_saliency-1"].artifact.path
+    assert len(list((maps / "saliency").glob("*.png"))) == len(result.outcomes["index_dataset"].artifact.items) - 4
+    assert read_json(maps / "provenance.json")["masks"] == "none: tags and a prior alone"
 
 
 def test_every_stage_leaves_an_artifact(finished: Finished) -> None:

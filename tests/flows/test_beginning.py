@@ -79,6 +79,30 @@ def test_without_saliency_a_drawn_set_is_made(photographs: Path, tmp_path: Path)
     assert len(list((config.saliency_set.root / config.saliency_set.masks).iterdir())) == 2
 
 
+def test_saliency_can_be_learned_without_masks(photographs: Path, tmp_path: Path) -> None:
+    """With the prior nothing is drawn, the file says what was chosen and what else there is, and targets are mined."""
+    told = write_settings(Sources(photographs, saliency_prior=True), tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    assert (config.saliency.targets, config.saliency_set) == ("prior", None)
+    assert {"predict_prior", "mine_saliency-1", "train_saliency-1"} <= {node.name for node in build_dag(config)}
+    text = (tmp_path / "out.yaml").read_text()
+    assert "# Saliency is learned without masks (saliency.targets: prior)" in text and "makeshift" not in told
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["holiday"]
+    for other in ("images", "masks", "maps"):
+        with pytest.raises(ConfigError, match=f"without --saliency-{other}; leave one of them out"):
+            write_settings(Sources(photographs, saliency_prior=True, **{f"saliency_{other}": tmp_path}), tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "change", ["provider=prior targets=masks", "targets=masks checkpoint=m", "targets=masks provider=folder maps=m"]
+)
+def test_the_alternatives_that_the_file_names_are_settings(photographs: Path, tmp_path: Path, change: str) -> None:
+    """What the comment offers instead of the prior's targets is accepted."""
+    write_settings(Sources(photographs, saliency_prior=True), tmp_path / "out.yaml")
+    changed = load_config(tmp_path / "out.yaml", [f"saliency.{one}" for one in change.split()])
+    assert "mine_saliency-1" not in {node.name for node in build_dag(changed)}
+
+
 def test_weights_choose_the_networks(photographs: Path, tmp_path: Path) -> None:
     """With weights all backbones are of the kind that is trained from them."""
     maps = photographs
