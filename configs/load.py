@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,7 @@ PATH_FIELDS = (
     ("cosaliency", "training_set"),
 )
 WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "cosaliency", "segmenter")
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -49,8 +50,22 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     for change in changes:
         _apply(values, change)
     _make_absolute(values, Path.cwd())
+    return validated(Config, values, path)
+
+
+def validated(kind: type[Kind], values: dict[str, Any], path: Path) -> Kind:
+    """Settings of a kind.
+
+    Args:
+        kind: class of the settings.
+        values: as they stand in a file.
+        path: the file, for the message.
+
+    Raises:
+        ConfigError: unknown key or wrong value; one line per fault, each with the file.
+    """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{path}: {fault}" for fault in _faults(error))) from error
 

@@ -87,13 +87,14 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRunti
 
 def _by_protocol(pairs: Mapping[str, Sums]) -> CosaliencyResult:
     """Figures by the field's protocol; the groups are named by their class numbers."""
-    keys = {pair: pair.split("/", 1) for pair in pairs}
-    expected: dict[str, list[str]] = {}
-    for number, image_id in keys.values():
-        expected.setdefault(number, []).append(image_id)
-    protocol = CosaliencyProtocol(expected)
+    groups: dict[str, dict[str, Sums]] = {}
     for pair, sums in pairs.items():
-        protocol.add(*keys[pair], sums)
+        number, _, image_id = pair.partition("/")
+        groups.setdefault(number, {})[image_id] = sums
+    protocol = CosaliencyProtocol(groups)
+    for number, images in groups.items():
+        for image_id, sums in images.items():
+            protocol.add(number, image_id, sums)
     return protocol.result()
 
 

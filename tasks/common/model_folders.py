@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tag2mask.configs import schema
+from tag2mask.configs.load import ConfigError, validated
 from tag2mask.configs.section import Section
 from tag2mask.tasks.common.durable import read_json
 
@@ -113,13 +112,13 @@ def check_start(config: schema.Saliency) -> None:
 def _saliency_settings(folder: Path) -> schema.Saliency:
     """What a saliency model was trained with."""
     architecture = read_architecture(folder, "saliency")
+    path = folder / "model.json"
     try:
-        return schema.Saliency.model_validate({**architecture["config"], "checkpoint": folder})
+        return validated(schema.Saliency, {**architecture["config"], "checkpoint": folder}, path)
     except KeyError as error:
-        raise WeightsError(f"{folder / 'model.json'}: does not say with which settings it was trained") from error
-    except ValidationError as error:
-        faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
-        raise WeightsError(f"{folder / 'model.json'}: holds settings that do not fit this version: {faults}") from error
+        raise WeightsError(f"{path}: does not say with which settings it was trained") from error
+    except ConfigError as error:
+        raise WeightsError(f"{error}: the settings it was trained with do not fit this version") from error
 
 
 def _value(settings: Section, name: str) -> Any:
