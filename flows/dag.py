@@ -1,13 +1,12 @@
 """The DAG of a run as data: which stages, with which settings, fed by what.  Nothing is run or read here."""
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf, PredictionOf, ReportOf, SaliencyOf
-from tag2mask.configs.section import Section
-from tag2mask.flows.dag_cosaliency import CosaliencyNodes
+from tag2mask.configs.schema import Config, PredictionOf, ReportOf, SaliencyOf
+from tag2mask.flows.dag_cosaliency import add_cosaliency
 from tag2mask.flows.node import Node, Source
+from tag2mask.flows.node_list import NodeList
 
 
 def build_dag(config: Config) -> tuple[Node, ...]:
@@ -15,56 +14,35 @@ def build_dag(config: Config) -> tuple[Node, ...]:
     return tuple(_Builder(config).build())
 
 
-class _Builder(CosaliencyNodes):
+class _Builder:
     """Adds the nodes of a run in order."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.nodes: list[Node] = []
-        self.checks: list[str] = []
-        self.saliency, self.saliency_model = "", None
+        self.run = NodeList(config)
+        self.saliency = ""
+        """Node with the saliency maps of the training photographs."""
+        self.saliency_model: Source | None = None
+        """What predicts saliency; None for a folder of maps or a prior."""
 
     def build(self) -> list[Node]:
         self._index()
         if self.config.dataset.tags is None:  # nothing can be labelled
             self._saliency()
-            return self.nodes
+            return self.run.nodes
         self._class_maps()
         self._saliency()
-        self._cosaliency()
+        add_cosaliency(self.run, self.saliency, self.saliency_model)
         self._labels()
         self._report()
-        return self.nodes
-
-    def _add(
-        self,
-        name: str,
-        stage: str,
-        config: Section,
-        *,
-        hashed: Mapping[str, Any] | None = None,
-        after: Iterable[str] = (),
-        **inputs: Source | None,
-    ) -> str:
-        given = {key: source for key, source in inputs.items() if source is not None}
-        content = config.model_dump(mode="json") if hashed is None else hashed
-        self.nodes.append(Node(name, stage, config, content, given, tuple(after)))
-        return name
-
-    def _train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
-        """A training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
-        weights = _weights_file(config.backbone)
-        if weights is not None:
-            content["backbone"]["weights"] = "file"
-        return self._add(name, stage, config, hashed=content, after=[*self.checks, *after], weights=weights, **inputs)
+        return self.run.nodes
 
     def _index(self) -> None:
         data = self.config.dataset
         content = data.model_dump(
             mode="json", include={"classes", "minimum_images", "on_bad_image", "maximum_megapixels"}
         )
-        dataset = self._add(
+        dataset = self.run.add(
             "index_dataset",
             "index_dataset",
             data,
@@ -74,31 +52,35 @@ class _Builder(CosaliencyNodes):
             train_split=data.root / data.train_split if data.train_split else None,
             val_split=data.root / data.val_split if data.val_split else None,
         )
-        self.checks.append(dataset)
+        self.run.checks.append(dataset)
         if data.masks is not None:
             masks = data.root / data.masks
-            self.checks.append(self._add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks))
+            self.run.checks.append(
+                self.run.add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks)
+            )
         if self.config.saliency.is_trained and self.config.saliency.targets == "masks":
             pairs = self.config.saliency_set
             assert pairs is not None  # the settings' own validation
             content = pairs.model_dump(mode="json", exclude={"root", "images", "masks"})
             images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
             name = "index_saliency_set"
-            self.checks.append(self._add(name, name, pairs, hashed=content, images=images, masks=masks))
+            self.run.checks.append(self.run.add(name, name, pairs, hashed=content, images=images, masks=masks))
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
-        self._train("train_classifier", "train_classifier", config.classifier, dataset=data)
-        self._add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
-        self._train("train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier")
-        self._add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
-        self._evaluate("cams", "infer_cams", "class_maps")
-        self._evaluate("attention", "infer_attention", "class_maps")
+        self.run.train("train_classifier", "train_classifier", config.classifier, dataset=data)
+        self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
+        self.run.train(
+            "train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier"
+        )
+        self.run.add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
+        self.run.evaluate("cams", "infer_cams", "class_maps")
+        self.run.evaluate("attention", "infer_attention", "class_maps")
 
     def _saliency(self) -> None:
         saliency = self.config.saliency
         if saliency.provider == "prior" or saliency.targets == "prior":
-            self.saliency = self._add("predict_prior", "predict_prior", self.config.prior, dataset="index_dataset")
+            self.saliency = self.run.add("predict_prior", "predict_prior", self.config.prior, dataset="index_dataset")
         if saliency.targets == "prior":
             self._train_saliency_without_masks()
         elif saliency.provider != "prior":
@@ -106,14 +88,14 @@ class _Builder(CosaliencyNodes):
             if saliency.is_trained:
                 model = self._train_saliency("train_saliency", saliency_set="index_saliency_set")
             self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
-        self._evaluate("saliency", self.saliency, "saliency")
+        self.run.evaluate("saliency", self.saliency, "saliency")
 
     def _train_saliency_without_masks(self) -> None:
         """Networks trained in turn on what the saliency so far and the CAMs agree on; the prior is the first."""
         data = "index_dataset"
         for r in range(1, self.config.saliency.self_training_rounds + 1):
-            self._evaluate("prior" if r == 1 else f"saliency_{r - 1}", self.saliency, "saliency")
-            targets = self._add(
+            self.run.evaluate("prior" if r == 1 else f"saliency_{r - 1}", self.saliency, "saliency")
+            targets = self.run.add(
                 f"mine_saliency-{r}",
                 "mine_saliency",
                 self.config.self_training,
@@ -129,11 +111,11 @@ class _Builder(CosaliencyNodes):
         settings = self.config.saliency
         if settings.start_from is not None:
             settings = settings.replaced(backbone=settings.backbone.replaced(weights="none"))
-        return self._train(name, "train_saliency", settings, (), start=settings.start_from, **inputs)
+        return self.run.train(name, "train_saliency", settings, (), start=settings.start_from, **inputs)
 
     def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
         self.saliency_model = None if maps else model
-        self.saliency = self._add(
+        self.saliency = self.run.add(
             name,
             "predict_saliency",
             SaliencyOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
@@ -144,7 +126,7 @@ class _Builder(CosaliencyNodes):
 
     def _labels(self) -> None:
         config, data = self.config, "index_dataset"
-        labels = self._add(
+        labels = self.run.add(
             "mine_objects",
             "mine_objects",
             config.mining,
@@ -154,14 +136,14 @@ class _Builder(CosaliencyNodes):
             cams="infer_cams",
             cosaliency="predict_cosaliency" if config.mining.class_conditional else None,
         )
-        guard = self._evaluate("labels_0", labels, "training_labels")
+        guard = self.run.evaluate("labels_0", labels, "training_labels")
         for r in range(1, config.rounds + 1):
             model = self._segmenter(r, labels, guard)
             scores = self._predict(f"predict_masks-{r}", "train", model)
-            refined = self._add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
-            self._evaluate(f"predictions_{r}", scores, "predictions")
-            self._evaluate(f"refined_{r}", refined, "labels")
-            labels = self._add(
+            refined = self.run.add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
+            self.run.evaluate(f"predictions_{r}", scores, "predictions")
+            self.run.evaluate(f"refined_{r}", refined, "labels")
+            labels = self.run.add(
                 f"mask_nonsalient-{r}",
                 "mask_nonsalient",
                 config.masking,
@@ -170,10 +152,10 @@ class _Builder(CosaliencyNodes):
                 labels=labels,
                 saliency=self.saliency,
             )
-            guard = self._evaluate(f"labels_{r}", labels, "training_labels")
+            guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
         evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
         name = f"measure_labels-{config.rounds}"
-        self._add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
+        self.run.add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
         self._segmenter(config.rounds + 1, labels, guard)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
@@ -183,44 +165,28 @@ class _Builder(CosaliencyNodes):
         given = {"dataset": data, "labels": labels}
         if settings.start == "classifier":
             given["classifier"] = "train_classifier"
-        model = self._train(name, "train_segmenter", settings, after=guard, **given)
+        model = self.run.train(name, "train_segmenter", settings, after=guard, **given)
         if self.config.dataset.val_split is not None:
             scores = self._predict(f"predict_masks-{number}-val", "val", model)
             refinement = self.config.refinement
-            refined = self._add(f"refine_masks-{number}-val", "refine_masks", refinement, dataset=data, scores=scores)
-            self._evaluate(f"segmenter_{number}_val", scores, "predictions", split="val")
-            self._evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
+            refined = self.run.add(
+                f"refine_masks-{number}-val", "refine_masks", refinement, dataset=data, scores=scores
+            )
+            self.run.evaluate(f"segmenter_{number}_val", scores, "predictions", split="val")
+            self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
         return name
 
     def _predict(self, name: str, split: Literal["train", "val"], model: str) -> str:
         settings = self.config.prediction.model_dump()
-        return self._add(
+        return self.run.add(
             name, "predict_masks", PredictionOf(**settings, split=split), dataset="index_dataset", model=model
         )
-
-    def _evaluate(
-        self,
-        title: str,
-        subject: str,
-        kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"],
-        split: Literal["train", "val"] = "train",
-    ) -> tuple[str, ...]:
-        if self.config.dataset.masks is None:
-            return ()
-        config = EvaluationOf(**self.config.evaluation.model_dump(), kind=kind, split=split, title=title)
-        name = f"evaluate-{title}"
-        return (self._add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
 
     def _report(self) -> None:
         given = ("index_dataset", "index_masks")
         shown: dict[str, Any] = {
-            node.name.replace("-", "_"): node.name for node in self.nodes if node.name not in given
+            node.name.replace("-", "_"): node.name for node in self.run.nodes if node.name not in given
         }
         masks = "index_masks" if self.config.dataset.masks is not None else None
         config = ReportOf(**self.config.report.model_dump(), title=self.config.name)
-        self._add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)
-
-
-def _weights_file(backbone: Backbone) -> Path | None:
-    """Path of the weights, where they come from a file."""
-    return None if backbone.weights in ("none", "torchvision") else Path(backbone.weights)
+        self.run.add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)

@@ -61,6 +61,28 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
 
+def side_outputs(backbone: Backbone, images: Tensor, *, least: int, reader: str) -> list[Tensor]:
+    """Side outputs of `images` (N, 3, H, W) for a network that needs some pixels.
+
+    Args:
+        backbone: that makes them.
+        images: normalised as it was trained.
+        least: pixels that the network needs a side.
+        reader: name of the network, for the message.
+
+    Raises:
+        ValueError: the images are smaller.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) < least:
+        raise ValueError(
+            f"images of {width}x{height} pixels are too small: {reader} on {backbone.name} at stride "
+            f"{max(backbone.strides)} needs {least} pixels a side"
+        )
+    sides: list[Tensor] = backbone(images)
+    return sides
+
+
 class FeatureStack(Backbone):
     """A plain sequence of layers (VGG16, MobileNetV2, SqueezeNet), some of whose outputs are side outputs."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.models.backbones import Backbone
+from tag2mask.models.backbones import Backbone, side_outputs
 from tag2mask.models.group_affinity import GroupAffinity
 
 WIDTHS = (256, 128, 64, 32)
@@ -110,15 +110,7 @@ class GCoNetPlus(nn.Module):
         Raises:
             ValueError: images too small for the backbone.
         """
-        needed = max(self.backbone.strides)
-        if min(images.shape[2:]) < needed:
-            height, width = images.shape[2:]
-            raise ValueError(
-                f"images of {width}x{height} pixels are too small: {self.backbone.name} at stride {needed} needs "
-                f"{needed} pixels a side"
-            )
-        sides: list[Tensor] = self.backbone(images)
-        return sides
+        return side_outputs(self.backbone, images, least=max(self.backbone.strides), reader="GCoNet+")
 
     def describe(self, sides: list[Tensor], saliency: Tensor | None = None) -> list[Tensor]:
         """What N images tell their group: one tensor (N, C, h, w), the deepest side output; saliency is not used."""

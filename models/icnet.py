@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.models.backbones import Backbone
+from tag2mask.models.backbones import Backbone, side_outputs
 from tag2mask.models.correlation_fusion import CosalientFeatures, Residual, both_vectors
 from tag2mask.models.initialisation import initialise_normal
 
@@ -83,15 +83,7 @@ class ICNet(nn.Module):
         Raises:
             ValueError: images too small for the backbone.
         """
-        needed = 2 * max(self.backbone.strides)
-        if min(images.shape[2:]) < needed:
-            height, width = images.shape[2:]
-            raise ValueError(
-                f"images of {width}x{height} pixels are too small: ICNet on {self.backbone.name} at stride "
-                f"{needed // 2} needs {needed} pixels a side"
-            )
-        sides: list[Tensor] = self.backbone(images)
-        return sides
+        return side_outputs(self.backbone, images, least=2 * max(self.backbone.strides), reader="ICNet")
 
     def describe(self, sides: list[Tensor], saliency: Tensor) -> list[Tensor]:
         """What N images tell their group: three tensors (N, 2, C), foreground and background vector at each level."""
