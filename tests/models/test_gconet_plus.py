@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.models.backbones import BACKBONES, build_backbone
-from tag2mask.models.gconet_plus import ConfidenceEnhancement, GCoNetPlus
+from tag2mask.models.gconet_plus import ConfidenceEnhancement, ConfidenceMaps, GCoNetPlus
 from tag2mask.models.group_affinity import GroupAffinity
 from tag2mask.models.group_collaboration import GroupBatch, GroupCollaboration, GroupWeights, group_losses
 from tests.models.tiny import TinyBackbone
@@ -123,6 +123,20 @@ def test_the_hard_map_is_the_sign_of_soft_minus_threshold() -> None:
     assert far.any() and torch.isfinite(maps.hard).all()
     assert ((maps.hard > 0.5) == (maps.soft > maps.threshold))[far].all()
     assert (maps.hard[far] * (1 - maps.hard[far])).max() < 0.01
+
+
+def test_the_hard_map_is_the_published_quotient_and_cannot_overflow() -> None:
+    """It equals 1 / (1 + e^(-k (P - T))), and at k = 300 and the largest differences it and its gradient are finite."""
+    difference = torch.linspace(-1, 1, 201, dtype=torch.float64).reshape(1, 1, 1, -1)
+    soft, threshold = (0.5 + difference / 2), (0.5 - difference / 2)
+    hard = ConfidenceMaps(soft, threshold, 300.0 * (soft - threshold)).hard
+    torch.testing.assert_close(hard, 1 / (1 + torch.exp(-300.0 * difference)))
+    single = difference.float().requires_grad_()  # the published form overflows here: e^300 is no float32
+    maps = ConfidenceMaps(single, torch.zeros_like(single), 300.0 * single)
+    maps.hard.sum().backward()
+    assert torch.exp(300.0 * torch.ones(())).isinf()
+    assert torch.isfinite(maps.hard).all() and single.grad is not None and torch.isfinite(single.grad).all()
+    assert maps.hard[..., 0] == 0 and maps.hard[..., -1] == 1
 
 
 @pytest.mark.parametrize("name", BACKBONES)

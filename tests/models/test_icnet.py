@@ -175,6 +175,16 @@ def test_a_single_image_and_an_empty_saliency_serve(value: float) -> None:
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+@pytest.mark.parametrize("empty", [(0,), (1, 2), (0, 1, 2)])
+@torch.no_grad()
+def test_images_without_saliency_leave_a_group_finite(empty: tuple[int, ...]) -> None:
+    """Where some or all single-image maps are zero, every map of the group is finite, in both modes of the network."""
+    images, saliency = group(3)
+    saliency[list(empty)] = 0
+    for model in (network().eval(), network()):
+        assert all(torch.isfinite(one).all() for one in model(images, saliency))
+
+
 def test_gradients_reach_every_parameter() -> None:
     """Deep supervision reaches every parameter of the network."""
     model = network()

@@ -129,3 +129,27 @@ def test_saliency_is_the_rectified_difference() -> None:
     torch.testing.assert_close(saliency_from_logits(foreground, background, 0.5), torch.tensor([0.7, 0.0, 0.0]))
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         saliency_from_logits(foreground, background, 1.0)
+
+
+@torch.no_grad()
+def test_saliency_is_a_share_that_grows_with_the_foreground() -> None:
+    """Over all pairs of logits saliency lies in [0, 1), rises with F, falls with B, and is 0 where B is not less."""
+    logits = torch.linspace(-30, 30, 121, dtype=torch.float64)
+    foreground, background = torch.meshgrid(logits, logits, indexing="ij")
+    saliency = saliency_from_logits(foreground, background)
+    assert saliency.min() == 0 and 0.99 < saliency.max() < 1
+    assert not saliency[foreground <= background].any() and (saliency[foreground > background] > 0).all()
+    assert (saliency.diff(dim=0) >= 0).all() and (saliency.diff(dim=1) <= 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@torch.no_grad()
+def test_both_readings_keep_shapes_and_make_saliency(mode: Literal["transposed", "literal"]) -> None:
+    """Either reading returns features of the shapes it was given, at an odd size, and the network's maps are shares."""
+    torch.manual_seed(0)
+    unit = ReciprocalAttention(6, key_channels=4, mode=mode)
+    given = torch.randn(2, 3, 6, 5, 7)
+    assert [found.shape for found in unit(*given)] == [(3, 6, 5, 7)] * 2
+    for foreground, background in _saliency(mode=mode).eval()(torch.randn(2, 3, 37, 61)):
+        saliency = saliency_from_logits(foreground, background)
+        assert saliency.shape == (2, 1, 37, 61) and saliency.min() >= 0 and saliency.max() < 1

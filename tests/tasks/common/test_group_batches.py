@@ -1,5 +1,7 @@
 """Pseudo targets on planted maps, and which images a step shows."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,17 @@ def test_one_group_alone_and_plain_classes() -> None:
     given.prefetch.close()
     assert batch.split == len(batch.images) and not batch.other_valid.any()
     assert batch.classes.tolist() == [given.choose(0)[0][1] - 1] * batch.split
+
+
+@pytest.mark.parametrize("pairs", [True, False])
+@pytest.mark.parametrize("size", [2, 3, 10])
+def test_no_step_shows_a_single_image_of_a_group(pairs: bool, size: int) -> None:
+    """However large a group, a step has at least two images of it, for whom there is something to share."""
+    given = batches(drawn_source(frozenset({(1, 2), (3, 2), (6, 2)})), pairs=pairs, size=size)  # leaves one of group 2
+    for step in range(12):
+        counts = Counter(group for _, group in given.choose(step))
+        assert len(counts) == 1 + pairs and 2 <= min(counts.values()) == max(counts.values()) <= size
+    given.prefetch.close()
 
 
 def test_empty_targets_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
