@@ -24,7 +24,7 @@ STAGE_VERSIONS = {
     "refine_masks": 1,
     "mask_nonsalient": 1,
     "measure_labels": 1,
-    "evaluate": 4,
+    "evaluate": 5,
     "render_report": 2,
 }
 
