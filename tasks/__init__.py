@@ -12,12 +12,12 @@ STAGE_VERSIONS = {
     "infer_cams": 1,
     "train_attention": 1,
     "infer_attention": 1,
-    "predict_prior": 1,
+    "predict_prior": 2,
     "mine_saliency": 1,
     "train_saliency": 2,
     "predict_saliency": 2,
-    "train_cosaliency": 1,
-    "predict_cosaliency": 1,
+    "train_cosaliency": 2,
+    "predict_cosaliency": 2,
     "mine_objects": 1,
     "train_segmenter": 1,
     "predict_masks": 1,
@@ -25,7 +25,7 @@ STAGE_VERSIONS = {
     "mask_nonsalient": 1,
     "measure_labels": 1,
     "evaluate": 5,
-    "render_report": 2,
+    "render_report": 3,
 }
 
 WHOLE_STAGES = frozenset({"predict_cosaliency"})

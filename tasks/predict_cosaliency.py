@@ -5,6 +5,7 @@ Reads   dataset                         the index
         cams                            <id>.npz of CAM; where there is a gate
         saliency                        saliency/<id>.png; for `icnet`
 Writes  cosaliency/<number>/<id>.png    (H, W) uint8, of the tag with this class number
+        provenance.json                 which masks are behind the maps
         metrics.json                    groups, their references, and how often each tag stands alone
 
 A group is made of a tag's photographs, those that show nothing else first: they speak for the tag.  Every photograph of
@@ -33,6 +34,7 @@ from tag2mask.tasks.common.label_images import read_grey, write_grey
 from tag2mask.tasks.common.model_folders import read_architecture
 from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference
 from tag2mask.tasks.common.photographs import resize
+from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_groups import reference_sets, warn_of_tags_never_alone
 from tag2mask.tasks.common.tensors import to_batch
@@ -154,8 +156,13 @@ def run(
     process_images(
         list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
     )
+    provenance = Provenance.read(model, otherwise=SILENT_MODEL)
+    if needed is not None:
+        provenance = provenance.beside(Provenance.read(needed, otherwise="saliency maps that say nothing of them"))
+    provenance.write(out)
     counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in groups.references.items()}
-    write_json(out / "metrics.json", {"images": len(index), "references": counts, "alone_share": dict(shares)})
+    told = {"images": len(index), "references": counts, "alone_share": dict(shares)}
+    write_json(out / "metrics.json", {**told, **provenance.as_metrics()})
 
 
 def _gates(cams: Path | None, record: ImageRecord, gate: float) -> dict[int, np.ndarray]:

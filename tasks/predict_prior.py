@@ -3,6 +3,7 @@
 Reads   dataset               the index
 Writes  saliency/<id>.png     (H, W) uint8: what differs from the background, 255 = most salient
         background/<id>.png   (H, W) uint8: probability of background by boundary connectivity
+        provenance.json       that there are no masks behind them
 
 The superpixels hold Python's lock, so photographs are spread over processes, as the CRF does.
 """
@@ -19,6 +20,7 @@ from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import write_grey
 from tag2mask.tasks.common.photographs import read_rgb
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 
 
@@ -34,6 +36,7 @@ def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> No
         yield from zip(part, results, strict=True)
 
     pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
+    Provenance("none: robust background detection", "no", 0).write(out)
     try:
         process_images(
             list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress

@@ -57,6 +57,8 @@ RESULTS_NOTE = (
     "only” leaves such pixels out, “as background” takes them for background. "
     "Class maps stand at their best background threshold, which is chosen on the masks."
 )
+MAPS = ("predict_prior", "predict_saliency", "predict_cosaliency")
+"""Stages whose maps have masks behind them, or none."""
 UNMEASURED = "There are no ground-truth masks to measure against: the page shows pictures only."
 
 
@@ -124,7 +126,7 @@ def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: S
 
 def _provenance(steps: Sequence[Step]) -> list[str]:
     """Which masks are behind the saliency maps, each answer once."""
-    made = [step.folder for step in steps if step.stage == "predict_saliency"]
+    made = [step.folder for step in steps if step.stage in MAPS]
     return list(dict.fromkeys(str(Provenance.read(folder, otherwise="unknown")) for folder in made))
 
 

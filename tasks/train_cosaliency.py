@@ -1,12 +1,14 @@
 """Train a group system, ICNet or GCoNet+, on tagged photographs without masks, or on a folder of groups with masks.
 
 Reads   dataset        the index; its training photographs
-        saliency       saliency/<id>.png
+        saliency       saliency/<id>.png, provenance.json
         cams           <id>.npz of CAM
-        training_set   images/<group>/, masks/<group>/ (`icnet`: saliency/<group>/) in place of the three above
+        training_set   images/<group>/, masks/<group>/ (`icnet`: saliency/<group>/) in place of the three above; what
+                       masks these are is read from its provenance.json, where there is one
         weights        state dict of an ImageNet network, where the settings name a file
 Writes  model.pt       the network that predicts, without what its training alone needs
         model.json, losses.csv, metrics.json
+        provenance.json   which masks are behind it: of the groups, or behind the saliency maps
 
 Tags make the groups, and drive the classification losses of GCoNet+ (binary cross entropy over all tags of a
 photograph, where the published code has one class an image).  The hard negative group is that of the tag which most
@@ -14,6 +16,7 @@ often occurs with the group's own; where a photograph belongs to both, the other
 Unlike the published code, nothing is rotated, and Adam's second moment decays by 0.999.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +32,7 @@ from tag2mask.tasks.common.group_batches import GroupBatches
 from tag2mask.tasks.common.group_sources import GroupSource, masked_source, tagged_source
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.networks import cosaliency_network, load_pretrained, place, save_model
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_groups import warn_of_tags_never_alone
 from tag2mask.tasks.common.training import Training, arithmetic, train
@@ -80,9 +84,11 @@ def run(
         batches.prefetch.close()
     content = config.model_dump(mode="json", exclude={"checkpoint", "training_set"})
     save_model(out, network, {"kind": "cosaliency", "config": content})
+    provenance = _provenance(len(source), saliency, training_set)
+    provenance.write(out)
     targets = {"with_target": len(batches.usable), "without_target": sum(map(len, source.tags)) - len(batches.usable)}
     counts = {"images": len(source), "groups": len(batches.groups), "steps": config.iterations}
-    write_json(out / "metrics.json", {**counts, **targets})
+    write_json(out / "metrics.json", {**counts, **targets, **provenance.as_metrics()})
 
 
 def _source(
@@ -96,6 +102,16 @@ def _source(
     source = tagged_source(ImageIndex.read(dataset).split("train"), config, saliency=saliency, cams=cams)
     warn_of_tags_never_alone(source.tags, source.names)
     return source
+
+
+def _provenance(images: int, saliency: Path | None, training_set: Path | None) -> Provenance:
+    """Which masks the network learns from."""
+    if training_set is not None:
+        told = Provenance.read(training_set, otherwise="a folder of groups that says nothing of itself")
+        return told if told.images is not None else replace(told, images=images)
+    assert saliency is not None  # seen to by _source
+    behind = Provenance.read(saliency, otherwise="saliency maps that say nothing of them")
+    return Provenance("none: tags, CAMs and saliency maps", "no", 0).after(behind)
 
 
 def _optimiser(parts: nn.ModuleDict, backbone: nn.Module, config: Cosaliency) -> torch.optim.Optimizer:

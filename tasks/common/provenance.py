@@ -1,4 +1,4 @@
-"""Which masks a saliency model has seen: told beside the model, beside its maps, and by the report.
+"""Which masks a saliency model or a group system has seen: told beside the model, beside its maps, and by the report.
 
 `provenance.json` holds `masks` (in words), `shows_target_classes` (`yes`, `no` or `unknown`) and `images` (how many;
 null where nobody said).  What nobody said is `unknown`, never `no`.  Where the training started from another saliency
@@ -56,6 +56,11 @@ class Provenance:
         """Of a training on these masks that started from a model with a provenance of its own."""
         return replace(self, earlier=tuple(start.trainings()))
 
+    def beside(self, other: "Provenance") -> "Provenance":
+        """Of maps that are made of another's maps too; a training behind both is told once."""
+        more = [one for one in other.trainings() if one not in self.trainings()]
+        return replace(self, earlier=(*self.earlier, *more))
+
     def trainings(self) -> list["Provenance"]:
         """Every training by itself, the latest first."""
         return [replace(self, earlier=()), *self.earlier]
@@ -75,7 +80,10 @@ class Provenance:
     def __str__(self) -> str:
         """The same in one sentence, and in another one for every training before."""
         first, *before = (one._masks_told() for one in self.trainings())
-        told = [f"Masks behind the saliency maps: {first}", *(f"Trained before that on: {one}" for one in before)]
+        told = [
+            f"Masks behind the saliency maps: {first}",
+            *(f"Behind that, an earlier training: {one}" for one in before),
+        ]
         return " ".join(told)
 
     def _masks_told(self) -> str:

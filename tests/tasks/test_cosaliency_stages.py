@@ -19,6 +19,7 @@ from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.intake import BadDataset
 from tag2mask.tasks.common.label_images import read_grey
 from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, load_model, save_model
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import to_batch
 from tests.tasks.drawn_files import files_of, save_mask, save_photograph
@@ -71,6 +72,11 @@ def model_folder(folder: Path, provider: str, **changes: Any) -> Path:
     return folder
 
 
+def counts_of(folder: Path) -> dict[str, Any]:
+    """What a training counted."""
+    return {name: value for name, value in read_json(folder / "metrics.json").items() if not name.startswith("masks_")}
+
+
 def maps_below(folder: Path) -> dict[str, np.ndarray]:
     """`<number>/<id>` -> map."""
     return {f"{p.parent.name}/{p.stem}": read_grey(p) for p in sorted((folder / "cosaliency").rglob("*.png"))}
@@ -82,7 +88,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Pa
     config = settings(provider)
     whole = check_resumed(train_cosaliency.run, config, tmp_path, (2, 4), **inputs)
     load_model(whole, cosaliency_network(config))
-    counts = read_json(whole / "metrics.json")
+    counts = counts_of(whole)
     pairs = sum(len(record.tags) for record in ImageIndex.read(inputs["dataset"]).split("train"))
     assert counts == {"images": 7, "groups": 2, "steps": 5, "with_target": pairs, "without_target": 0}
 
@@ -126,7 +132,7 @@ def test_a_folder_of_groups_trains(tmp_path: Path, provider: str) -> None:
     given = group_folder(tmp_path / "set", saliency=provider == "icnet")
     config = settings(provider, iterations=2)
     train_cosaliency.run(config, tmp_path / "out", StageRuntime(), training_set=given)
-    counts = read_json(tmp_path / "out" / "metrics.json")
+    counts = counts_of(tmp_path / "out")
     assert counts == {"images": 6, "groups": 2, "steps": 2, "with_target": 6, "without_target": 0}
     (given / "masks" / "cars" / "x1.png").unlink()
     with pytest.raises(BadDataset, match=r"masks/cars: 1 photographs have no <id>.png here: x1"):
@@ -146,6 +152,37 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadDataset, match="saliency/boats: 3 photographs"):
         (given / "saliency" / "boats").mkdir(parents=True)
         train_cosaliency.run(settings("icnet"), tmp_path / "out", StageRuntime(), training_set=given)
+
+
+@pytest.mark.parametrize(
+    ("provider", "behind"), [("icnet", ["none", "cats", "dogs"]), ("gconet_plus", ["none", "cats"])]
+)
+def test_masks_behind_the_maps_are_told(
+    tmp_path: Path, inputs: dict[str, Path], provider: str, behind: list[str]
+) -> None:
+    """A model names the masks behind the saliency it learned from; ICNet's maps, also those behind what they read."""
+    for name, masks, answer in (("learned", "cats", "no"), ("used", "dogs", "yes")):
+        shutil.copytree(inputs["saliency"], tmp_path / name)
+        Provenance(masks, answer, 5).write(tmp_path / name)
+    given = inputs | {"saliency": tmp_path / "learned"}
+    train_cosaliency.run(settings(provider, iterations=1), tmp_path / "model", StageRuntime(), **given)
+    given = inputs | {"saliency": tmp_path / "used", "model": tmp_path / "model"}
+    predict_cosaliency.run(CosaliencyMaps(), tmp_path / "maps", StageRuntime(), **given)
+    told = Provenance.read(tmp_path / "maps", otherwise="")
+    assert [one.masks.partition(":")[0] for one in told.trainings()] == behind
+    answer = "yes" if "dogs" in behind else "no"
+    assert read_json(tmp_path / "maps" / "metrics.json")["masks_show_target_classes"] == answer
+
+
+def test_masks_of_groups_are_what_their_folder_says(tmp_path: Path) -> None:
+    """A folder of groups with a provenance.json is quoted, and one without is unknown."""
+    given = group_folder(tmp_path / "set", saliency=False)
+    config = settings("gconet_plus", iterations=1)
+    train_cosaliency.run(config, tmp_path / "one", StageRuntime(), training_set=given)
+    assert Provenance.read(tmp_path / "one", otherwise="").shows_target_classes == "unknown"
+    Provenance("boats and cars", "yes").write(given)
+    train_cosaliency.run(config, tmp_path / "two", StageRuntime(), training_set=given)
+    assert Provenance.read(tmp_path / "two", otherwise="") == Provenance("boats and cars", "yes", 6)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -13,6 +13,7 @@ from tag2mask.tasks.common.agreed_targets import UNKNOWN, NothingAgreed, agreed_
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey, write_grey
+from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.saliency_pairs import SaliencyPairs
 from tests.tasks.drawn_files import files_of
@@ -195,7 +196,9 @@ def test_prior_of_photographs_resumes_to_the_same_bytes(tmp_path: Path, workers:
     predict_prior.run(Prior(), tmp_path / "parts", StageRuntime(shard=2, workers=workers), dataset=dataset)
     files = files_of(tmp_path / "whole")
     assert files == files_of(tmp_path / "parts")
-    assert set(files) == {f"{kind}/p0{n}.png" for kind in ("saliency", "background") for n in range(4)}
+    maps = {f"{kind}/p0{n}.png" for kind in ("saliency", "background") for n in range(4)}
+    assert set(files) == {*maps, "provenance.json"}
+    assert Provenance.read(tmp_path / "whole", otherwise="").images == 0
     for image_id in list(masks)[:4]:
         assert read_grey(tmp_path / "whole" / "saliency" / f"{image_id}.png").shape == (40, 56)
 

@@ -16,6 +16,16 @@ def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert silent == Provenance("the user's maps: unknown", "unknown", None)
 
 
+def test_what_is_behind_two_kinds_of_maps_is_told_once() -> None:
+    """Maps made of another's maps tell the trainings behind both, each once; one that shows the classes is a yes."""
+    salient, groups = Provenance("objects", "yes", 9), Provenance("none: tags", "no", 0)
+    model = groups.after(salient)
+    assert model.beside(salient) == model
+    other = Provenance("drawn", "no", 3)
+    assert model.beside(other).trainings() == [groups, salient, other]
+    assert model.as_metrics()["masks_show_target_classes"] == "yes"
+
+
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
@@ -43,7 +53,7 @@ def test_trainings_before_are_kept(tmp_path: Path) -> None:
     assert second.after(Provenance("x")).as_metrics()["masks_show_target_classes"] == "unknown"
     assert str(both) == (
         "Masks behind the saliency maps: chairs; they do not show target classes. "
-        "Trained before that on: cats (3 photographs); they show target classes."
+        "Behind that, an earlier training: cats (3 photographs); they show target classes."
     )
 
 
