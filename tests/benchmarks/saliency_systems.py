@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.schema import Config, EvaluationOf
@@ -31,7 +32,7 @@ from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import Store
 from tag2mask.tasks.index_saliency_set import list_pairs, read_mask
 from tests.benchmarks.saliency_table import Row, budget, markdown
-from tests.benchmarks.saliency_timing import group_predictor, median_seconds, single_predictor
+from tests.benchmarks.saliency_timing import group_predictor, lone_predictor, median_seconds, single_predictor
 
 NETWORKS = ("reciprocal", "purificatory")
 GROUP_SYSTEMS = ("icnet", "gconet_plus")
@@ -69,6 +70,7 @@ class Benchmark:
         held_out = self.part_saliency_set()
         print(f"held out, {len(held_out)} photographs: {' '.join(held_out)}", flush=True)
         rows = [self.single(provider) for provider in ("prior", *NETWORKS)]
+        rows += [self.groups_of_one(provider) for provider in GROUP_SYSTEMS]
         groups = [row for provider in GROUP_SYSTEMS for row in self.groups(provider)]
         rows += sorted(groups, key=lambda row: row.system not in ("reciprocal", "reciprocal, gated"))
         table = markdown(rows, self.config, len(held_out))
@@ -107,12 +109,16 @@ class Benchmark:
         (self.work / "parted").touch()
         return held_out
 
-    def single(self, provider: str) -> Row:
-        """Train on the one part, measure on the other."""
+    def held_out(self, provider: str) -> Config:
+        """Settings of a run whose photographs are those held out."""
         dataset = {"images": "images", "tags": "labels.csv", "masks": "masks", "train_split": "null"}
         changes = [f"dataset.root={self.work / 'held-out'}", f"saliency.provider={provider}", "dataset.val_split=null"]
         changes += ["dataset.minimum_images=1", *(f"dataset.{name}={value}" for name, value in dataset.items())]
-        config = self.configured(changes)
+        return self.configured(changes)
+
+    def single(self, provider: str) -> Row:
+        """Train on the one part, measure on the other."""
+        config = self.held_out(provider)
         made = self.made(config, "evaluate-saliency")
         index = ImageIndex.read(made["index_dataset"].path)
         model = made.get("train_saliency")
@@ -122,6 +128,28 @@ class Benchmark:
         predict, parameters = single_predictor(model.path, index, flip=config.saliency_maps.flip)
         seconds, trained = median_seconds(predict, index), model.manifest["seconds"]
         return Row("single", provider, figures_of(made["evaluate-saliency"]), seconds, parameters, trained)
+
+    def groups_of_one(self, provider: str) -> Row:
+        """A group system on the photographs held out, each of them a group by itself.
+
+        It is the one that was trained without masks, on tags; `icnet` also reads the maps of `reciprocal`.
+        """
+        made = self.made(self.held_out("reciprocal"), "evaluate-saliency")
+        trained = self.made(self.configured(self.group_settings(provider)), "train_cosaliency")["train_cosaliency"]
+        saliency = made["predict_saliency"].path if provider == "icnet" else None
+        index, folder = ImageIndex.read(made["index_dataset"].path), self.work / "groups-of-one"
+        predict, parameters = lone_predictor(trained.path, index, self.config.cosaliency_maps, saliency)
+        shutil.rmtree(folder, ignore_errors=True)
+        for record in index:
+            with torch.inference_mode():
+                grey = (predict(record)[0, 0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
+            write_grey(folder / "saliency" / f"{record.image_id}.png", grey)
+        config = EvaluationOf(kind="saliency", split="train", title="groups of one")
+        given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
+        evaluate.run(config, folder / "scores", self.runtime, **given)
+        figures = dict(read_json(folder / "scores" / "metrics.json"))
+        seconds = median_seconds(predict, index)
+        return Row("single", f"{provider}, trained on tags", figures, seconds, parameters, trained.manifest["seconds"])
 
     def groups(self, provider: str) -> list[Row]:
         """Train without masks on the training photographs, measure on the groups by tag of the validation ones.

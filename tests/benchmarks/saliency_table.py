@@ -7,7 +7,8 @@ from tag2mask.configs.schema import Config
 
 FIGURES = {"mae": "MAE ↓", "s_measure": "S ↑", "max_f": "max F ↑", "max_e": "max E ↑"}
 PARTS = {
-    "single": "{images} held-out photographs of the saliency set; networks trained on the masks of the others",
+    "single": "{images} held-out photographs of the saliency set; networks trained on the masks of the others, "
+    "or, each photograph a group by itself, on the tags of other photographs without masks",
     "groups": "validation photographs, one map per photograph and tag; trained without masks on training photographs",
 }
 TIMING = (

@@ -10,6 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
+from tag2mask.models.gconet_plus import GCoNetPlus
+from tag2mask.models.icnet import ICNet
 from tag2mask.tasks import predict_saliency
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.model_folders import read_architecture, saliency_settings
@@ -61,11 +63,8 @@ def group_predictor(
     model: Path, index: ImageIndex, config: CosaliencyMaps, saliency: Path | None
 ) -> tuple[Callable[[ImageRecord], Any], int]:
     """What makes a photograph's maps of all its tags, once their consensus is known; and the network's parameters."""
-    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
-    network = cosaliency_network(settings)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    load_for_inference(model, network, "cpu")
-    groups = Groups(network, index, config, side=settings.image_size, saliency=saliency, device="cpu")
+    network, side, parameters = _group_network(model)
+    groups = Groups(network, index, config, side=side, saliency=saliency, device="cpu")
     with torch.inference_mode():
         for number in {number for record in timed(index) for number in record.tags}:
             groups.agreed(number)
@@ -75,3 +74,27 @@ def group_predictor(
         return [F.interpolate(one, size=record.size, mode="bilinear", align_corners=False) for one in maps.values()]
 
     return predict, parameters
+
+
+def lone_predictor(
+    model: Path, index: ImageIndex, config: CosaliencyMaps, saliency: Path | None
+) -> tuple[Callable[[ImageRecord], torch.Tensor], int]:
+    """What makes the map (1, 1, H, W) of a photograph that is a group by itself; and the network's parameters."""
+    network, side, parameters = _group_network(model)
+
+    def predict(record: ImageRecord) -> torch.Tensor:
+        alone = index.only([record.image_id])
+        groups = Groups(network, alone, config, side=side, saliency=saliency, device="cpu")
+        (small,) = groups.maps(record, config.map).values()
+        return F.interpolate(small, size=record.size, mode="bilinear", align_corners=False)
+
+    return predict, parameters
+
+
+def _group_network(model: Path) -> tuple[ICNet | GCoNetPlus, int, int]:
+    """A trained group system, the side that it takes in pixels, and how many parameters it has."""
+    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
+    network = cosaliency_network(settings)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    load_for_inference(model, network, "cpu")
+    return network, settings.image_size, parameters

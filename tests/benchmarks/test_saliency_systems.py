@@ -77,6 +77,8 @@ def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.Capture
         ("single", "prior"),
         ("single", "reciprocal"),
         ("single", "purificatory"),
+        ("single", "icnet, trained on tags"),
+        ("single", "gconet_plus, trained on tags"),
         ("groups", "reciprocal"),
         ("groups", "reciprocal, gated"),
         ("groups", "icnet"),
