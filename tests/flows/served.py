@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ class Api:
             headers={"Content-Type": "application/json", **self.headers},
             method=method or ("GET" if content is None else "POST"),
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            text = answer.read()
+        text = _answer(request)
         return json.loads(text) if text else None
 
     def deployment(self, name: str) -> Any:
@@ -136,6 +136,20 @@ class Api:
         self.call(f"flow_runs/{run_id}/set_state", {"state": {"type": kind}})
 
 
+def _answer(request: urllib.request.Request) -> bytes:
+    """What a server answers; one on SQLite that says it is busy is asked again, as Prefect's own client does."""
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                raise
+        time.sleep(1)
+    raise AssertionError(f"{request.full_url} stays busy")
+
+
 def until(look: Callable[[], Any], seconds: float) -> Any:
     """What `look` finds, asked for until it is there."""
     deadline = time.monotonic() + seconds
@@ -172,16 +186,25 @@ class Served:
 
     def process_of(self, run_id: str) -> int:
         """Process that carries out a flow run."""
-        wanted = f"PREFECT__FLOW_RUN_ID={run_id}".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                    command = (folder / "cmdline").read_bytes()
-                    if b"prefect" in command:
-                        return int(folder.name)
-            except OSError:
-                continue  # ended, or somebody else's
-        raise AssertionError(f"no process carries out {run_id}")
+        found = next(_processes(run_id, b"prefect"), None)
+        assert found is not None, f"no process carries out {run_id}"
+        return found
+
+    def stage_of(self, run_id: str) -> int | None:
+        """Process of a stage of a flow run, which leads a group of its own; None where none is at work."""
+        return next((number for number in _processes(run_id, b"forkserver") if os.getpgid(number) == number), None)
+
+
+def _processes(run_id: str, word: bytes) -> Iterator[int]:
+    """Processes of a flow run whose command line has a word."""
+    wanted = f"PREFECT__FLOW_RUN_ID={run_id}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = wanted in (folder / "environ").read_bytes().split(b"\0")
+            if ours and word in (folder / "cmdline").read_bytes():
+                yield int(folder.name)
+        except OSError:
+            continue  # ended, or somebody else's
 
 
 def environment_of(folder: Path, port: int) -> dict[str, str]:
