@@ -3,6 +3,7 @@
 Prefect is not needed for it; the Prefect flow runs its nodes through the same `Session.run_node`.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -20,6 +21,8 @@ from tag2mask.flows.resolve import Resolved, resolve
 from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
 from tag2mask.tasks.common.store import Artifact, Store
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -98,6 +101,17 @@ class Session:
             raise StageFailed(f"{resolved.label} vanished after it was made: is `rm` or another store at work?", "Gone")
         note = f"rebuilt: {damage}" if damage else ""
         return Outcome(node, artifact, cached=False, seconds=time.monotonic() - started, note=note)
+
+    def pause(self, node: Node, seconds: float) -> None:
+        """Wait before a node's next attempt.
+
+        Raises:
+            Stopped: the run was stopped meanwhile.
+        """
+        failure = self.result.failures[node.name]
+        logger.info("%s is tried again in %g s: %s", node.name, seconds, failure.message)
+        if self.stop.wait(seconds):
+            raise Stopped("the run was stopped")
 
     def settle(self, node: Node, ending: Outcome | BaseException) -> None:
         """Note how a node ended."""

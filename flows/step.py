@@ -26,21 +26,23 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
 
     The task's data is the label of the artifact (`stage/key`), not the artifact: futures are cheap to pass on.
     """
-    passing = False
+    attempts, passing = 0, False
 
     @task(
         name=node.name,  # a task that never starts keeps it as its name
         task_run_name=f"{node.name} {pages.dataset}",
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=len(DELAYS),
-        retry_delay_seconds=list(DELAYS),
+        retries=len(DELAYS),  # without a delay of its own: Prefect sleeps through a cancellation
         retry_condition_fn=lambda *_: passing and not session.stop.is_set(),
     )
     def step(upstream: dict[str, str]) -> State:
-        nonlocal passing
+        nonlocal attempts, passing
+        attempts += 1
         known = {name: session.result.outcomes[name].artifact for name in upstream}
         try:
+            if attempts > 1:
+                session.pause(node, DELAYS[attempts - 2])
             outcome = session.run_node(node, known)
         except Exception as error:  # whatever a stage raises fails its task, and the run goes on beside it
             passing = worth_retrying(error)

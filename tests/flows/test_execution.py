@@ -228,3 +228,15 @@ def test_runtime_refuses_no_cores() -> None:
     """A run needs a core."""
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         Runtime(cores=0)
+
+
+def test_a_stop_ends_the_pause_before_another_attempt(tmp_path: Path) -> None:
+    """A node that waits for its next attempt ends as stopped when the run is, long before its time."""
+    session = toys.session(toys.toy_dag(tmp_path), tmp_path / "store")
+    node = session.nodes[0]
+    session.settle(node, StageFailed("the disk was away", "OSError"))
+    threading.Timer(0.2, session.end).start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        session.pause(node, 600)
+    assert 0.1 < time.monotonic() - started < 60

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tag2mask.flows.record import latest
 from tests.flows.served import (
     Served,
     environment_of,
@@ -74,6 +76,28 @@ def test_a_run_outside_of_serve_is_marked_when_killed(served: Served) -> None:
     run = served.api.ended(run_id, 60)
     assert run["state_type"] == "CRASHED" and "its process is gone" in run["state"]["message"]
     assert "RUNNING" not in {task["state_type"] for task in served.api.tasks(run_id).values()}
+
+
+def test_cancelling_in_the_pause_before_another_attempt(served: Served) -> None:
+    """A run that waits for its next attempt ends within 10 s of a cancellation, without a slot, and can be repeated."""
+    api = served.api
+    run_id = api.start(CLASSIFIER, settings=LONG, **ALONE)
+    for pause in ("in 5 s", "in 30 s"):
+        until(lambda: served.slots == 1 or None, 90)
+        os.kill(until(lambda: served.stage_of(run_id), 30), signal.SIGTERM)
+        told = f"train_classifier is tried again {pause}: its process was killed by SIGTERM"
+        until(lambda told=told: told in api.logs(run_id) or None, 30)
+    assert served.slots == 0
+    started = time.monotonic()
+    api.set_state(run_id, "CANCELLING")
+    assert api.ended(run_id, 20)["state_type"] == "CANCELLED"
+    assert time.monotonic() - started < 10
+    assert served.slots == 0
+    assert "RUNNING" not in {task["state_type"] for task in api.ended_tasks(run_id).values()}
+    record = latest(served.root, "tiny")
+    assert record is not None and record.content["state"] == "stopped"
+    again = api.start(CLASSIFIER, settings={**LONG, "epochs": 1}, **ALONE)
+    assert api.ended(again)["state_type"] == "COMPLETED"
 
 
 def test_missed_nights_run_once(tmp_path: Path) -> None:
