@@ -15,6 +15,7 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.execution import Session
+from tag2mask.flows.gate_page import show_measured, show_publication
 from tag2mask.flows.lost_runs import mark_alive, mark_lost_runs
 from tag2mask.flows.missed_runs import missed, superseded_by
 from tag2mask.flows.node import UnknownNode
@@ -111,25 +112,28 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
         mark_lost_runs(store)
     mark_alive(store, UUID(flow_run.id))
     try:
-        report = run_and_tell(config, runtime, selection, partial(submit_all, dataset=config.name))
+        ending = run_and_tell(config, runtime, selection, partial(submit_all, config=config))
     except (RunFailed, UnknownNode, WeightsError) as error:
         return Failed(message=str(error))
-    record = latest(store.root, config.name)
+    if ending.publication is not None:
+        show_publication(config.name, ending.publication)
+    record, report = latest(store.root, config.name), ending.report
     shown = None if report is None else f"report: {report_address(report) or report}"
     facts = {} if record is None else record.content
     told = [facts.get("photographs"), facts.get("release", {}).get("told"), shown]
     return Completed(message="; ".join(filter(None, told)) or None, data=None if report is None else str(report))
 
 
-def submit_all(session: Session, dataset: str) -> RunResult:
+def submit_all(session: Session, config: Config) -> RunResult:
     """Run the nodes of a session as tasks of the current flow run.
 
     The session's budget of cores decides who works; a task that waits for cores or for other tasks only holds a thread.
 
     Args:
         session: the nodes, the store, and where to note how they end.
-        dataset: the configuration's name.
+        config: the settings, whose name and whose gate the pages show.
     """
+    dataset = config.name
     before = latest(session.store.root, dataset)
     pages = RunPages(dataset, before)
     pages.show_plan(plan(session.nodes, session.store, before, force=session.force, kept=session.kept))
@@ -148,4 +152,5 @@ def submit_all(session: Session, dataset: str) -> RunResult:
     settle_lost(session)
     session.result.sort(session.nodes)
     pages.show_result(session.result, report_path(session.result))
+    show_measured(config, session.store, session.result)
     return session.result

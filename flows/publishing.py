@@ -18,6 +18,7 @@ from tag2mask.tasks.common.store import Artifact, Store
 
 if TYPE_CHECKING:
     from tag2mask.tasks.common.publishing import Publication
+    from tag2mask.tasks.common.release_gate import Judgement
 
 
 class NothingToPublish(ValueError):
@@ -30,10 +31,31 @@ def publish_run(config: Config, root: Path, result: RunResult) -> "Publication |
     Returns:
         What became of them; None where there was nothing to do.
     """
-    artifacts = {name: outcome.artifact for name, outcome in result.outcomes.items()}
-    if not config.release.publish or result.failures or not set(_needed(config)) <= artifacts.keys():
+    if not publishes(config, result):
         return None
+    artifacts = {name: outcome.artifact for name, outcome in result.outcomes.items()}
     return publish_artifacts(config, Store(root), artifacts)
+
+
+def publishes(config: Config, result: RunResult) -> bool:
+    """Whether a run that ended so brings its labels to the gate: all went well, they were made, and it is asked for."""
+    return config.release.publish and not result.failures and set(_needed(config)) <= result.outcomes.keys()
+
+
+def weigh_measured(config: Config, store: Store, result: RunResult) -> "Judgement | None":
+    """What the gate would say of the labels that a run has measured; None where it measured none.
+
+    Raises:
+        DamagedArtifact: the release before is not what its manifest says.
+    """
+    from tag2mask.tasks.common.publishing import weigh
+
+    signals = result.outcomes.get(_needed(config)[1])
+    if signals is None or signals.cached:
+        return None
+    evaluated = result.outcomes.get(_evaluation(config))
+    evaluation = None if evaluated is None else evaluated.artifact
+    return weigh(store, config.name, signals.artifact, config.release, evaluation=evaluation)
 
 
 def publish_finished(config: Config, root: Path, *, forced: str | None = None) -> "Publication":
@@ -77,7 +99,7 @@ def publish_artifacts(
         config.name,
         Draft(labels, dataset, signals, artifacts.get("render_report")),
         config.release,
-        evaluation=artifacts.get(f"evaluate-labels_{config.rounds}"),
+        evaluation=artifacts.get(_evaluation(config)),
         about={"config": config.model_dump(mode="json"), "artifacts": _provenance(artifacts)},
         forced=forced,
         threads=available_cores(),
@@ -93,6 +115,11 @@ def publish_artifacts(
 def _needed(config: Config) -> tuple[str, str, str]:
     """Nodes without which there is nothing to publish: labels, signals, dataset."""
     return f"mask_nonsalient-{config.rounds}", f"measure_labels-{config.rounds}", "index_dataset"
+
+
+def _evaluation(config: Config) -> str:
+    """Node that measures the published labels, where there are masks."""
+    return f"evaluate-labels_{config.rounds}"
 
 
 def _provenance(artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
@@ -20,6 +21,9 @@ from tag2mask.flows.record import latest, write_failure_log, write_record
 from tag2mask.flows.retraining import Retrain, kept_models, told_photographs
 from tag2mask.tasks.common.model_folders import check_start
 from tag2mask.tasks.common.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from tag2mask.tasks.common.publishing import Publication
 
 DEBUG = "TAG2MASK_DEBUG"
 """Environment variable: show what helps to find a fault."""
@@ -129,11 +133,18 @@ class RunFailed(RuntimeError):
     """Stages failed; the message says which, and why."""
 
 
-def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> Path | None:
-    """Run a configuration and print what came of it.
+@dataclass(frozen=True)
+class Ending:
+    """What came of a run in which nothing failed."""
 
-    Returns:
-        Where the report lies, if the run has one.
+    report: Path | None
+    """Where the report lies, if the run has one."""
+    publication: "Publication | None"
+    """What became of its labels, if they were published."""
+
+
+def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> Ending:
+    """Run a configuration and print what came of it.
 
     Raises:
         RunFailed: a stage failed, or was needed and could not be had.
@@ -157,7 +168,7 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
     publication = publish_run(config, runtime.root, result)
     for line in [] if publication is None else publication.lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return report
+    return Ending(report, publication)
 
 
 def failure_message(result: RunResult, root: Path, name: str) -> str:

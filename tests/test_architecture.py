@@ -27,6 +27,7 @@ WITHOUT_FILES = {"io", "json", "os", "pathlib", "pickle", "shutil", "tempfile"}
 """Modules of the standard library that a network has no business with."""
 PREFECT_FILES = {
     "flows/deployments.py",
+    "flows/gate_page.py",
     "flows/lost_runs.py",
     "flows/missed_runs.py",
     "flows/pipeline.py",

@@ -89,7 +89,8 @@ def publish(
             return Publication(standing, "unchanged", releases.latest())
         before = None if releases.latest() is None else releases.read("latest")
         comparison = _compared(store, draft, before, threads)
-        judgement = judge(_figures(draft, evaluation, before, comparison, rules), rules, forced=forced)
+        figures = _figures(draft.signals, evaluation, before, comparison, rules)
+        judgement = judge(figures, rules, forced=forced)
         facts = {
             **about,
             "name": name,
@@ -127,21 +128,42 @@ def _compared(store: Store, draft: Draft, before: Release | None, threads: int) 
     return compare(old, new, threads=threads)
 
 
+def weigh(
+    store: Store, name: str, signals: Artifact, rules: settings.Release, *, evaluation: Artifact | None = None
+) -> Judgement:
+    """What the gate would say of labels by what is measured of them already; nothing is compared or written.
+
+    Args:
+        store: the store.
+        name: under which they would be released.
+        signals: `measure_labels` artifact of the labels.
+        rules: the gate.  `changed_images` stays unmeasured, and is not required here.
+        evaluation: `evaluate` artifact of the labels, where there are masks.
+
+    Raises:
+        DamagedArtifact: the release before is not what its manifest says.
+    """
+    releases = Releases(store, name)
+    before = None if releases.latest() is None else releases.read("latest")
+    required = [signal for signal in rules.required if signal != "changed_images"]
+    return judge(_figures(signals, evaluation, before, None, rules), rules.replaced(required=required))
+
+
 def _figures(
-    draft: Draft,
+    signals: Artifact,
     evaluation: Artifact | None,
     before: Release | None,
     comparison: Comparison | None,
     rules: settings.Release,
 ) -> dict[str, float | None]:
     """All that the gate looks at; what is not known is None."""
-    figures: dict[str, float | None] = dict(read_json(draft.signals.path / "metrics.json"))
+    figures: dict[str, float | None] = dict(read_json(signals.path / "metrics.json"))
     summary = {} if evaluation is None else read_json(evaluation.path / "scores.json")["summary"]
     miou: float | None = summary.get("miou")
     figures["miou"] = miou
     figures["changed_images"] = None if comparison is None else comparison.changed_share(rules.changed_pixels)
-    signals = [] if before is None else before.manifest["gate"]["signals"]
-    earlier: float | None = next((signal["value"] for signal in signals if signal["signal"] == "miou"), None)
+    judged = [] if before is None else before.manifest["gate"]["signals"]
+    earlier: float | None = next((signal["value"] for signal in judged if signal["signal"] == "miou"), None)
     figures["miou_drop"] = None if miou is None or earlier is None else earlier - miou
     return figures
 

@@ -1,6 +1,7 @@
 """From a run to its release, and the commands about releases."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tag2mask.flows.beginning import packaged
 from tag2mask.flows.command_line import app
 from tag2mask.flows.dag import build_dag
 from tag2mask.flows.outcome import Failure, Outcome, RunResult
-from tag2mask.flows.publishing import NothingToPublish, publish_finished, publish_run
+from tag2mask.flows.publishing import NothingToPublish, publish_finished, publish_run, weigh_measured
 from tag2mask.flows.record import latest, write_record
 from tag2mask.flows.release_listing import find_release, label_set
 from tag2mask.tasks.common.label_images import write_labels
@@ -102,6 +103,19 @@ def test_a_run_that_failed_or_made_no_labels_publishes_nothing(tmp_path: Path) -
     assert publish_run(settings, store.root, failed) is None
     assert publish_run(quiet, store.root, whole) is None
     assert not (store.root / "releases").exists()
+
+
+def test_measured_labels_are_weighed_where_the_run_measured_them(tmp_path: Path) -> None:
+    """A run that built the signals learns what the gate would say, also of the masks' figure; a cached one does not."""
+    store, lenient = Store(tmp_path), config("release.publish=false")
+    strict = config("release.publish=false", "release.minimum_miou=0.6")
+    ended = result(lenient, store, LABELS)
+    sound, poor = weigh_measured(lenient, store, ended), weigh_measured(strict, store, ended)
+    assert sound is not None and sound.failures == []
+    assert poor is not None and poor.failures == ["miou 0.5 is below minimum_miou 0.6"]
+    cached = {name: replace(outcome, cached=True) for name, outcome in ended.outcomes.items()}
+    assert weigh_measured(lenient, store, RunResult(cached)) is None
+    assert weigh_measured(lenient, store, RunResult()) is None
 
 
 def test_what_was_not_run_cannot_be_published(tmp_path: Path) -> None:

@@ -8,11 +8,20 @@ from typing import Any
 import pytest
 
 from tag2mask.flows.record import latest
+from tag2mask.tasks.common.releases import Releases
+from tag2mask.tasks.common.store import Store
 from tests.flows.served import Served, serving, until, write_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG = {"epochs": 4000, "accumulate_from": 0}
 """Settings of a classifier that nobody waits for."""
+PUBLISHED = [
+    "release.publish=true",
+    "release.maximum_ignored_share=0.9",
+    *(f"release.{setting}=null" for setting in ("maximum_missing_tags", "maximum_wholly_ignored", "minimum_miou")),
+    *(f"release.{setting}=null" for setting in ("minimum_class_ratio", "maximum_class_divergence")),
+]
+"""Changes that publish what a network learns in two steps: nothing but background, some of it ignored."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +73,14 @@ def test_a_run_leaves_tables_pictures_and_a_report(served: Served, regenerated: 
         urllib.request.urlopen(address.replace("report.html", "manifest.json"), timeout=10)
 
 
+def test_a_run_shows_what_the_gate_would_say(served: Served, regenerated: str) -> None:
+    """The page of a run that measured its labels has every signal and threshold, and says that nothing is released."""
+    page = served.api.artifacts(regenerated)["tiny-gate"]["data"]
+    assert "**would be kept back**" in page and "`tag2mask publish` decides" in page
+    assert "| `miou` | 0." in page and "| `changed_images` | – |" in page
+    assert not (served.root / "releases").exists()
+
+
 def test_the_log_has_a_line_per_event(served: Served, regenerated: str) -> None:
     """A run's log has one line when the run begins and one when a stage or the run ends, and no other."""
     until(lambda: any("report:" in line for line in served.api.logs(regenerated)) or None, 20)
@@ -96,6 +113,28 @@ def test_a_stage_runs_with_settings_from_its_form(served: Served, regenerated: s
     found = states(served.api.ended_tasks(run_id))
     assert found.pop("mine_objects") == "Completed"
     assert set(found.values()) == {"Cached"} and "train_segmenter-1" not in found
+
+
+def test_runs_release_what_passes_the_gate_and_keep_back_the_rest(served: Served, regenerated: str) -> None:
+    """A run that publishes makes a release, one with worse labels a candidate, and state and page say which and why."""
+    api, releases = served.api, Releases(Store(served.root), "tiny")
+    first = api.start("regenerate/tiny", changes=PUBLISHED)
+    run = api.ended(first)
+    assert run["state_type"] == "COMPLETED" and "released: tiny@1" in run["state"]["message"]
+    assert releases.latest() == 1 and len(list((releases.read("latest").path / "labels").iterdir())) == 6
+    page = api.artifacts(first)["tiny-gate"]["data"]
+    assert "**released: tiny@1 (" in page and "| `ignored_share` | 0." in page and "**failed**" not in page
+
+    all_ignored = [*PUBLISHED, "masking.minimum_foreground=1"]  # no segmenter can be trained on them
+    second = api.start("regenerate/tiny", changes=all_ignored, until="measure_labels")
+    run = api.ended(second)
+    why = "failed: ignored_share 1 is above maximum_ignored_share 0.9"
+    assert run["state_type"] == "COMPLETED" and why in run["state"]["message"]
+    assert "kept as a candidate, not released" in run["state"]["message"]
+    assert releases.latest() == 1 and releases.numbers() == [1] and len(releases.candidates()) == 1
+    page = api.artifacts(second)["tiny-gate"]["data"]
+    assert "**kept as a candidate" in page and f"- {why}\n" in page
+    assert "| `ignored_share` | 1.000 | ≤ 0.9 | **failed** |" in page
 
 
 def test_forms_are_made_of_the_settings(served: Served) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tag2mask.configs.release import Release as Rules
 from tag2mask.tasks.common.label_images import read_labels
+from tag2mask.tasks.common.publishing import weigh
 from tag2mask.tasks.common.releases import (
     KEPT_CANDIDATES,
     NoSuchRelease,
@@ -24,7 +25,7 @@ from tag2mask.tasks.common.releases import (
 from tag2mask.tasks.common.store import DamagedArtifact, Store
 from tag2mask.tasks.common.upkeep import collect_garbage, verify
 from tests.tasks.drawn_files import files_of
-from tests.tasks.drawn_store import LENIENT, changed, draft_of, drawn_labels, published
+from tests.tasks.drawn_store import LENIENT, changed, draft_of, drawn_labels, evaluation_of, published
 
 STRICT = LENIENT.replaced(maximum_missing_tags=0.0, maximum_wholly_ignored=0.1, maximum_changed_images=0.1)
 LABELS = drawn_labels()
@@ -149,6 +150,19 @@ def test_a_fall_of_the_mean_iou_since_the_last_release_fails(store: Store) -> No
     assert worse.release.manifest["gate"]["failures"] == ["miou_drop 0.1 is above maximum_miou_drop 0.03"]
     slightly = published(store, draft_of(store, OTHER, LABELS), rules, miou=0.58)
     assert slightly.state == "released"
+
+
+def test_weighing_says_what_the_gate_would_without_comparing(store: Store) -> None:
+    """All but the change is judged, the fall of the mean IoU too, a required change is let pass, nothing is written."""
+    rules = LENIENT.replaced(maximum_miou_drop=0.05, maximum_changed_images=0.0, required=["changed_images"])
+    published(store, draft_of(store, LABELS), miou=0.5)
+    draft, before = draft_of(store, OTHER, LABELS), files_of(store.root / "releases")
+    sound = weigh(store, "toy", draft.signals, rules, evaluation=evaluation_of(store, 0.46))
+    fallen = weigh(store, "toy", draft.signals, rules, evaluation=evaluation_of(store, 0.44))
+    assert sound.failures == [] and "changed_images" in sound.unmeasured
+    assert fallen.failures == ["miou_drop 0.06 is above maximum_miou_drop 0.05"]
+    assert weigh(store, "other", draft.signals, rules).unmeasured[-3:] == ["changed_images", "miou", "miou_drop"]
+    assert files_of(store.root / "releases") == before
 
 
 def test_rolling_back_sticks_until_there_are_new_labels(store: Store) -> None:
