@@ -1,6 +1,7 @@
 """Prefect's environment, to be set before it is imported.  What the user has set stays."""
 
 import os
+from pathlib import Path
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -26,6 +27,9 @@ SERVER_ADDRESS = "127.0.0.1", 4200
 
 
 def set_prefect_defaults() -> None:
-    """Set what is not set yet."""
+    """Set what is not set yet, and make Prefect's home if the environment names one."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    home = os.environ.get("PREFECT_HOME")
+    if home:  # Prefect makes the last folder of the path alone, and without its home waits in vain for its own server
+        Path(home).expanduser().mkdir(parents=True, exist_ok=True)

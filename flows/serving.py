@@ -29,7 +29,6 @@ def server(
     home: Annotated[Path | None, typer.Option(help="Folder of its database.  [default: artifacts/.prefect]")] = None,
 ) -> None:
     """Start Prefect's server and its UI on this machine, with no telemetry and slots that survive a restart."""
-    set_prefect_defaults()
     chosen = {
         "PREFECT_HOME": str((home or ROOT / ".prefect").absolute()),
         "PREFECT_SERVER_API_HOST": SERVER_ADDRESS[0],
@@ -39,6 +38,7 @@ def server(
     chosen["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = chosen["PREFECT_API_URL"].removesuffix("/api")
     for name, value in chosen.items():
         os.environ.setdefault(name, value)
+    set_prefect_defaults()
     os.execv(sys.executable, [sys.executable, "-m", "prefect", "server", "start"])
 
 

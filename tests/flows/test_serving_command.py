@@ -1,11 +1,12 @@
 """What `serve` says before it needs a server."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tag2mask.configs.load import ConfigError
-from tag2mask.flows.serving import NoServer, check_server
+from tag2mask.flows.serving import NoServer, check_server, server
 from tests.flows.served import free_port, write_tiny
 
 
@@ -16,6 +17,18 @@ def test_without_a_server_it_says_how_to_start_one(monkeypatch: pytest.MonkeyPat
     with pytest.raises(NoServer) as told:
         check_server()
     assert address in str(told.value) and "tag2mask server" in str(told.value)
+
+
+def test_the_server_finds_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of the server's database is made with those above it, which Prefect itself does not do."""
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    commands: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
+    server(port=4321, home=tmp_path / "not" / "there")
+    assert (tmp_path / "not" / "there").is_dir() and commands[0][-2:] == ["server", "start"]
+    assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
 
 
 @pytest.mark.slow
