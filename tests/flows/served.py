@@ -9,9 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tag2mask.configs.load import load_config
 from tag2mask.flows.beginning import packaged
 from tag2mask.tasks.common.scenes import write_demo
 
+CSRF = "PREFECT_SERVER_CSRF_PROTECTION_ENABLED"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
@@ -86,6 +88,11 @@ class Api:
         )
         text = _answer(request)
         return json.loads(text) if text else None
+
+    def token(self) -> dict[str, str]:
+        """Headers without which a server with CSRF protection takes no change."""
+        client = str(uuid.uuid4())
+        return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": self.call(f"csrf-token?client={client}")["token"]}
 
     def deployment(self, name: str) -> Any:
         """A deployment by `flow/deployment`."""
@@ -246,7 +253,7 @@ def running_server(folder: Path, environment: dict[str, str]) -> Iterator[Api]:
     port = api.address.removesuffix("/api").rpartition(":")[2]
     with program("server", "--port", port, environment=environment, log=folder / "server.log") as process:
         until(lambda: _answers(api, process), 180)
-        yield api
+        yield replace(api, headers=api.token()) if environment.get(CSRF) else api
 
 
 def _answers(api: Api, process: "subprocess.Popen[bytes]") -> bool | None:
@@ -258,10 +265,11 @@ def _answers(api: Api, process: "subprocess.Popen[bytes]") -> bool | None:
 
 
 @contextmanager
-def serving(folder: Path, config: Path, *, cron: str | None = None) -> Iterator[Served]:
-    """A server with the deployments of a settings file, and their runner."""
+def serving(folder: Path, config: Path, *, cron: str | None = None, csrf: bool = False) -> Iterator[Served]:
+    """A server with the deployments of a settings file, and their runner; `csrf` asks for a token with every change."""
     environment = environment_of(folder, free_port())
-    with running_server(folder, environment) as api, offering(folder, config, api, environment, cron=cron) as process:
+    protected = environment | ({CSRF: "true"} if csrf else {})
+    with running_server(folder, protected) as api, offering(folder, config, api, environment, cron=cron) as process:
         yield Served(folder, api, environment, process)
 
 

@@ -1,16 +1,24 @@
 """The UI in a real browser: the graph and the cached stages, the table and the picture, and a form that starts a run.
 
+The server has CSRF protection, so that pages, `serve` and `run` are seen to work with it.
+
 With TAG2MASK_SCREENSHOTS=FOLDER it is the whole demo that is shown, and the pages are kept as pictures.
 """
 
 import os
 import shutil
+import subprocess
+import sys
+import urllib.error
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.flows.served import Served, serving, until, write_tiny
 
@@ -19,6 +27,8 @@ SECONDS = 3600 if SCREENSHOTS else 240
 """Longest run."""
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(2 * SECONDS + 900)]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+COLOURS = 256
+"""Of a picture that is kept."""
 PATIENCE = 60_000
 """Milliseconds to wait for an element."""
 
@@ -43,7 +53,9 @@ class Shown:
         """Keep a picture of the page, if that is asked for."""
         if SCREENSHOTS:
             self.page.wait_for_timeout(2500)  # let drawings come to rest
-            self.page.screenshot(path=Path(SCREENSHOTS) / f"ui-{name}.png")
+            picture = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
+            small = picture.quantize(COLOURS, dither=Image.Dither.NONE)  # a third of the bytes
+            small.save(Path(SCREENSHOTS) / f"ui-{name}.png", optimize=True)
 
     def artifact(self, key: str) -> Any:
         """Open the newest page of a key."""
@@ -61,7 +73,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see the dev extra")
     folder = tmp_path_factory.mktemp("browser")
     config = write_tiny(folder, "demo", whole=bool(SCREENSHOTS))
-    with serving(folder, config, cron="0 2 * * *") as served:
+    with serving(folder, config, cron="0 2 * * *", csrf=True) as served:
         runs = [served.api.start("regenerate/demo")]
         assert served.api.ended(runs[0], SECONDS)["state_type"] == "COMPLETED"
         runs.append(served.api.start("regenerate/demo"))
@@ -82,11 +94,10 @@ def test_the_run_page_shows_the_graph_and_what_was_cached(shown: Shown) -> None:
     """A run's page draws its graph, whose edges the server knows, and counts its tasks as `Cached`."""
     page = shown.go(f"/runs/flow-run/{shown.built_run}")
     page.locator("canvas").first.wait_for()
-    shown.keep("run-built")
+    shown.keep("run")
     page = shown.go(f"/runs/flow-run/{shown.cached_run}")
     page.locator("canvas").first.wait_for()
     page.get_by_text("is up to date").first.wait_for()
-    shown.keep("run")
     graph = shown.served.api.call(f"flow_runs/{shown.cached_run}/graph-v2")
     nodes = dict(graph["nodes"])
     labels = {node["label"].split()[0]: node for node in nodes.values()}
@@ -97,14 +108,18 @@ def test_the_run_page_shows_the_graph_and_what_was_cached(shown: Shown) -> None:
     assert page.get_by_text("Cached", exact=True).count() >= 5
 
 
-def test_the_artifacts_page_shows_the_table_and_the_picture(shown: Shown) -> None:
-    """The list has the stage's pages, one a table with the mIoU, one a picture that has been drawn."""
+def test_the_artifacts_page_shows_the_tables_and_the_picture(shown: Shown) -> None:
+    """The list has the stage's pages: a table with the mIoU, the gate's thresholds, a picture that has been drawn."""
     page = shown.go("/artifacts")
     page.get_by_text("demo-stages").first.wait_for()
     shown.keep("artifacts")
     page = shown.artifact("demo-evaluate-labels-1-metrics")
     page.locator("table").get_by_text("miou", exact=True).first.wait_for()
     shown.keep("metrics")
+    page = shown.artifact("demo-gate")
+    page.locator("table").get_by_text("missing_tags", exact=True).first.wait_for()
+    page.locator("table").get_by_text("≤ 0.25").first.wait_for()
+    shown.keep("gate")
     page = shown.artifact("demo-mask-nonsalient-1-pictures")
     picture = page.locator("img[src^='data:image/jpeg']").first
     picture.wait_for()
@@ -138,3 +153,17 @@ def test_the_form_takes_a_threshold_and_starts_the_run(shown: Shown) -> None:
 def test_the_pages_ask_nobody_else(shown: Shown) -> None:
     """No page asked for anything outside of the server."""
     assert shown.foreign == []
+
+
+def test_changes_need_a_token_and_our_own_commands_have_it(shown: Shown) -> None:
+    """The server refuses a change without a CSRF token, and takes a run from the command line."""
+    served = shown.served
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        replace(served.api, headers={}).start("regenerate/demo")
+    assert refused.value.code == HTTPStatus.FORBIDDEN and b"CSRF" in refused.value.read()
+    command = [sys.executable, "-m", "tag2mask.flows.command_line", "run", str(served.folder / "demo.yaml")]
+    command += ["--root", str(served.root), "--engine", "prefect"]
+    told = subprocess.run(command, env=served.environment, capture_output=True, text=True, timeout=SECONDS, check=True)
+    assert "stages are up to date" in told.stdout
+    chosen = {"flow_runs": {"deployment_id": {"is_null_": True}}}
+    assert [run["state_type"] for run in served.api.call("flow_runs/filter", chosen)] == ["COMPLETED"]
