@@ -6,7 +6,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-saliency benchmark-labels clean
+.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-labels benchmark-prefect \
+    benchmark-saliency clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -42,6 +43,9 @@ benchmark-labels: $(READY) ## an hour more: what each saliency system does to th
 
 benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's signals are worth, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py
+
+benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from scratch and to a cached run, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_prefect_overhead.py
 
 lock:                 ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \

@@ -1,0 +1,47 @@
+"""What Prefect adds to the demo, from scratch and cached.
+
+`make benchmark-prefect` prints the table, on a machine that does nothing else.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.prefect_overhead import EPHEMERAL, LOCAL, SERVER, measure, table
+
+SCRATCH, CACHED = 2, 3
+"""Runs of each kind and engine."""
+
+
+@pytest.mark.benchmark
+def test_the_measurement_runs(tmp_path: Path) -> None:
+    """With a tiny run it times each engine, and leaves one store that all of them find complete."""
+    told: list[str] = []
+    found = measure(tmp_path, whole=False, scratch=1, cached=1, say=told.append)
+    assert {run: list(engines) for run, engines in found.items()} == {
+        "from scratch": [LOCAL, SERVER],
+        "cached": [LOCAL, SERVER, EPHEMERAL],
+    }
+    assert len(told) == 5 and all(len(seconds) == 1 for engines in found.values() for seconds in engines.values())
+    assert not (tmp_path / "scratch").exists()
+    print(table(found))
+
+
+@pytest.mark.benchmark
+def test_what_prefect_adds_to_the_demo(tmp_path: Path) -> None:
+    """A server that runs costs a cached run of the demo less than 10 s, and the demo from scratch less than a tenth."""
+    found = measure(tmp_path, whole=True, scratch=SCRATCH, cached=CACHED, say=lambda line: print(line, flush=True))
+    print(f"\n{table(found)}")
+    cached, scratch = found["cached"], found["from scratch"]
+    assert min(cached[SERVER]) - min(cached[LOCAL]) < 10
+    assert min(scratch[SERVER]) < 1.1 * min(scratch[LOCAL])
+
+
+def test_the_table_tells_what_is_added() -> None:
+    """Medians stand beside all figures, and the difference to the run without Prefect."""
+    lines = table({"cached": {LOCAL: [0.3, 0.2, 9.0], SERVER: [2.5, 2.0, 2.4], EPHEMERAL: [12.0]}}).splitlines()
+    assert lines[2:] == [
+        "| cached | without Prefect | 0.30 | 0.30, 0.20, 9.00 |  |",
+        "| cached | running server | 2.40 | 2.50, 2.00, 2.40 | 2.10 |",
+        "| cached | ephemeral server | 12.0 | 12.0 | 11.7 |",
+    ]
