@@ -6,7 +6,9 @@ holder dies.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -22,6 +24,8 @@ from tag2mask.flows.node import Node
 
 LEASE_SECONDS = 60.0
 """A holder that was killed gives the slot back after this long at the latest; a living one renews in time."""
+PATIENCE = 5.0
+"""Seconds after which a training says that it waits; a busy server may take some to give a free slot."""
 logger = logging.getLogger(__name__)
 
 
@@ -76,11 +80,15 @@ class TrainingSlot:
                     hold.release()
 
     def _wait(self, hold: "_Hold", node: Node) -> None:
-        if not hold.ready.wait(1.0):
-            logger.info("%s waits for the slot %r, which another run holds", node.name, self.name)
+        told = time.monotonic() + PATIENCE
         while not hold.ready.wait(0.2):
             if self.stop.is_set():
                 raise Stopped("the run was stopped")
+            if time.monotonic() > told:
+                logger.info(
+                    "%s waits for the slot %r: another run holds it, or the server is busy", node.name, self.name
+                )
+                told = math.inf
         if hold.error is not None:
             raise hold.error
 
