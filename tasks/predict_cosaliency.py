@@ -138,6 +138,9 @@ def run(
     load_for_inference(model, network, runtime.device)
     shares = warn_of_tags_never_alone([record.tags for record in index], index.classes)
     needed = saliency if settings.provider == "icnet" else None
+    provenance = Provenance.read(model, otherwise=SILENT_MODEL)
+    if needed is not None:
+        provenance = provenance.beside(Provenance.read(needed, otherwise="saliency maps that say nothing of them"))
     groups = Groups(network, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
     records = {record.image_id: record for record in index}
 
@@ -156,9 +159,6 @@ def run(
     process_images(
         list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
     )
-    provenance = Provenance.read(model, otherwise=SILENT_MODEL)
-    if needed is not None:
-        provenance = provenance.beside(Provenance.read(needed, otherwise="saliency maps that say nothing of them"))
     provenance.write(out)
     counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in groups.references.items()}
     told = {"images": len(index), "references": counts, "alone_share": dict(shares)}

@@ -57,6 +57,7 @@ def run(
         ValueError: neither a folder of groups nor all of dataset, saliency and cams is given.
     """
     source = _source(config, dataset, saliency, cams, training_set)
+    provenance = _provenance(len(source), saliency, training_set)  # read first: a damaged one costs no training
     torch.manual_seed(config.seed)
     network = cosaliency_network(config)
     parts = nn.ModuleDict({"network": network})
@@ -84,10 +85,9 @@ def run(
         batches.prefetch.close()
     content = config.model_dump(mode="json", exclude={"checkpoint", "training_set"})
     save_model(out, network, {"kind": "cosaliency", "config": content})
-    provenance = _provenance(len(source), saliency, training_set)
-    provenance.write(out)
     targets = {"with_target": len(batches.usable), "without_target": sum(map(len, source.tags)) - len(batches.usable)}
     counts = {"images": len(source), "groups": len(batches.groups), "steps": config.iterations}
+    provenance.write(out)
     write_json(out / "metrics.json", {**counts, **targets, **provenance.as_metrics()})
 
 

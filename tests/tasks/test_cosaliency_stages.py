@@ -183,6 +183,9 @@ def test_masks_of_groups_are_what_their_folder_says(tmp_path: Path) -> None:
     Provenance("boats and cars", "yes").write(given)
     train_cosaliency.run(config, tmp_path / "two", StageRuntime(), training_set=given)
     assert Provenance.read(tmp_path / "two", otherwise="") == Provenance("boats and cars", "yes", 6)
+    (given / "provenance.json").write_text("{")
+    with pytest.raises(ValueError, match="provenance.json: cannot be read"):
+        train_cosaliency.run(config, tmp_path / "three", interrupted_after(1), training_set=given)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
