@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.networks import Backbone, GraphReasoning
-from tag2mask.configs.section import Precision, Section, Share
+from tag2mask.configs.section import Optimiser, Precision, Section, Share
 
 
 class Classifier(Section):
@@ -33,7 +33,7 @@ class Classifier(Section):
     """Passes over the training photographs."""
     batch_size: int = Field(default=5, ge=1)
     """Photographs per step."""
-    optimiser: Literal["sgd", "adamw"] = "sgd"
+    optimiser: Optimiser = "sgd"
     """`sgd` is published; `adamw` learns faster from random weights (every parameter at the same rate)."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Step size; with SGD of the trunk's weights at `backbone_factor` 1: biases take twice, the head ten times that."""

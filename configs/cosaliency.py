@@ -93,7 +93,9 @@ class Cosaliency(Section):
     iterations: int = Field(default=20_000, ge=1)
     """Steps of training; the groups take turns."""
     learning_rate: float = Field(default=1e-4, gt=0)
-    """Step size of Adam (published: 1e-5; 1.6e-4), constant as published."""
+    """Initial step size of Adam (published: 1e-5; 1.6e-4)."""
+    falling: bool = False
+    """Let the step size fall by the power 0.9; published is a constant one."""
     backbone_factor: float = Field(default=0.1, ge=0)
     """Factor on the trunk's step size (published: 1; 0); 0 keeps the trunk as it comes."""
     weight_decay: float = Field(default=1e-4, ge=0)

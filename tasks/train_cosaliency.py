@@ -35,7 +35,7 @@ from tag2mask.tasks.common.networks import cosaliency_network, load_pretrained, 
 from tag2mask.tasks.common.provenance import Provenance
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_groups import warn_of_tags_never_alone
-from tag2mask.tasks.common.training import Training, arithmetic, train
+from tag2mask.tasks.common.training import POWER, Training, arithmetic, poly, train
 
 
 def run(
@@ -78,7 +78,8 @@ def run(
             given = GroupWeights(**config.losses.model_dump())
             return group_losses(network, collaboration, batch, given)["total"]
 
-    training = Training(parts, _optimiser(parts, network.backbone, config), config.iterations, loss_of_step, _constant)
+    factor = poly(POWER, config.iterations) if config.falling else _constant
+    training = Training(parts, _optimiser(parts, network.backbone, config), config.iterations, loss_of_step, factor)
     try:
         train(training, out, runtime)
     finally:

@@ -33,10 +33,7 @@ from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.saliency_pairs import PairSource, SaliencyPairs, masked_source
 from tag2mask.tasks.common.saliency_stages import StagedSchedule
 from tag2mask.tasks.common.tensors import to_batch
-from tag2mask.tasks.common.training import Training, arithmetic, poly, train
-
-POWER = 0.9
-"""Of the falling step size."""
+from tag2mask.tasks.common.training import POWER, Training, arithmetic, optimiser_of, poly, train
 
 
 def run(
@@ -115,7 +112,7 @@ def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPai
         return torch.stack(losses).sum()
 
     groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
-    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    optimiser = optimiser_of(groups, config.optimiser, config.momentum)
     return Training(network, optimiser, config.iterations, loss_of_step, poly(POWER, config.iterations))
 
 
@@ -137,7 +134,7 @@ def _purificatory(
 
     factors = {"backbone": 1.0, "main": 1.0, "promotion": 1.0, "rectification": 1.0}
     groups = subnetwork_groups(network, config.learning_rate, factors, weight_decay=config.weight_decay)
-    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    optimiser = optimiser_of(groups, config.optimiser, config.momentum)
     return Training(
         network,
         optimiser,

@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tag2mask.configs.section import Optimiser
 from tag2mask.tasks.common.durable import sync_files, write_file
 from tag2mask.tasks.common.journal import RESUME
 from tag2mask.tasks.common.networks import save_tensors
 from tag2mask.tasks.common.runtime import StageRuntime
 
 CHECKPOINT = "checkpoint.pt"
+POWER = 0.9
+"""Of a step size that falls."""
 
 
 class Keeps(Protocol):
@@ -108,6 +111,11 @@ def batches_of_epochs(count: int, batch_size: int, epochs: int, seed: int) -> li
 def poly(power: float, steps: int) -> Callable[[int], float]:
     """The step size falls as (1 - step / steps) ** power."""
     return lambda step: (1 - step / steps) ** power
+
+
+def optimiser_of(groups: list[dict[str, Any]], kind: Optimiser, momentum: float) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, which reads no momentum; step sizes and weight decay are those of the groups."""
+    return torch.optim.AdamW(groups) if kind == "adamw" else torch.optim.SGD(groups, momentum=momentum)
 
 
 def train(training: Training, out: Path, runtime: StageRuntime) -> None:

@@ -85,12 +85,22 @@ def maps_below(folder: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_training_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
     """A twice interrupted training ends with the bytes of a whole one, and what it saves loads as the network alone."""
-    config = settings(provider)
+    config = settings(provider, falling=provider == "gconet_plus")
     whole = check_resumed(train_cosaliency.run, config, tmp_path, (2, 4), **inputs)
     load_model(whole, cosaliency_network(config))
     counts = counts_of(whole)
     pairs = sum(len(record.tags) for record in ImageIndex.read(inputs["dataset"]).split("train"))
     assert counts == {"images": 7, "groups": 2, "steps": 5, "with_target": pairs, "without_target": 0}
+
+
+def test_the_step_size_stays_or_falls(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """A falling step size takes the same first step as a constant one, and another second step."""
+    losses = {}
+    for falling in (False, True):
+        out = tmp_path / str(falling)
+        train_cosaliency.run(settings("icnet", falling=falling, iterations=3), out, StageRuntime(), **inputs)
+        losses[falling] = (out / "losses.csv").read_text().split()[1:]
+    assert losses[False][:2] == losses[True][:2] and losses[False][2] != losses[True][2]
 
 
 def test_a_frozen_trunk_stays(tmp_path: Path, inputs: dict[str, Path]) -> None:

@@ -183,10 +183,25 @@ def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
         train_attention.run(wider, tmp_path / "three", StageRuntime(), **given)
 
 
-def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], optimiser: str) -> None:
     """The saliency network of an interrupted training equals that of an undisturbed one."""
-    config = Saliency.model_validate(SALIENCY)
+    config = Saliency.model_validate(SALIENCY | {"optimiser": optimiser})
     check_resumed(train_saliency.run, config, tmp_path, (2, 4), saliency_set=inputs["pairs"])
+
+
+@pytest.mark.parametrize("provider", ["reciprocal", "purificatory"])
+def test_the_optimisers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
+    """Each optimiser takes steps of its own from the same start; momentum is read by SGD alone."""
+    base = (SALIENCY if provider == "reciprocal" else PURIFICATORY) | {"iterations": 3}
+    models = []
+    for number, changes in enumerate(
+        ({"optimiser": "adamw"}, {"optimiser": "adamw", "momentum": 0.5}, {}, {"momentum": 0.5})
+    ):
+        out = tmp_path / str(number)
+        train_saliency.run(Saliency.model_validate(base | changes), out, StageRuntime(), saliency_set=inputs["pairs"])
+        models.append(files_of(out)["model.pt"])
+    assert models[0] == models[1] and len(set(models)) == 3
 
 
 @pytest.mark.parametrize("stops", [(3, 5), (2, 4)], ids=["between", "within"])
