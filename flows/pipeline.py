@@ -23,6 +23,7 @@ from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.planning import plan
 from tag2mask.flows.progress_pages import ProgressPages
 from tag2mask.flows.record import latest
+from tag2mask.flows.resolve import MissingInput
 from tag2mask.flows.retraining import Retrain
 from tag2mask.flows.run_pages import RunPages, report_address, told_if_lost
 from tag2mask.flows.running import RunFailed, Selection, report_path, run_and_tell
@@ -113,7 +114,7 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
     mark_alive(store, UUID(flow_run.id))
     try:
         ending = run_and_tell(config, runtime, selection, partial(submit_all, config=config))
-    except (RunFailed, UnknownNode, WeightsError) as error:
+    except (RunFailed, UnknownNode, MissingInput, WeightsError) as error:
         return Failed(message=str(error))
     if ending.publication is not None:
         show_publication(config.name, ending.publication)

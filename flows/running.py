@@ -14,12 +14,12 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag import build_dag
 from tag2mask.flows.execution import Session
+from tag2mask.flows.given_inputs import check_given
 from tag2mask.flows.node import Node, UnknownNode, named, select
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.publishing import publish_run
 from tag2mask.flows.record import latest, write_failure_log, write_record
 from tag2mask.flows.retraining import Retrain, kept_models, told_photographs
-from tag2mask.tasks.common.model_folders import check_start
 from tag2mask.tasks.common.store import Artifact, Store
 
 if TYPE_CHECKING:
@@ -80,15 +80,14 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
 
     Raises:
         UnknownNode: the selection names a stage that the run does not have.
-        WeightsError: a training is to start from a model of another architecture.
+        MissingInput, WeightsError: a file of the settings does not exist, or a model does not fit them.
         KeyboardInterrupt: it was interrupted; finished work is kept, and the record says so.
     """
     from tag2mask.flows.console import shown_progress, standard_output
 
     dag = build_dag(config)
     nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
-    if any("start" in node.inputs for node in nodes):
-        check_start(config.saliency)
+    check_given(config, nodes)
     store = Store(runtime.root)
     kept = selection.kept(nodes, store, config.name)
     started, result, stopped = time.time(), RunResult(), True

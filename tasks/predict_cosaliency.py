@@ -31,7 +31,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.common.journal import process_images
 from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.model_folders import read_architecture
+from tag2mask.tasks.common.model_folders import cosaliency_settings
 from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
@@ -132,7 +132,7 @@ def run(
     """
     split = config.split if isinstance(config, CosaliencyMapsOf) else "train"
     index = ImageIndex.read(dataset).split(split)
-    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
+    settings = cosaliency_settings(model)
     _check_inputs(config, settings, index, cams, saliency)
     network = cosaliency_network(settings)
     load_for_inference(model, network, runtime.device)

@@ -5,7 +5,7 @@ A training that starts from a model is compared with it before a run begins.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from tag2mask.configs import schema
 from tag2mask.configs.load import ConfigError, validated
@@ -18,6 +18,7 @@ ARCHITECTURE = {
 }
 """Provider -> the settings, beside the provider and `TRUNK`, with which its weights mean what they meant."""
 TRUNK = ("backbone.name", "backbone.output_stride")
+Trained = TypeVar("Trained", schema.Saliency, schema.Cosaliency)
 
 
 class WeightsError(ValueError):
@@ -50,12 +51,9 @@ def saliency_settings(folder: Path, provider: str | None = None) -> schema.Salie
     Raises:
         WeightsError: it is no saliency model, or another network than the provider's.
     """
-    settings = _saliency_settings(folder)
+    settings = _trained_with(schema.Saliency, folder, "saliency")
     if provider not in (None, settings.provider):
-        raise WeightsError(
-            f"{folder / 'model.json'}: is a {settings.provider!r} saliency network, but the settings ask for "
-            f"{provider!r}: set saliency.provider to {settings.provider}, or name another saliency.checkpoint"
-        )
+        raise _other_network(folder, "saliency", settings.provider, provider)
     return settings
 
 
@@ -79,9 +77,38 @@ def architecture_of_start(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is no saliency model.
     """
-    settings = _saliency_settings(folder)
+    settings = saliency_settings(folder)
     names = ("provider", *TRUNK, *ARCHITECTURE[settings.provider])
     return {name: _value(settings, name) for name in names}
+
+
+def cosaliency_settings(folder: Path, provider: str | None = None) -> schema.Cosaliency:
+    """The settings with which a group system was trained.
+
+    Args:
+        folder: the model folder.
+        provider: the system that it must be; None takes any.
+
+    Raises:
+        WeightsError: it is no group system, or another one than the provider's.
+    """
+    settings = _trained_with(schema.Cosaliency, folder, "cosaliency")
+    if provider not in (None, settings.provider):
+        raise _other_network(folder, "cosaliency", settings.provider, provider)
+    return settings
+
+
+def check_checkpoint(folder: Path, kind: Literal["saliency", "cosaliency"], provider: str) -> None:
+    """Refuse a model folder whose network is not the provider's, or that lacks its weights.
+
+    Raises:
+        WeightsError: the message names the file, and what to write.
+    """
+    if kind == "saliency":
+        saliency_settings(folder, provider)
+    else:
+        cosaliency_settings(folder, provider)
+    _check_weights(folder)
 
 
 def check_start(config: schema.Saliency) -> None:
@@ -93,8 +120,7 @@ def check_start(config: schema.Saliency) -> None:
     if config.start_from is None:
         return
     found = architecture_of_start(config.start_from)
-    if not (config.start_from / "model.pt").is_file():
-        raise WeightsError(f"{config.start_from / 'model.pt'}: no such file; a model folder holds it beside model.json")
+    _check_weights(config.start_from)
     if found["provider"] != config.provider:  # the rest belongs to another network
         found = {"provider": found["provider"]}
     wrong = {name: value for name, value in found.items() if _value(config, name) != value}
@@ -109,12 +135,24 @@ def check_start(config: schema.Saliency) -> None:
         )
 
 
-def _saliency_settings(folder: Path) -> schema.Saliency:
-    """What a saliency model was trained with."""
-    architecture = read_architecture(folder, "saliency")
+def _check_weights(folder: Path) -> None:
+    if not (folder / "model.pt").is_file():
+        raise WeightsError(f"{folder / 'model.pt'}: no such file; a model folder holds it beside model.json")
+
+
+def _other_network(folder: Path, kind: str, found: str, wanted: str | None) -> WeightsError:
+    return WeightsError(
+        f"{folder / 'model.json'}: is a {found!r} {kind} network, but the settings ask for {wanted!r}: "
+        f"set {kind}.provider to {found}, or name another {kind}.checkpoint"
+    )
+
+
+def _trained_with(section: type[Trained], folder: Path, kind: str) -> Trained:
+    """The settings that a model folder keeps."""
+    architecture = read_architecture(folder, kind)
     path = folder / "model.json"
     try:
-        return validated(schema.Saliency, {**architecture["config"], "checkpoint": folder}, path)
+        return validated(section, {**architecture["config"], "checkpoint": folder}, path)
     except KeyError as error:
         raise WeightsError(f"{path}: does not say with which settings it was trained") from error
     except ConfigError as error:

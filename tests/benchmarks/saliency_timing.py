@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
+from tag2mask.configs.schema import CosaliencyMaps
 from tag2mask.models.gconet_plus import GCoNetPlus
 from tag2mask.models.icnet import ICNet
 from tag2mask.tasks import predict_saliency
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.model_folders import read_architecture, saliency_settings
+from tag2mask.tasks.common.model_folders import cosaliency_settings, saliency_settings
 from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, saliency_network
 from tag2mask.tasks.common.photographs import resize
 from tag2mask.tasks.common.tensors import to_batch
@@ -93,7 +93,7 @@ def lone_predictor(
 
 def _group_network(model: Path) -> tuple[ICNet | GCoNetPlus, int, int]:
     """A trained group system, the side that it takes in pixels, and how many parameters it has."""
-    settings = Cosaliency.model_validate({**read_architecture(model, "cosaliency")["config"], "checkpoint": model})
+    settings = cosaliency_settings(model)
     network = cosaliency_network(settings)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     load_for_inference(model, network, "cpu")

@@ -175,7 +175,7 @@ def test_a_failure_is_one_message(finished: Path) -> None:
         (["run", "tiny.yaml", "--set", "minign.foreground=1"], "unknown section 'minign'; the nearest is 'mining'"),
         (["run", "tiny.yaml", "--only", "mine"], "no stage 'mine' in this run; it has: index_dataset"),
         (["run", "tiny.yaml", "--from", "evaluate-cams", "--until", "infer_cams"], "nothing to run"),
-        (["run", "tiny.yaml", "--until", "train_classifier"], "index_dataset: dataset.images: "),
+        (["run", "tiny.yaml", "--until", "train_classifier"], "tag2mask: dataset.images: "),
         (["why", "mine_objects"], "no artifact 'mine_objects'"),
         (["report"], "`tag2mask run` makes one"),
         (["init", "nowhere", "--out", "x.yaml"], "nowhere: no such folder"),
