@@ -33,6 +33,7 @@ TINY = (
     "saliency.channels=8",
     "saliency.key_channels=4",
     "saliency.iterations=20",
+    "saliency.optimiser=sgd",
     "saliency.learning_rate=0.03",
     "saliency.batch_size=4",
     "prior.image_size=64",
