@@ -24,7 +24,7 @@ from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tensors import to_batch
 from tests.tasks.drawn_files import files_of, save_mask, save_photograph
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
-from tests.tasks.test_training_stages import Interrupted, check_resumed, interrupted_after
+from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -1,9 +1,8 @@
-"""Training and inference stages: interrupted and resumed to the same bytes, and what they refuse."""
+"""Training stages: interrupted and resumed to the same bytes, and what they refuse."""
 
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,138 +10,36 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
-from tag2mask.configs.schema import Activation, Attention, Backbone, Classifier, Prediction, Saliency, Segmenter
-from tag2mask.configs.section import Section
-from tag2mask.tasks import (
-    infer_attention,
-    infer_cams,
-    predict_saliency,
-    train_attention,
-    train_classifier,
-    train_saliency,
-    train_segmenter,
-)
-from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
+from tag2mask.configs.schema import Attention, Backbone, Classifier, Saliency, Segmenter
+from tag2mask.tasks import train_attention, train_classifier, train_saliency, train_segmenter
 from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_grey, write_grey
+from tag2mask.tasks.common.label_images import read_grey
 from tag2mask.tasks.common.model_folders import WeightsError
-from tag2mask.tasks.common.networks import classifier_network, read_state, saliency_network, save_model
+from tag2mask.tasks.common.networks import read_state
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
-from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
+from tests.tasks.drawn_run import write_label_maps
+from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
+from tests.tasks.small_stages import (
+    FROZEN_TRUNK,
+    MIRRORED,
+    PURIFICATORY,
+    SALIENCY,
+    SEGMENTER,
+    TAGGER,
+    TRAINED_TRUNK,
+    TRUNK,
+    write_inputs,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-CLASSES = ("cat", "dog", "owl")
-TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
-TAGGER: dict[str, Any] = {
-    "backbone": TRUNK,
-    "head_convolutions": 1,
-    "head_channels": 8,
-    "graph": {"normalize": True, "nodes": 4, "states": 4, "blocker_init": "zero"},
-    "image_size": 64,
-    "epochs": 3,
-    "batch_size": 3,
-    "drop_epochs": (2,),
-    "accumulate_from": 1,
-    "accumulate_probability": 0.1,
-}
-FROZEN_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32}, "backbone_factor": 0.0}
-"""Its batch norms are folded while it trains, which a checkpoint must survive."""
-TRAINED_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32, "freeze_batch_norm": False}}
-"""Its batch norms have running statistics, which a checkpoint must hold."""
-MIRRORED = {"flip": True, "optimiser": "adamw"}
-"""AdamW keeps more per parameter than SGD, and which photographs are mirrored must not depend on where it stopped."""
-SALIENCY: dict[str, Any] = {
-    "backbone": TRUNK,
-    "channels": 8,
-    "key_channels": 4,
-    "image_size": 64,
-    "iterations": 5,
-    "batch_size": 2,
-}
-PURIFICATORY: dict[str, Any] = {
-    **{key: value for key, value in SALIENCY.items() if key != "key_channels"},
-    "provider": "purificatory",
-    "iterations": 6,
-    "purificatory": {
-        "superpixels": 20,
-        "stages": [
-            {"share": 0.34, "attention": False, "structural_similarity": 1.0},
-            {"share": 0.33, "batch_size": 3, "main_factor": 1.0},
-            {"share": 0.33, "structural_similarity": 1.0},
-        ],
-    },
-}
-"""Two steps in each of three stages that differ in losses, trained parts, batch and step size."""
-SEGMENTER: dict[str, Any] = {
-    "backbone": TRUNK,
-    "rates": (1, 2),
-    "train_scales": (1.0, 0.5),
-    "crop_size": 64,
-    "iterations": 5,
-    "batch_size": 4,
-    "micro_batch": 2,
-}
-
-
-class Interrupted(RuntimeError):
-    """What a stage is interrupted with."""
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A dataset of seven photographs, label maps, saliency pairs, and accumulated attention."""
-    folder = tmp_path_factory.mktemp("inputs")
-    masks = blocks(3, 7, len(CLASSES), size=(48, 72))
-    dataset = write_dataset(folder / "dataset", CLASSES, masks)
-    write_label_maps(folder / "labels", "mine_objects", masks)
-    for image_id, mask in masks.items():
-        write_grey(folder / "pairs" / "masks" / f"{image_id}.png", np.where(mask > 0, 255, 0).astype(np.uint8))
-        (folder / "pairs" / "images").mkdir(exist_ok=True)
-        (folder / "pairs" / "images" / f"{image_id}.png").write_bytes((dataset / f"images/{image_id}.png").read_bytes())
-    rows = {"image_id": list(masks), "file": [f"images/{image_id}.png" for image_id in masks]}
-    pd.DataFrame(rows).to_csv(folder / "pairs" / "index.csv", index=False)
-    index = ImageIndex.read(dataset)
-    accumulator = AttentionAccumulator(index.tag_matrix(), (3, 3), 0.0)
-    images = list(range(len(index)))
-    logits, maps = torch.zeros(len(images), len(CLASSES)), torch.rand(len(images), len(CLASSES), 3, 3)
-    accumulator.add(images, logits, maps, last_epoch=True)
-    (folder / "classifier").mkdir()
-    accumulator.save(folder / "classifier", index.ids)
-    return {name: folder / name for name in ("dataset", "labels", "pairs", "classifier")}
-
-
-def interrupted_after(step: int, **resources: Any) -> StageRuntime:
-    """Resources of a stage that is interrupted once it has told of a step."""
-
-    def report(done: int, total: int, note: str) -> None:
-        if done >= step:
-            raise Interrupted(f"at {done} of {total}")
-
-    return StageRuntime(checkpoint_seconds=0.0, report=report, **resources)
-
-
-Stage = Callable[..., None]
-
-
-def check_resumed(stage: Stage, config: Section, folder: Path, stops: tuple[int, ...], **given: Path) -> Path:
-    """Run a training undisturbed and, elsewhere, interrupted twice; their results must be the same bytes."""
-    whole, parts = folder / "whole", folder / "parts"
-    stage(config, whole, StageRuntime(), **given)
-    for stop in stops:
-        with pytest.raises(Interrupted, match=f"at {stop} "):
-            stage(config, parts, interrupted_after(stop), **given)
-        assert (parts / ".resume" / "checkpoint.pt").exists() and not (parts / "model.pt").exists()
-    stage(config, parts, StageRuntime(), **given)
-    expected, found = files_of(whole), files_of(parts)
-    assert {"model.pt", "model.json", "losses.csv", "metrics.json"} <= expected.keys()
-    assert found.keys() == expected.keys()
-    assert [name for name in expected if found[name] != expected[name]] == []
-    return whole
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.mark.parametrize(
@@ -296,79 +193,6 @@ def test_ignored_photographs_train_nothing_and_are_counted(tmp_path: Path, input
         train_segmenter.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], labels=none)
 
 
-def classifier_folder(folder: Path, classes: tuple[str, ...] = CLASSES, **changes: Any) -> Path:
-    """A model folder of an untrained classifier."""
-    config = Classifier.model_validate(TAGGER | changes)
-    torch.manual_seed(2)
-    network = classifier_network(config, len(classes))
-    save_model(
-        folder, network, {"kind": "classifier", "classes": list(classes), "config": config.model_dump(mode="json")}
-    )
-    return folder
-
-
-def maps_below(folder: Path) -> dict[str, np.ndarray]:
-    """Image id -> class maps."""
-    return {path.stem: np.load(path)["maps"] for path in sorted(folder.glob("*.npz"))}
-
-
-@pytest.mark.parametrize("stop", [1, 3, 4, 6])
-def test_interrupted_inference_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], stop: int) -> None:
-    """Class maps are the same bytes wherever their inference was interrupted, and finished ones are not redone."""
-    model = classifier_folder(tmp_path / "model")
-    config = Activation(image_size=64, scales=(1.0, 1.5), flip=True, batch_size=3)
-    given = {"dataset": inputs["dataset"], "model": model}
-    infer_cams.run(config, tmp_path / "whole", StageRuntime(shard=4), **given)
-    with pytest.raises(Interrupted):
-        infer_cams.run(config, tmp_path / "parts", interrupted_after(stop, shard=4), **given)
-    counts: list[int] = []
-    resumed = StageRuntime(shard=4, report=lambda done, total, note: counts.append(done))
-    infer_cams.run(config, tmp_path / "parts", resumed, **given)
-    assert counts[-1] == 7 and stop - 4 < counts[0] <= stop
-    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
-    assert all(maps.any() for maps in maps_below(tmp_path / "whole").values())
-
-
-def test_class_maps_do_not_depend_on_the_batch(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A photograph alone has the class maps it has in a batch, up to one grey level of rounding."""
-    model = classifier_folder(tmp_path / "model")
-    for size in (1, 7):
-        config = Activation(image_size=64, batch_size=size)
-        infer_cams.run(config, tmp_path / str(size), StageRuntime(), dataset=inputs["dataset"], model=model)
-    single, batch = maps_below(tmp_path / "1"), maps_below(tmp_path / "7")
-    assert single.keys() == batch.keys() and len(single) == 7
-    for image_id, maps in single.items():
-        assert maps.shape == batch[image_id].shape
-        assert np.abs(maps.astype(int) - batch[image_id].astype(int)).max() <= 1
-
-
-def test_no_positive_evidence_gives_a_map_of_zeros(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A classifier that says nothing leaves all maps zero, one for each tag."""
-    model = classifier_folder(tmp_path / "model", class_init="zero")
-    config = Activation(image_size=64)
-    infer_cams.run(config, tmp_path / "cams", StageRuntime(), dataset=inputs["dataset"], model=model)
-    index = ImageIndex.read(inputs["dataset"])
-    maps = maps_below(tmp_path / "cams")
-    assert {record.image_id: len(record.tags) for record in index} == {i: len(m) for i, m in maps.items()}
-    assert not any(planes.any() for planes in maps.values())
-
-
-def test_a_model_for_other_classes_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A classifier trained for other classes is refused with both lists."""
-    model = classifier_folder(tmp_path / "model", ("cat", "dog"))
-    with pytest.raises(WeightsError, match=r"2 classes \(cat, dog\), but the dataset has 3 \(cat, dog, owl\)"):
-        infer_cams.run(Activation(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], model=model)
-
-
-def test_a_model_of_another_kind_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A classifier's folder is no attention or saliency model, and the message names both kinds."""
-    given = {"dataset": inputs["dataset"], "model": classifier_folder(tmp_path / "model")}
-    with pytest.raises(WeightsError, match="'classifier' model; a 'saliency' model is needed"):
-        predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), **given)
-    with pytest.raises(WeightsError, match="'classifier' model; a "):
-        infer_attention.run(Activation(), tmp_path / "out", StageRuntime(), **given)
-
-
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """A weights file of another architecture is refused with the file and the first keys that do not fit."""
     weights = tmp_path / "weights.pt"
@@ -380,62 +204,3 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, inputs: dict[str, Pat
     assert message.startswith(f"{weights}: these are not torchvision's weights of squeezenet1_1: ")
     for part in ("missing (features.0.bias", "1 unexpected (strange)", "features.0.weight (2, 3, 3, 3) instead of"):
         assert part in message
-
-
-def write_maps(folder: Path, dataset: Path) -> Path:
-    """A folder of saliency maps that fits a dataset."""
-    for number, record in enumerate(ImageIndex.read(dataset)):
-        write_grey(folder / f"{record.image_id}.png", np.full(record.size, 20 * number, np.uint8))
-    return folder
-
-
-def test_a_folder_of_maps_is_taken_over(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Maps the user brings are the saliency, cut off at the threshold, and their complement is the background."""
-    maps = write_maps(tmp_path / "maps", inputs["dataset"])
-    config = Prediction(threshold=0.2)
-    predict_saliency.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
-    values = [int(np.unique(read_grey(path)).item()) for path in sorted((tmp_path / "out/saliency").glob("*.png"))]
-    rest = [int(np.unique(read_grey(path)).item()) for path in sorted((tmp_path / "out/background").glob("*.png"))]
-    assert values == [0, 0, 0, 60, 80, 100, 120]
-    assert rest == [255, 235, 215, 195, 175, 155, 135]
-
-
-def test_missing_maps_are_listed(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Photographs without a map stop the stage before it writes, and the message lists them."""
-    maps = write_maps(tmp_path / "maps", inputs["dataset"])
-    for image_id in ("p02", "p05"):
-        (maps / f"{image_id}.png").unlink()
-    with pytest.raises(predict_saliency.BadMaps, match=r"2 of 7 saliency maps <id>.png are missing: p02, p05$"):
-        predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
-    assert not (tmp_path / "out").exists()
-
-
-def test_maps_of_another_size_are_listed(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Maps of another size than their photograph are listed with both sizes."""
-    maps = write_maps(tmp_path / "maps", inputs["dataset"])
-    Image.new("L", (10, 20)).save(maps / "p03.png")
-    with pytest.raises(predict_saliency.BadMaps, match=r"1 saliency maps .*: p03 \(10x20, photograph 72x48\)$"):
-        predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("stop", [1, 3, 4, 6])
-@pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purificatory"])
-def test_interrupted_saliency_resumes_to_the_same_bytes(
-    tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any], stop: int
-) -> None:
-    """Saliency maps of the photographs' sizes are the same bytes wherever their prediction was interrupted."""
-    config = Saliency.model_validate(settings)
-    torch.manual_seed(4)
-    network = saliency_network(config)
-    content = config.model_dump(mode="json", exclude=set(config.unread))
-    save_model(tmp_path / "model", network, {"kind": "saliency", "config": content})
-    given = {"dataset": inputs["dataset"], "model": tmp_path / "model"}
-    prediction = Prediction(flip=True, batch_size=3)
-    predict_saliency.run(prediction, tmp_path / "whole", StageRuntime(shard=4), **given)
-    with pytest.raises(Interrupted):
-        predict_saliency.run(prediction, tmp_path / "parts", interrupted_after(stop, shard=4), **given)
-    predict_saliency.run(prediction, tmp_path / "parts", StageRuntime(shard=4), **given)
-    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
-    for record in ImageIndex.read(inputs["dataset"]):
-        assert read_grey(tmp_path / "whole/background" / f"{record.image_id}.png").shape == record.size
