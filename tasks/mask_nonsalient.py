@@ -48,9 +48,7 @@ def run(
             )
             yield image_id, [write_labels(out / f"{image_id}.png", masked)]
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
 
 
 def mask_nonsalient(

@@ -81,9 +81,7 @@ def run(
             )
             yield image_id, [write_labels(out / f"{image_id}.png", labels)]
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
 
 
 def read_class_saliency(folder: Path, image_id: str, classes: np.ndarray) -> np.ndarray | None:

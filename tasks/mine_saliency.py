@@ -40,9 +40,7 @@ def run(config: SelfTraining, out: Path, runtime: StageRuntime, *, dataset: Path
             maps, _ = read_class_maps(cams / f"{image_id}.npz", size)
             yield image_id, [write_grey(out / f"{image_id}.png", agreed_target(soft, maps, config))]
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
     write_json(out / "metrics.json", summary(out, index.ids))
 
 

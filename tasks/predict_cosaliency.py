@@ -156,9 +156,7 @@ def run(
                 paths.append(write_grey(out / "cosaliency" / str(number) / f"{image_id}.png", grey))
             yield image_id, paths
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
     provenance.write(out)
     counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in groups.references.items()}
     told = {"images": len(index), "references": counts, "alone_share": dict(shares)}

@@ -54,9 +54,7 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
                     for record, score in zip(chosen, scores, strict=True):
                         yield record.image_id, _write(out, record, score, config)
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
 
 
 def segment(network: nn.Module, photographs: list[np.ndarray], config: PredictionOf, device: str) -> Tensor:

@@ -38,9 +38,7 @@ def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> No
     pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
     Provenance("none: robust background detection", "no", 0).write(out)
     try:
-        process_images(
-            list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-        )
+        process_images(list(index.ids), out, process, runtime)
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -82,9 +82,7 @@ def run(
         raise ValueError("predict_saliency needs a model or a folder of maps")
     provenance.write(out)
     write_json(out / "metrics.json", provenance.as_metrics())
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
 
 
 def _predict(

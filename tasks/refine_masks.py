@@ -40,7 +40,7 @@ def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, 
 
     pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
     try:
-        process_images(image_ids, out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress)
+        process_images(image_ids, out, process, runtime)
     finally:
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)

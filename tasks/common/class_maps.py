@@ -44,9 +44,7 @@ def infer_class_maps(
             for image_id, maps in zip(part, activation, strict=True):
                 yield image_id, [_write(out / f"{image_id}.npz", maps, records[image_id].tags)]
 
-    process_images(
-        list(index.ids), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=runtime.progress
-    )
+    process_images(list(index.ids), out, process, runtime)
 
 
 def activate(network: nn.Module, photographs: list[np.ndarray], config: Activation, device: str) -> Tensor:

@@ -132,7 +132,7 @@ def take_all(
     image_ids = sorted(sources)
     folder = sources[image_ids[0]].parent
     with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-        process_images(image_ids, out, process, shard=runtime.shard, earlier={}, progress=runtime.progress)
+        process_images(image_ids, out, process, runtime)
     _raise_faults(faults, folder, len(image_ids))
     records = [TakenImage(**read_json(_record_path(out, image_id))) for image_id in image_ids]
     _tell(records)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tag2mask.tasks.common.digests import file_digest
 from tag2mask.tasks.common.durable import sync_files, told_of_full_disk, write_file
+from tag2mask.tasks.common.runtime import StageRuntime
 
 RESUME = ".resume"
 JOURNAL = "journal.txt"
@@ -70,15 +71,7 @@ def _line(image_id: str, files: Mapping[str, str]) -> bytes:
     return json.dumps({"id": image_id, "files": files}, sort_keys=True).encode() + b"\n"
 
 
-def process_images(
-    image_ids: Sequence[str],
-    out: Path,
-    process: Process,
-    *,
-    shard: int,
-    earlier: Mapping[str, Mapping[str, Path]],
-    progress: Callable[[int, int], None],
-) -> None:
+def process_images(image_ids: Sequence[str], out: Path, process: Process, runtime: StageRuntime) -> None:
     """Run an inference over images, shard by shard, leaving out what is done already.
 
     Args:
@@ -86,30 +79,30 @@ def process_images(
         out: the stage's folder.
         process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).  The files are
             final once yielded.  An id that it does not yield is not journaled, and asked for again by the next attempt.
-        shard: images handed out at once; a crash makes the next attempt repeat fewer.
-        earlier: id -> {relative name: file of an earlier result made from the very same inputs}, linked, not computed.
-        progress: told (images done, images in all).
+        runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer); what is `earlier` is
+            linked and not computed; `report` is told (images done, images in all).
 
     Raises:
         NoRoomOnDisk: the disk is full; what is journaled is kept.
     """
     done = _sound_items(out)
-    reusable = [image_id for image_id in image_ids if image_id not in done and image_id in earlier]
+    reusable = [image_id for image_id in image_ids if image_id not in done and image_id in runtime.earlier]
     for start in range(0, len(reusable), LINKED_AT_ONCE):
-        linked = {image_id: _link(earlier[image_id], out) for image_id in reusable[start : start + LINKED_AT_ONCE]}
+        at_once = reusable[start : start + LINKED_AT_ONCE]
+        linked = {image_id: _link(runtime.earlier[image_id], out) for image_id in at_once}
         taken = {image_id: paths for image_id, paths in linked.items() if paths is not None}
         record_items(out, taken)
         done |= taken.keys()
     pending = [image_id for image_id in image_ids if image_id not in done]
     count = len(image_ids) - len(pending)
-    progress(count, len(image_ids))
-    for start in range(0, len(pending), shard):
+    runtime.progress(count, len(image_ids))
+    for start in range(0, len(pending), runtime.shard):
         finished: dict[str, list[Path]] = {}
-        for image_id, paths in process(pending[start : start + shard]):
+        for image_id, paths in process(pending[start : start + runtime.shard]):
             finished[image_id] = paths
             count += 1
-            progress(count, len(image_ids))
-            if len(finished) >= (shard + 1) // 2:  # twice a shard: a kill just before it costs less than a whole one
+            runtime.progress(count, len(image_ids))
+            if len(finished) >= (runtime.shard + 1) // 2:  # twice a shard: a kill then costs less than a whole
                 record_items(out, finished)
                 finished = {}
         record_items(out, finished)

@@ -8,6 +8,7 @@ import pytest
 
 from tag2mask.tasks.common.durable import write_file
 from tag2mask.tasks.common.journal import JOURNAL, RESUME, finished_items, item_files, process_images, record_items
+from tag2mask.tasks.common.runtime import StageRuntime
 
 IDS = [f"i{number}" for number in range(10)]
 
@@ -45,10 +46,10 @@ class Inference:
                 yield image_id, [path]
 
     def run(self, *, shard: int = 4, earlier: Mapping[str, Mapping[str, Path]] | None = None) -> list[str]:
-        progress = self.told.append
-        process_images(
-            IDS, self.out, self.process, shard=shard, earlier=earlier or {}, progress=lambda *told: progress(told)
+        runtime = StageRuntime(
+            shard=shard, earlier=earlier or {}, report=lambda done, total, note: self.told.append((done, total))
         )
+        process_images(IDS, self.out, self.process, runtime)
         return self.processed
 
 

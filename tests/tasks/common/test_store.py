@@ -354,6 +354,7 @@ def test_afresh_takes_nothing_from_an_interrupted_attempt(store: Store) -> None:
 def test_journaled_file_that_changes_before_the_end_is_noticed(store: Store) -> None:
     """A file of a finished image that changes before the result is sealed ends the attempt; the next makes it anew."""
     from tag2mask.tasks.common.journal import finished_items, process_images, record_items
+    from tag2mask.tasks.common.runtime import StageRuntime
 
     def careless(out: Path) -> None:
         make(out, {"i.bin": b"1"})
@@ -362,7 +363,7 @@ def test_journaled_file_that_changes_before_the_end_is_noticed(store: Store) -> 
 
     def careful(out: Path) -> None:
         assert finished_items(out) == ["i"]
-        process_images(["i"], out, lambda ids: iter([("i", [_rewritten(out)])]), shard=1, earlier={}, progress=print)
+        process_images(["i"], out, lambda ids: iter([("i", [_rewritten(out)])]), StageRuntime(shard=1))
 
     def _rewritten(out: Path) -> Path:
         make(out, {"i.bin": b"1"})

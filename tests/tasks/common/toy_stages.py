@@ -71,8 +71,7 @@ def run_maps(config: Toy, out: Path, runtime: StageRuntime, *, index: Path) -> N
                 _write(path, (text * config.size)[: config.size])
             yield image_id, paths
 
-    progress = runtime.progress
-    process_images(list(photographs), out, process, shard=runtime.shard, earlier=runtime.earlier, progress=progress)
+    process_images(list(photographs), out, process, runtime)
     write_json(out / "metrics.json", {"images": len(photographs)})
 
 
