@@ -124,7 +124,8 @@ class Saliency(Section):
     batch_size: int = Field(default=4, ge=1)
     """Photographs per step."""
     optimiser: Optimiser = "sgd"
-    """`sgd` is published; `adamw` learns far more in a training of a thousand steps, at a tenth of the step size."""
+    """`sgd` is published; `adamw` learns far more in a training of a thousand steps, and takes a tenth to a thirtieth
+    of the step size."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Initial step size for the trunk; the rest takes ten times as much.  Falls by the power 0.9."""
     momentum: Share = 0.9
