@@ -51,10 +51,7 @@ def saliency_settings(folder: Path, provider: str | None = None) -> schema.Salie
     Raises:
         WeightsError: it is no saliency model, or another network than the provider's.
     """
-    settings = _trained_with(schema.Saliency, folder, "saliency")
-    if provider not in (None, settings.provider):
-        raise _other_network(folder, "saliency", settings.provider, provider)
-    return settings
+    return _trained_with(schema.Saliency, folder, "saliency", provider)
 
 
 def check_classes(folder: Path, architecture: Mapping[str, Any], classes: tuple[str, ...]) -> None:
@@ -92,10 +89,7 @@ def cosaliency_settings(folder: Path, provider: str | None = None) -> schema.Cos
     Raises:
         WeightsError: it is no group system, or another one than the provider's.
     """
-    settings = _trained_with(schema.Cosaliency, folder, "cosaliency")
-    if provider not in (None, settings.provider):
-        raise _other_network(folder, "cosaliency", settings.provider, provider)
-    return settings
+    return _trained_with(schema.Cosaliency, folder, "cosaliency", provider)
 
 
 def check_checkpoint(folder: Path, kind: Literal["saliency", "cosaliency"], provider: str) -> None:
@@ -140,23 +134,22 @@ def _check_weights(folder: Path) -> None:
         raise WeightsError(f"{folder / 'model.pt'}: no such file; a model folder holds it beside model.json")
 
 
-def _other_network(folder: Path, kind: str, found: str, wanted: str | None) -> WeightsError:
-    return WeightsError(
-        f"{folder / 'model.json'}: is a {found!r} {kind} network, but the settings ask for {wanted!r}: "
-        f"set {kind}.provider to {found}, or name another {kind}.checkpoint"
-    )
-
-
-def _trained_with(section: type[Trained], folder: Path, kind: str) -> Trained:
-    """The settings that a model folder keeps."""
+def _trained_with(section: type[Trained], folder: Path, kind: str, provider: str | None) -> Trained:
+    """The settings that a model folder keeps, if its network is the provider's."""
     architecture = read_architecture(folder, kind)
     path = folder / "model.json"
     try:
-        return validated(section, {**architecture["config"], "checkpoint": folder}, path)
+        settings = validated(section, {**architecture["config"], "checkpoint": folder}, path)
     except KeyError as error:
         raise WeightsError(f"{path}: does not say with which settings it was trained") from error
     except ConfigError as error:
         raise WeightsError(f"{error}: the settings it was trained with do not fit this version") from error
+    if provider not in (None, settings.provider):
+        raise WeightsError(
+            f"{path}: is a {settings.provider!r} {kind} network, but the settings ask for {provider!r}: "
+            f"set {kind}.provider to {settings.provider}, or name another {kind}.checkpoint"
+        )
+    return settings
 
 
 def _value(settings: Section, name: str) -> Any:
