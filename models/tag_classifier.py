@@ -11,9 +11,6 @@ from torch.nn import functional as F
 from tag2mask.models.backbones import Backbone
 from tag2mask.models.graph_reasoning import GraphReasoning
 from tag2mask.models.initialisation import initialise_fan_out
-from tag2mask.models.parameter_groups import parameter_groups
-
-__all__ = ["TagClassifier", "convolution_stack", "parameter_groups"]
 
 
 class TagClassifier(nn.Module):
