@@ -20,10 +20,8 @@ from tag2mask.flows.release_listing import find_release, label_set
 from tag2mask.tasks.common.label_images import write_labels
 from tag2mask.tasks.common.releases import NoSuchRelease, Releases
 from tag2mask.tasks.common.store import Store
-from tests.tasks.drawn_store import changed, draft_of, drawn_labels, evaluation_of, published
+from tests.tasks.drawn_store import LABELS, OTHER, draft_of, evaluation_of, published
 
-LABELS = drawn_labels()
-OTHER = changed(LABELS, "p01", 0.5)
 GATE = ("release.publish=true", "release.maximum_changed_images=null", "release.minimum_miou=null")
 
 

@@ -1,9 +1,13 @@
-"""What the tests of training stages share."""
+"""What the tests of several stages share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.tasks.drawn_files import save_photograph, write_tags
+from tests.tasks.indexed_folder import TAGS
 
 
 @pytest.fixture
@@ -13,3 +17,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A folder of five photographs with tags."""
+    for seed, image_id in enumerate(TAGS):
+        save_photograph(tmp_path / "raw" / "photos" / f"{image_id}.jpg", seed, (12, 16 + seed))
+    write_tags(tmp_path / "raw" / "labels.csv", TAGS)
+    return tmp_path / "raw"

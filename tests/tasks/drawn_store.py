@@ -14,6 +14,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.label_images import write_labels
 from tag2mask.tasks.common.publishing import Publication, publish
 from tag2mask.tasks.common.release_contents import Draft
+from tag2mask.tasks.common.releases import Releases
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import Store
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
@@ -82,6 +83,11 @@ def evaluation_of(store: Store, miou: float) -> Artifact:
     return artifact(store, "evaluate", lambda out: write_json(out / "scores.json", scores), {}, str(miou))
 
 
+def toy(store: Store) -> Releases:
+    """The releases that `published` makes."""
+    return Releases(store, "toy")
+
+
 def published(
     store: Store, draft: Draft, rules: Rules = LENIENT, *, forced: str | None = None, miou: float | None = None
 ) -> Publication:
@@ -96,3 +102,8 @@ def changed(labels: Labels, image_id: str, share: float) -> Labels:
     rows = round(share * len(pixels))
     pixels[:rows] = np.where(pixels[:rows] == 1, 2, 1)
     return {**labels, image_id: pixels}
+
+
+LABELS = drawn_labels()
+OTHER = changed(LABELS, "p01", 0.5)
+"""The same labels, but for half of a photograph."""

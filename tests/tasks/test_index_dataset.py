@@ -1,6 +1,5 @@
 """The index of a dataset: what comes in fits together, is upright RGB, and comes out with the same bytes every time."""
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,57 +12,18 @@ from PIL import Image
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks import index_dataset
 from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.intake import BadDataset
 from tag2mask.tasks.common.photographs import BadImage, read_photograph
 from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_table import BadTable
 from tests.tasks.drawn_files import (
     files_of,
     pixels,
-    save_bomb,
     save_photograph,
     save_turned,
     truncate,
     write_annotation,
     write_tags,
 )
-
-TAGS = {"a": "cat", "b": "dog", "c": "dog cat", "d": "cat", "e": "dog"}
-IN_PAIRS = StageRuntime(shard=2)
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """A folder of five photographs with tags."""
-    for seed, image_id in enumerate(TAGS):
-        save_photograph(tmp_path / "raw" / "photos" / f"{image_id}.jpg", seed, (12, 16 + seed))
-    write_tags(tmp_path / "raw" / "labels.csv", TAGS)
-    return tmp_path / "raw"
-
-
-def index(raw: Path, name: str = "out", runtime: StageRuntime = IN_PAIRS, **settings: Any) -> Path:
-    """Index a folder; `train` and `val` stand for ids to write to the split files."""
-    out = raw.parent / name
-    splits = {}
-    for split in ("train", "val"):
-        if split in settings:
-            splits[f"{split}_split"] = raw / f"{split}.txt"
-            splits[f"{split}_split"].write_text("\n".join(settings.pop(split)))
-    tags = raw / settings.pop("tags", "labels.csv")
-    config = Dataset(**{"root": raw, "maximum_megapixels": 10.0, **settings})
-    index_dataset.run(config, out, runtime, images=raw / "photos", tags=tags, **splits)
-    return out
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    """Lines of a CSV file."""
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def metrics(out: Path) -> dict[str, Any]:
-    """Counts of an index."""
-    return json.loads((out / "metrics.json").read_text())  # type: ignore[no-any-return]
+from tests.tasks.indexed_folder import IN_PAIRS, TAGS, index, metrics, table
 
 
 def test_every_photograph_is_indexed(raw: Path) -> None:
@@ -170,134 +130,6 @@ def test_odd_photographs_are_converted(
     np.testing.assert_array_equal(found.pixels(record), read_photograph(source, maximum_megapixels=1).pixels)
     assert metrics(found.folder)["converted"] == 1
     assert f"{source.name} ({noted})" in caplog.text
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _bomb(path: Path) -> None:
-    save_bomb(path, (8_000, 11_000))
-
-
-@pytest.mark.parametrize(
-    "spoil, reason",
-    [(_empty, "is empty"), (truncate, "damaged or cut short"), (_bomb, "88.0 megapixels, above maximum_megapixels")],
-)
-def test_bad_photograph_ends_the_run_or_is_set_aside(
-    raw: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], reason: str
-) -> None:
-    """A bad photograph is an error that names the way out, or is listed while the rest goes on."""
-    spoil(raw / "photos" / "c.jpg")
-    with pytest.raises(BadImage, match=rf"1 of 5 images are bad; on_bad_image: skip .*\n  .*c\.jpg: .*{reason}"):
-        index(raw)
-    out = index(raw, "skipped", on_bad_image="skip")
-    assert ImageIndex.read(out).ids == tuple("abde")
-    [line] = table(out / "set_aside.csv")
-    assert line["source"] == "c.jpg" and reason in line["reason"] and str(raw) not in line["reason"]
-    assert not (out / "images" / "c.jpg").exists()
-    assert list(json.loads((out / "items.json").read_text())) == list("abde")
-    assert metrics(out)["set_aside"] == 1 and metrics(out)["train"] == 4
-    assert "1 photographs are set aside: c.jpg" in caplog.text
-
-
-def test_all_bad_photographs_are_counted_and_ten_are_named(raw: Path) -> None:
-    """One error tells of all bad photographs."""
-    names = [f"x{number:02}" for number in range(12)]
-    for name in names:
-        (raw / "photos" / f"{name}.jpg").touch()
-    write_tags(raw / "labels.csv", TAGS | dict.fromkeys(names, "cat"))
-    with pytest.raises(BadImage, match=r"12 of 17 images are bad(?s:.*)x09\.jpg: is empty.*\n  and 2 more$"):
-        index(raw)
-
-
-def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
-    """A class that loses its photographs to the list of bad ones is an error, too."""
-    truncate(raw / "photos" / "a.jpg")
-    truncate(raw / "photos" / "d.jpg")
-    with pytest.raises(BadDataset, match="'cat' has 1"):
-        index(raw, on_bad_image="skip")
-
-
-@pytest.mark.parametrize(
-    "tags, settings, message",
-    [
-        ({**TAGS, "f": "cat", "g": "cat"}, {}, r"photos: 2 ids have no photograph: f, g; add them or drop the ids"),
-        ({"a": "cat", "b": "cat"}, {}, r"labels\.csv: 3 images have no tag: c, d, e; tag them or remove them"),
-        (TAGS, {"train": ["a", "f"]}, "1 ids have no photograph: f"),
-        ({"a": "cat"}, {"train": ["a", "b"]}, r"labels\.csv: 1 images have no tag: b"),
-        (TAGS, {"train": ["a", "b"], "val": ["b", "c"]}, r"val\.txt: 1 ids stand in .*train\.txt, too: b"),
-        (TAGS, {"train": []}, r"photos: the dataset is empty.* check .*train\.txt"),
-        (TAGS, {"train": [], "val": ["a"]}, "the dataset is empty"),
-        ({**TAGS, "e": "cow"}, {}, r"labels\.csv: 1 classes have fewer .* dataset\.minimum_images 2: 'cow' has 1; add"),
-        (TAGS, {"val": ["a", "d"]}, "'cat' has 1"),
-        (
-            TAGS,
-            {"minimum_images": 4},
-            "2 classes have .*'cat' has 3, 'dog' has 3.*lower dataset.minimum_images, or drop",
-        ),
-        (
-            TAGS,
-            {"classes": ("cat", "dogs")},
-            r"labels\.csv: 1 tags are not .*'dog' \(nearest: 'dogs'; 3 images, first b\)",
-        ),
-        (TAGS, {"classes": ("cat", "dog", "cow")}, "'cow' has 0"),
-        (TAGS, {"classes": ("cat", "dog", "dog")}, "dataset.classes: 'dog', 'dog' must be one word, and once"),
-        (TAGS, {"classes": ("cat", "dog", "guinea pig")}, "dataset.classes: 'guinea pig' must be one word"),
-        ({"a": " ".join(f"k{n}" for n in range(255))}, {"train": ["a"]}, "255 classes, but .* at most 254; merge some"),
-    ],
-)
-def test_what_does_not_fit_is_refused_before_copying(
-    raw: Path, tags: dict[str, str], settings: dict[str, Any], message: str
-) -> None:
-    """Photographs, tags, splits and classes that do not fit are refused with the remedy, and nothing is written."""
-    write_tags(raw / "labels.csv", tags)
-    with pytest.raises(BadDataset, match=message):
-        index(raw, **settings)
-    assert not (raw.parent / "out").exists()
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("image_id,tags\na,cat\n", "unknown column 'tags'"),
-        ("image_id,labels\na,cat\na,cat\n", "line 3: id 'a'"),
-        ("image_id,labels\n../a,cat\n", "not an image id"),
-        ("image_id,labels\na,\n", "image 'a' has no tag"),
-    ],
-)
-def test_wrong_table_is_refused_before_copying(raw: Path, text: str, message: str) -> None:
-    """Faults of the table itself end the run before anything is written."""
-    (raw / "labels.csv").write_text(text)
-    with pytest.raises(BadTable, match=message):
-        index(raw)
-    assert not (raw.parent / "out").exists()
-
-
-def test_empty_dataset_is_refused(raw: Path) -> None:
-    """No photographs and no tags are an error that says so."""
-    for path in (raw / "photos").iterdir():
-        path.unlink()
-    write_tags(raw / "labels.csv", {})
-    with pytest.raises(BadDataset, match=r"photos: the dataset is empty, .* check .*labels\.csv"):
-        index(raw)
-    with pytest.raises(FileNotFoundError, match="photos: no such folder"):
-        (raw / "photos").rmdir()
-        index(raw)
-
-
-def test_file_of_an_unread_kind_is_pointed_at(raw: Path) -> None:
-    """Where a missing photograph is there in a format that is not read, the error says so."""
-    (raw / "photos" / "b.jpg").rename(raw / "photos" / "b.heic")
-    with pytest.raises(BadDataset, match=r"1 ids have no photograph \(b\.heic: this kind of file is not read\): b"):
-        index(raw)
-
-
-def test_many_faults_are_counted_and_ten_are_named(raw: Path) -> None:
-    """An error names ten ids and counts the others."""
-    write_tags(raw / "labels.csv", TAGS | {f"x{number:02}": "cat" for number in range(13)})
-    with pytest.raises(BadDataset, match="13 ids have no photograph: x00, .*x09, and 3 more;"):
-        index(raw)
 
 
 def test_same_bytes_whatever_the_resources(raw: Path) -> None:

@@ -1,12 +1,9 @@
-"""From labels to releases: numbers, the gate, the pointer, crashes, races, and the collector."""
+"""From labels to releases: numbers, the gate, the pointer, damage, and the collector."""
 
 import json
 import os
-import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,28 +16,20 @@ from tag2mask.tasks.common.releases import (
     NoSuchRelease,
     Releases,
     names,
-    read_release,
     release_faults,
 )
 from tag2mask.tasks.common.store import DamagedArtifact, Store
 from tag2mask.tasks.common.upkeep import collect_garbage, verify
 from tests.tasks.drawn_files import files_of
-from tests.tasks.drawn_store import LENIENT, changed, draft_of, drawn_labels, evaluation_of, published
+from tests.tasks.drawn_store import LABELS, LENIENT, OTHER, changed, draft_of, evaluation_of, published, toy
 
 STRICT = LENIENT.replaced(maximum_missing_tags=0.0, maximum_wholly_ignored=0.1, maximum_changed_images=0.1)
-LABELS = drawn_labels()
-OTHER = changed(LABELS, "p01", 0.5)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store."""
     return Store(tmp_path / "store")
-
-
-def toy(store: Store) -> Releases:
-    """The releases that `published` makes."""
-    return Releases(store, "toy")
 
 
 def test_a_release_holds_labels_tables_and_what_made_it(store: Store) -> None:
@@ -254,92 +243,6 @@ def test_a_run_named_like_a_key_is_no_artifact(store: Store) -> None:
     os.rename(store.root / "releases" / "toy", store.root / "releases" / ("0" * 20))
     collect_garbage(store, keep=(), dry_run=False)
     assert names(store.root) == ["0" * 20] and verify(store) == []
-
-
-TRACED = ((os, "rename"), (os, "replace"), (os, "symlink"), (os, "fsync"), (shutil, "copyfile"), (shutil, "rmtree"))
-"""What changes the disk, or makes it last."""
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Do work in a forked process; its exit code, negative for a signal."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:
-            os._exit(9)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def killed_at(step: int, work: Callable[[], object]) -> int:
-    """Do work in a child that is killed just before its step of that number; -9, or 0 where it has fewer steps."""
-
-    def traced() -> None:
-        steps = 0
-
-        def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
-            def call(*arguments: Any, **options: Any) -> Any:
-                nonlocal steps
-                steps += 1
-                if steps == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return function(*arguments, **options)
-
-            return call
-
-        for module, name in TRACED:
-            setattr(module, name, wrap(getattr(module, name)))
-        work()
-
-    return in_child(traced)
-
-
-@pytest.mark.parametrize("state", ["release", "candidate"])
-def test_a_kill_at_any_moment_leaves_no_half_release_and_a_valid_latest(store: Store, state: str) -> None:
-    """Whatever step of a publication is the last, releases are whole, `latest` is valid, and repeating completes it."""
-    rules = LENIENT if state == "release" else LENIENT.replaced(required=("miou",))
-    published(store, draft_of(store, LABELS, LABELS))
-    step, ending = 0, -signal.SIGKILL
-    while ending == -signal.SIGKILL:
-        step += 1
-        marked = LABELS["p05"].copy()
-        marked.flat[:step] = 1  # labels that no step before had
-        draft = draft_of(store, {**LABELS, "p05": marked}, LABELS)
-        before = toy(store).numbers()
-        ending = killed_at(step, lambda draft=draft: published(store, draft, rules))  # type: ignore[misc]
-        assert ending in (0, -signal.SIGKILL)
-        assert release_faults(store) == [], step
-        assert toy(store).latest() in toy(store).numbers()
-        assert set(toy(store).numbers()) - set(before) <= {len(before) + 1}
-        published(store, draft, rules)
-        assert release_faults(store) == []
-        if state == "release":
-            assert toy(store).latest() == toy(store).numbers()[-1] == len(before) + 1, step
-        else:
-            assert toy(store).numbers() == [1]
-            assert toy(store).candidates()[-1].manifest["digest"] == draft.digest()
-    assert step > 10
-
-
-def test_publishers_at_once_do_not_collide(store: Store) -> None:
-    """Four publishers of two label sets make two releases, each whole, and `latest` points to one of them."""
-    drafts = [draft_of(store, LABELS, LABELS), draft_of(store, OTHER, LABELS)] * 2
-    children = []
-    for draft in drafts:
-        child = os.fork()
-        if child == 0:
-            try:
-                published(store, draft)
-                os._exit(0)
-            except BaseException:
-                os._exit(9)
-        children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
-    assert toy(store).numbers() == [1, 2] and toy(store).latest() == 2
-    assert release_faults(store) == []
-    digests = {read_release(toy(store).folder / str(number)).manifest["digest"] for number in (1, 2)}
-    assert digests == {draft.digest() for draft in drafts}
 
 
 def test_other_tags_make_another_release(store: Store) -> None:

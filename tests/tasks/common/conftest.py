@@ -1,0 +1,38 @@
+"""The benches of the tests of the store and of building."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tag2mask.tasks.common.artifact import Artifact
+from tag2mask.tasks.common.store import Store
+from tests.tasks.common.building_bench import Bench
+from tests.tasks.common.toy_artifacts import RECIPE, make
+from tests.tasks.common.toy_stages import (
+    install,
+)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Ten photographs, and the toy stages that read them."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test cuts the power
+    for name in ("toy_index", "toy_maps"):
+        monkeypatch.setitem(sys.modules, f"tag2mask.tasks.{name}", None)
+    install()
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test cuts the power
+    return Store(tmp_path / "artifacts")
+
+
+@pytest.fixture
+def made(store: Store) -> Artifact:
+    """The small artifact, in the store."""
+    return store.build(RECIPE, make)
