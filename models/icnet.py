@@ -1,7 +1,8 @@
 """Co-salient objects from single-image saliency and the images of a group (ICNet, Jin et al., NeurIPS 2020).
 
-Published for VGG16's five side outputs at 224 pixels; here any backbone serves: its two deepest side outputs and a
-pooled one carry the group's features, the shallower ones the decoder.
+Published for VGG16's five side outputs at 224 pixels; here any backbone with three strides serves.  Of the side outputs
+of one stride (dilated trunks have several) the deepest is taken; the two deepest of these and a pooled one carry the
+group's features, the shallower ones the decoder.
 
 A group of any size: `describe` the images in parts, join the descriptions, `decode` the images in parts.  In evaluation
 mode that equals `forward` on all of them.
@@ -23,7 +24,7 @@ class ICNet(nn.Module):
     """Co-saliency maps of the images of one group.
 
     Args:
-        backbone: with at least three side outputs; its weights are left as they come.
+        backbone: with side outputs of at least three strides; its weights are left as they come.
         channels: of the group's features.
         detail_channels: of the decoder.
         grids: sides of the comparison grids at the three levels, deepest first; a level has grid ** 2 channels.
@@ -31,7 +32,7 @@ class ICNet(nn.Module):
     The convolutions start by N(0, 0.01) as published.
 
     Raises:
-        ValueError: too few side outputs, or not three grids.
+        ValueError: too few strides, or not three grids.
     """
 
     def __init__(
@@ -43,11 +44,14 @@ class ICNet(nn.Module):
         grids: tuple[int, ...] = GRIDS,
     ) -> None:
         super().__init__()
-        if len(backbone.channels) < 3 or len(grids) != 3:
+        self.taken = tuple({stride: index for index, stride in enumerate(backbone.strides)}.values())
+        if len(self.taken) < 3 or len(grids) != 3:
+            found = ", ".join(str(backbone.strides[index]) for index in self.taken)
             raise ValueError(
-                f"ICNet needs three side outputs or more and three grids, not {len(backbone.channels)} and {grids}"
+                f"ICNet needs three strides or more and three grids; {backbone.name} has the strides {found} "
+                f"(a larger output_stride gives more), the grids are {grids}"
             )
-        *shallow, second, deepest = backbone.channels
+        *shallow, second, deepest = (backbone.channels[index] for index in self.taken)
         self.backbone = backbone
         self.compress = nn.ModuleList(
             [_pooled(deepest, channels), nn.Conv2d(deepest, 2 * channels, 1), nn.Conv2d(second, 2 * channels, 1)]
@@ -78,12 +82,13 @@ class ICNet(nn.Module):
         return self.decode(sides, saliency, self.describe(sides, saliency), images.shape[2:])
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """Side outputs of `images` (N, 3, H, W), for `describe` and `decode`.
+        """Side outputs of `images` (N, 3, H, W), one a stride, for `describe` and `decode`.
 
         Raises:
             ValueError: images too small for the backbone.
         """
-        return side_outputs(self.backbone, images, least=2 * max(self.backbone.strides), reader="ICNet")
+        sides = side_outputs(self.backbone, images, least=2 * max(self.backbone.strides), reader="ICNet")
+        return [sides[index] for index in self.taken]
 
     def describe(self, sides: list[Tensor], saliency: Tensor) -> list[Tensor]:
         """What N images tell their group: three tensors (N, 2, C), foreground and background vector at each level."""

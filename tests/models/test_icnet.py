@@ -223,6 +223,23 @@ def test_published_layout_on_vgg16() -> None:
     assert count == pytest.approx(18.43, abs=0.15)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+@torch.no_grad()
+def test_dilated_trunks_have_a_level_at_each_stride(name: str) -> None:
+    """Where two side outputs have one stride the deepest serves, so that each level is twice as fine as the one before."""
+    backbone = build_backbone(name, output_stride=16)
+    assert backbone.strides == (4, 8, 16, 16)
+    model = ICNet(backbone, channels=8, detail_channels=4).eval()
+    sides = model.encode(torch.randn(1, 3, 256, 256))
+    assert [tuple(side.shape[1:]) for side in sides] == [
+        (backbone.channels[0], 64, 64),
+        (backbone.channels[1], 32, 32),
+        (backbone.channels[3], 16, 16),
+    ]
+    assert [features.shape[2] for features in model._features(sides)] == [8, 16, 32]
+    assert len(model(torch.randn(1, 3, 256, 256), torch.rand(1, 1, 256, 256))) == 2
+
+
 def test_wrong_shapes_are_told() -> None:
     """Too small images, missing saliency maps and impossible networks end with a message that says what is needed."""
     model = network()
@@ -232,5 +249,7 @@ def test_wrong_shapes_are_told() -> None:
         model(group(3)[0], group(2)[1])
     with pytest.raises(ValueError, match="three grids"):
         ICNet(TinyBackbone(), grids=(7, 14))
+    with pytest.raises(ValueError, match="three strides or more .* mobilenet_v2 has the strides 4, 8"):
+        ICNet(build_backbone("mobilenet_v2", output_stride=8))
     vectors = both_vectors(F.normalize(torch.randn(2, 4, 3, 3), dim=1), torch.zeros(2, 1, 9, 9))
     assert vectors.shape == (2, 2, 4) and vectors[:, 0].abs().sum() == 0
