@@ -13,10 +13,11 @@ class GroupLosses(Section):
     """Weights of the losses of `gconet_plus`; 0 leaves one out."""
 
     hard: float = Field(default=120.0, ge=0)
-    """Cross entropy of the hard map (published 120)."""
+    """Cross entropy of the hard map (published 120).  Taken of the logits, so that a wrong pixel keeps its gradient; of
+    probabilities, as published, the gradient vanishes about 0.1 from the threshold."""
     soft: float = Field(default=1000.0, ge=0)
     """Cross entropy of the soft map, which later stages read.  The published training (0) leaves its values open, and
-    they come out anything; the steep hard map's gradients drown a weight like its own."""
+    they come out anything; the hard map's gradients, `sharpness` times as steep, drown a weight like its own."""
     iou: float = Field(default=2.0, ge=0)
     """1 - IoU of the hard map, summed over the photographs of a step (published 2)."""
     triplet: float = Field(default=12.0, ge=0)
@@ -97,13 +98,31 @@ class Cosaliency(Section):
     falling: bool = False
     """Let the step size fall by the power 0.9; published is a constant one."""
     backbone_factor: float = Field(default=0.1, ge=0)
-    """Factor on the trunk's step size (published: 1; 0); 0 keeps the trunk as it comes."""
+    """Factor on the trunk's step size (published: 1; 0); 0 keeps its weights as they come."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """L2 penalty."""
     precision: Precision = "float32"
     """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = 0
     """Seed of initialisation, groups and augmentation."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Cosaliency":
+        if self.provider == "none" or self.checkpoint is not None:
+            return self
+        strides = (*((1, 2) if self.fine and self.backbone.name == "vgg16" else ()), *self.backbone.strides)
+        if self.provider == "icnet" and len(strides) < 3:
+            raise ValueError(
+                f"icnet needs three strides or more; {self.backbone.name} at output_stride "
+                f"{self.backbone.output_stride} has {', '.join(map(str, strides))}: take a larger output_stride"
+            )
+        least = strides[-1] * (2 if self.provider == "icnet" else 1)
+        if self.image_size < least:
+            raise ValueError(
+                f"image_size {self.image_size} is too small for {self.provider} on {self.backbone.name} at "
+                f"output_stride {self.backbone.output_stride}: at least {least}"
+            )
+        return self
 
     @property
     def unread(self) -> frozenset[str]:
@@ -121,7 +140,7 @@ class CosaliencyMaps(Section):
     """Times that the references of a tag are drawn anew; the maps are averaged.  A tag with no more photographs than
     `references` has one group."""
     map: Literal["soft", "hard"] = "soft"
-    """Which map is averaged and written; `hard` is a mask."""
+    """Which map is averaged over the regroupings, resized, gated and written; `hard` ones are 0 or 1 before that."""
     gate: Share = 0.2
     """CAM of the tag from which a map is kept as it is; below it falls in proportion to the CAM.  0: no gate."""
     seed: int = 0

@@ -2,11 +2,22 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tag2mask.configs.section import Section
 
 BackboneName = Literal["vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1"]
+
+
+OUTPUT_STRIDES: dict[str, tuple[int, ...]] = {
+    "vgg16": (8, 16),
+    "resnet18": (8, 16, 32),
+    "resnet50": (8, 16, 32),
+    "resnet101": (8, 16, 32),
+    "mobilenet_v2": (8, 16, 32),
+    "squeezenet1_1": (8, 16),
+}
+"""Backbone -> the output strides that it can have."""
 
 
 class Backbone(Section):
@@ -20,6 +31,21 @@ class Backbone(Section):
     """`none` (random), `torchvision` (its ImageNet weights, fetched by torchvision), or the path of a state dict."""
     freeze_batch_norm: bool = True
     """Keep the statistics and factors of the batch normalisation as they come; small batches estimate them badly."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Strides of the side outputs, in pixels, each once and rising."""
+        return tuple(stride for stride in (4, 8, 16, 32) if stride <= self.output_stride)
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Backbone":
+        allowed = OUTPUT_STRIDES[self.name]
+        if self.output_stride not in allowed:
+            raise ValueError(
+                f"output_stride {self.output_stride} is not possible for {self.name}; choose from "
+                f"{', '.join(map(str, allowed))}"
+            )
+        return self
 
 
 class GraphReasoning(Section):

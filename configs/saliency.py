@@ -181,6 +181,29 @@ class Saliency(Section):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _network(self) -> "Saliency":
+        """Refuse a network where there is none, and attention at strides that its trunk does not have."""
+        if self.checkpoint is not None and self.provider in ("folder", "prior"):
+            raise ValueError(
+                f"provider {self.provider!r} has no network: a checkpoint goes with 'reciprocal' or 'purificatory'"
+            )
+        if self.provider != "reciprocal" or not self.is_trained:
+            return self
+        strides = self.backbone.strides
+        missing = sorted(set(self.attention_strides) - set(strides))
+        if missing or not self.attention_strides:
+            raise ValueError(
+                f"attention_strides {list(self.attention_strides)}: {self.backbone.name} at output_stride "
+                f"{self.backbone.output_stride} has the strides {', '.join(map(str, strides))}"
+            )
+        if self.detail and min(self.attention_strides) == strides[0]:
+            raise ValueError(
+                f"detail needs a stride finer than attention_strides {list(self.attention_strides)}: "
+                "set detail to false, or take larger strides"
+            )
+        return self
+
 
 class Prior(Section):
     """Saliency of a photograph alone, by robust background detection (Zhu et al., CVPR 2014)."""

@@ -188,7 +188,7 @@ def saliency(
         Path | None,
         typer.Option(help="Trained model, folder or KEY, to predict with; with --train-images to fine-tune."),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights of the backbone: none, torchvision, a file.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Where training starts: torchvision, a file, none.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Settings file.  [default: the installed one]")] = None,
     changes: Changes = None,
     root: Root = ROOT,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.configs.schema import Config
+from tag2mask.configs.schema import Config, Cosaliency
 from tag2mask.flows.node import Node
 from tag2mask.flows.resolve import MissingInput, setting_of
 from tag2mask.tasks.common.model_folders import check_checkpoint, check_start
@@ -17,7 +17,8 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
         nodes: those that the run needs.
 
     Raises:
-        MissingInput: raw files or folders do not exist; a line for each, with its setting.
+        MissingInput: raw files or folders do not exist; a line for each, with its setting.  Or a folder of groups is
+            not complete.
         WeightsError: a model is of another kind, network or architecture; the message says what to write.
     """
     missing = {
@@ -31,6 +32,8 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
     for node in nodes:
         if node.stage == "train_saliency" and "start" in node.inputs:
             check_start(config.saliency)
+        if node.stage == "train_cosaliency" and config.cosaliency.training_set is not None:
+            _check_groups(config.cosaliency.training_set, config.cosaliency)
         model = node.inputs.get("model")
         if not isinstance(model, Path):  # trained in this run
             continue
@@ -38,3 +41,14 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
             check_checkpoint(model, "cosaliency", config.cosaliency.provider)
         else:
             check_checkpoint(model, "saliency", config.saliency.provider)
+
+
+def _check_groups(folder: Path, config: Cosaliency) -> None:
+    """Refuse a folder of groups that lacks masks or maps."""
+    from tag2mask.tasks.common.group_sources import masked_source  # reads images, which other runs have no need of
+    from tag2mask.tasks.common.intake import BadDataset
+
+    try:
+        masked_source(folder, config)
+    except (BadDataset, FileNotFoundError) as error:
+        raise MissingInput(f"cosaliency.training_set: {error}") from error

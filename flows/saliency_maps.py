@@ -111,11 +111,7 @@ class SaliencyRequest:
             raise ConfigError("--train-images and --train-masks belong together; give both")
         if not self.images.is_dir():
             raise ConfigError(f"{self.images}: no such folder; give the folder of the photographs with --images")
-        if not (self.provider in WITHOUT_TRAINING or self.model or self.train_images or self.settings):
-            raise ConfigError(
-                f"provider {self.provider or 'reciprocal'!r} must learn first: give --train-images and --train-masks, "
-                "or a trained --model; or take --provider prior, which needs neither"
-            )
+        self._check_training()
         if self.model is not None and self.weights is not None:
             raise ConfigError(
                 "--weights are ImageNet's, to start a training from; with --model it starts from the model"
@@ -124,6 +120,25 @@ class SaliencyRequest:
         if told and self.train_images is None and self.settings is None:
             raise ConfigError(
                 "--about and --shows-target-classes tell of the masks to train on: give --train-images, --train-masks"
+            )
+
+    def _check_training(self) -> None:
+        """Refuse a training that lacks something, and whatever a provider without one would not read."""
+        if self.provider in WITHOUT_TRAINING and (self.model or self.train_images):
+            given = "--model" if self.model else "--train-images"
+            raise ConfigError(
+                f"--provider {self.provider} has no network, so {given} would not be read: leave one of the two out"
+            )
+        if not (self.provider in WITHOUT_TRAINING or self.model or self.train_images or self.settings):
+            raise ConfigError(
+                f"provider {self.provider or 'reciprocal'!r} must learn first: give --train-images and --train-masks, "
+                "or a trained --model; or take --provider prior, which needs neither"
+            )
+        told = any(change.startswith("saliency.backbone") for change in self.changes)
+        if self.train_images and not (self.model or self.weights or self.settings or told):
+            raise ConfigError(
+                "say where the training starts: --weights FILE or --weights torchvision (fetched) takes ImageNet's "
+                "weights, --model a trained saliency model, --weights none random ones, which learn far less"
             )
 
 
@@ -156,14 +171,15 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
         RunFailed: a stage failed.
         RunStopped: Ctrl-C or SIGTERM.
     """
-    check_free(request.out)
+    out = request.out.absolute()  # of the folder one stands in too
+    check_free(out)
     path, changes = request.settings or packaged("saliency.yaml"), request.all_changes(runtime.root)
     config = load_config(path, changes)
     carry_out(Request(path, changes, Selection(), runtime, engine))
     record = latest(runtime.root, config.name)
     assert record is not None  # written by the run that just ended
     maps = next(node.name for node in reversed(build_dag(config)) if node.stage.startswith("predict_"))
-    rows = write_saliency_folder(runtime.root / record.labels[maps], request.out)
+    rows = write_saliency_folder(runtime.root / record.labels[maps], out)
     nothing = [row.image_id for row in rows if row.nothing_salient]
     told = f"{len(rows)} maps in {request.out}, with maps.csv"
     if nothing:

@@ -103,6 +103,9 @@ def group_losses(
     """All losses of one step, unweighted, by the names of `GroupWeights`; their weighted sum is `total`.
 
     A batch of one group has no triplet and no collaboration loss.  Losses of weight 0 are not computed.
+
+    Unlike the published code, the hard map's cross entropy is taken of its logits, k (soft - threshold), and not of its
+    probabilities: these are exactly 0 or 1 about 0.1 from the threshold, where a wrong pixel would have no gradient.
     """
     weights = weights or GroupWeights()
     images, size = batch.images, batch.images.shape[2:]

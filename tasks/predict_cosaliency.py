@@ -15,6 +15,7 @@ several times, and the maps averaged.
 A map depends on the whole group: nothing of it is taken over from an earlier result when photographs are added.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_groups import reference_sets, warn_of_tags_never_alone
 from tag2mask.tasks.common.tensors import to_batch
 
+log = logging.getLogger("tag2mask")
 LISTED = 10
 """Faulty ids that an error message lists."""
 
@@ -140,7 +142,9 @@ def run(
     needed = saliency if settings.provider == "icnet" else None
     provenance = Provenance.read(model, otherwise=SILENT_MODEL)
     if needed is not None:
-        provenance = provenance.beside(Provenance.read(needed, otherwise="saliency maps that say nothing of them"))
+        behind = Provenance.read(needed, otherwise="saliency maps that say nothing of them")
+        _warn_of_other_saliency(provenance, behind)
+        provenance = provenance.beside(behind)
     groups = Groups(network, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
     records = {record.image_id: record for record in index}
 
@@ -169,6 +173,19 @@ def _gates(cams: Path | None, record: ImageRecord, gate: float) -> dict[int, np.
         return {}
     maps, numbers = read_class_maps(cams / f"{record.image_id}.npz", record.size)
     return {number: np.minimum(plane / gate, 1) for number, plane in zip(numbers.tolist(), maps, strict=True)}
+
+
+def _warn_of_other_saliency(model: Provenance, maps: Provenance) -> None:
+    """ICNet is to see maps of the kind that it learned with."""
+    if not set(maps.trainings()) <= set(model.trainings()):
+        learned = "; ".join(one.masks for one in model.trainings())
+        given = "; ".join(one.masks for one in maps.trainings())
+        log.warning(
+            "icnet learned with saliency from other masks (%s) than those behind the maps that it is given (%s); "
+            "train it on this provider's maps",
+            learned,
+            given,
+        )
 
 
 def _check_inputs(

@@ -137,15 +137,19 @@ def _write(out: Path, image_id: str, saliency: np.ndarray, background: np.ndarra
 
 
 def _check_maps(folder: Path, index: ImageIndex) -> None:
-    """Refuse a folder in which a map is missing or has another size than its photograph, before anything is written."""
+    """Refuse a folder whose maps are missing, of another size than the photograph, or 0/1 masks, before all else."""
     missing = [record.image_id for record in index if not (folder / f"{record.image_id}.png").is_file()]
     if missing:
         raise BadMaps(f"{folder}: {len(missing)} of {len(index)} saliency maps <id>.png are missing: {_some(missing)}")
-    wrong = []
+    wrong, brightest = [], 0
     for record in index:
-        shape = read_grey(folder / f"{record.image_id}.png").shape
-        if shape != record.size:
-            wrong.append(f"{record.image_id} ({shape[1]}x{shape[0]}, photograph {record.width}x{record.height})")
+        saliency = read_grey(folder / f"{record.image_id}.png")
+        brightest = max(brightest, int(saliency.max()))
+        if saliency.shape != record.size:
+            height, width = saliency.shape
+            wrong.append(f"{record.image_id} ({width}x{height}, photograph {record.width}x{record.height})")
+    if 0 < brightest <= 1:
+        raise BadMaps(f"{folder}: no map is brighter than 1; saliency is 0 to 255: multiply 0/1 masks by 255")
     if wrong:
         raise BadMaps(f"{folder}: {len(wrong)} saliency maps are not of their photograph's size: {_some(wrong)}")
 

@@ -56,7 +56,8 @@ def background_prior(image: np.ndarray, config: Prior) -> tuple[np.ndarray, np.n
         config: size, superpixels and constants.
 
     Returns:
-        Two (H, W) uint8 maps, 255 = certain.  The largest saliency is 255 unless nothing is salient.
+        Two (H, W) uint8 maps, 255 = certain.  Unless nothing is salient the largest saliency is 255
+        before it is enlarged to the photograph's size, and about that afterwards.
     """
     height, width = image.shape[:2]
     factor = min(1.0, config.image_size / max(height, width))

@@ -131,10 +131,18 @@ class CosaliencyProtocol:
         Raises:
             ValueError: not expected, or here already; the message names group and image.
         """
+        self.leave_out(group, image_id)
+        self.sums.setdefault(group, Sums()).add(sums)
+
+    def leave_out(self, group: str, image_id: str) -> None:
+        """Do not expect a map any more: its mask says nothing.
+
+        Raises:
+            ValueError: not expected, or here already; the message names group and image.
+        """
         if (group, image_id) not in self.missing:
             raise ValueError(f"{group}/{image_id}: is not among the maps that are expected, or was measured already")
         self.missing.remove((group, image_id))
-        self.sums.setdefault(group, Sums()).add(sums)
 
     def merge(self, other: "CosaliencyProtocol") -> None:
         """Take over the maps of another accumulator that expects the same ones.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol, CosaliencyResult, Sums, measure_map
+from tag2mask.tasks.common.cosaliency_protocol import CosaliencyProtocol, Sums, measure_map
 from tag2mask.tasks.common.image_index import ImageIndex
 from tag2mask.tasks.common.label_images import read_grey
 from tag2mask.tasks.common.metrics import VOID
@@ -58,56 +58,49 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRunti
         one.step(saliency, target == int(number), measured)
         return one, measure_map(saliency, target == int(number), measured)
 
-    both = {pair: one for pair, one in files.each(process, runtime) if one is not None}
-    found = {pair: one for pair, (one, _) in both.items()}
-    by_class: dict[int, list[SaliencyMeasures]] = {}
-    for pair, one in found.items():
-        by_class.setdefault(int(pair.partition("/")[0]), []).append(one)
+    protocol = CosaliencyProtocol(_groups_of(files.image_ids))
+    total, by_class, per_image = SaliencyMeasures(), dict[int, SaliencyMeasures](), list[dict[str, Any]]()
+    for pair, both in files.each(process, runtime):  # two curves a pair are too much to keep
+        number, _, image_id = pair.partition("/")
+        if both is None:
+            protocol.leave_out(number, image_id)
+            continue
+        one, sums = both
+        for measures in (total, by_class.setdefault(int(number), SaliencyMeasures())):
+            measures.merge(one)
+        protocol.add(number, image_id, sums)
+        per_image.append(_pair_row(pair, names, one))
     if not by_class:
         return StepScores({}, {"note": "every mask is nothing but void"}, [], [])
-    figures = {number: _figures(ones) for number, ones in by_class.items()}
+    overall, figures = total.summary(), {number: measures.summary() for number, measures in by_class.items()}
+    result = protocol.result()
     rows: list[dict[str, Any]] = [
-        {"class": names[number], "pairs": len(by_class[number]), **own} for number, own in figures.items()
+        {"class": names[number], "pairs": by_class[number].f.result().images, **own} for number, own in figures.items()
     ]
-    total = _figures(list(found.values()))
-    means = {f"group_{name}": float(np.mean([own[name] for own in figures.values()])) for name in total}
-    per_image = [_pair_row(pair, names, one) for pair, one in found.items()]
-    result = _by_protocol({pair: sums for pair, (_, sums) in both.items()})
+    means = {f"group_{name}": float(np.mean([own[name] for own in figures.values()])) for name in overall}
     by_group = {names[int(number)]: asdict(scores) for number, scores in result.by_group.items()}
-    protocol = {f"{PROTOCOL}{name}": value for name, value in _without_counts(asdict(result.groups)).items()}
+    by_protocol = {f"{PROTOCOL}{name}": value for name, value in _without_counts(asdict(result.groups)).items()}
     details = {
-        "pairs": len(found),
-        "images_all_void": len(files.image_ids) - len(found),
+        "pairs": len(per_image),
+        "images_all_void": len(files.image_ids) - len(per_image),
         "protocol_of_all_pairs": asdict(result.images),
         "note": VOID_NOTE,
     }
     per_group = [{"group": name, **figures} for name, figures in by_group.items()]
-    return StepScores({**total, **means, **protocol}, details, per_image, rows, per_group)
+    return StepScores({**overall, **means, **by_protocol}, details, per_image, rows, per_group)
 
 
-def _by_protocol(pairs: Mapping[str, Sums]) -> CosaliencyResult:
-    """Figures by the field's protocol; the groups are named by their class numbers."""
-    groups: dict[str, dict[str, Sums]] = {}
-    for pair, sums in pairs.items():
+def _groups_of(pairs: Sequence[str]) -> dict[str, list[str]]:
+    """Class number -> ids of its images."""
+    groups: dict[str, list[str]] = {}
+    for pair in pairs:
         number, _, image_id = pair.partition("/")
-        groups.setdefault(number, {})[image_id] = sums
-    protocol = CosaliencyProtocol(groups)
-    for number, images in groups.items():
-        for image_id, sums in images.items():
-            protocol.add(number, image_id, sums)
-    return protocol.result()
+        groups.setdefault(number, []).append(image_id)
+    return groups
 
 
 def _without_counts(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in scores.items() if name not in ("images", "empty_targets")}
-
-
-def _figures(ones: Sequence[SaliencyMeasures]) -> dict[str, float]:
-    """Figures over several pairs."""
-    total = SaliencyMeasures()
-    for one in ones:
-        total.merge(one)
-    return total.summary()
 
 
 def _pair_row(pair: str, names: Sequence[str], one: SaliencyMeasures) -> dict[str, Any]:

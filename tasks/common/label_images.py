@@ -47,27 +47,53 @@ def read_labels(path: Path) -> np.ndarray:
         ValueError: damaged, or not an 8-bit single-channel image (a palette may have fewer bits); the message names the
             file and its mode.
     """
+    mode, labels, _ = _read(path)
+    if labels is None:
+        raise ValueError(
+            f"{path}: has mode {mode}; a label map is an 8-bit palette or grey PNG whose values are class numbers"
+        )
+    return labels
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """(H, W) uint8 values of a grey PNG; of one with a palette of greys, what the palette says.
+
+    Raises:
+        ValueError: damaged, not a single-channel image of 8 bits, or with colours in its palette; the message names the
+            file and its mode.
+    """
+    mode, values, palette = _read(path)
+    if values is None:
+        raise ValueError(f"{path}: has mode {mode}; a map is an 8-bit grey PNG, 0 to 255")
+    if palette is None:
+        return values
+    used = palette[np.unique(values)]  # (256, 3) -> (K, 3)
+    if (used != used[:, :1]).any():
+        raise ValueError(f"{path}: has a palette of colours; a map is an 8-bit grey PNG, 0 to 255")
+    return np.ascontiguousarray(palette[:, 0][values])
+
+
+def _read(path: Path) -> tuple[str, np.ndarray | None, np.ndarray | None]:
+    """Mode, values (H, W) of a single-channel image, and its palette (256, 3), where it has one."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             mode, packing = image.mode, {str(tile[3]) for tile in image.tile}
-            labels = np.array(image) if mode in ("P", "L") else None
+            values = np.array(image) if mode in ("P", "L") else None
+            colours = image.getpalette("RGB") if mode == "P" else None
     except FileNotFoundError:
         raise
     except DECODER_ERRORS as error:
         raise ValueError(
             f"{path}: is no PNG image that can be read whole ({type(error).__name__}); make it again"
         ) from error
-    if labels is None:
-        raise ValueError(
-            f"{path}: has mode {mode}; a label map is an 8-bit palette or grey PNG whose values are class numbers"
-        )
     if mode == "L" and packing != {"L"}:
         # 2 and 4 bits are stretched to 0..255 on reading: class 1 would turn into class 85 or 17
         raise ValueError(f"{path}: has fewer than 8 bits a pixel; save it as an 8-bit grey or palette PNG")
-    return labels
-
-
-read_grey = read_labels
+    if colours is None:
+        return mode, values, None
+    palette = np.zeros((256, 3), np.uint8)
+    palette[: len(colours) // 3] = np.reshape(colours, (-1, 3))  # a palette may be shorter
+    return mode, values, palette
 
 
 def _checked(pixels: np.ndarray) -> np.ndarray:

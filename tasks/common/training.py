@@ -6,6 +6,7 @@ the network, the optimiser and what the stage accumulated.
 
 import csv
 import io
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from tag2mask.tasks.common.runtime import StageRuntime
 CHECKPOINT = "checkpoint.pt"
 POWER = 0.9
 """Of a step size that falls."""
+log = logging.getLogger("tag2mask")
 
 
 class Keeps(Protocol):
@@ -174,9 +176,13 @@ def _save(training: Training, path: Path, step: int) -> None:
 
 
 def _resume(training: Training, path: Path) -> int:
+    content = io.BytesIO(path.read_bytes())
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # written atomically, so only a failing disk gets here: start over rather than stop
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:  # as where reading failed, it may be sound: another attempt can read it
+        raise
+    except Exception as error:  # written atomically, so its bytes have changed since: start over rather than stop
+        log.warning("%s: cannot be read (%s); the training starts over", path, error)
         path.unlink()
         return 0
     training.network.load_state_dict(state["network"], strict=True)

@@ -7,10 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.networks import OUTPUT_STRIDES, Backbone
 from tag2mask.configs.saliency import Purificatory, Saliency
 from tag2mask.configs.schema import SaliencySet
+from tag2mask.models import backbones as trunks
+from tag2mask.models.backbones import BACKBONES
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+CONFIGS = Path(__file__).parents[2] / "configs"
+DEMO, VOC_MINI = CONFIGS / "demo.yaml", CONFIGS / "voc-mini.yaml"
 
 
 def stages(*shares: float, **settings: Any) -> dict[str, Any]:
@@ -61,3 +65,33 @@ def test_a_bare_yes_is_no_truth_value(written: str, meant: str) -> None:
     assert found is not None and found.shows_target_classes == meant
     with pytest.raises(ValidationError, match="'yes', 'no' or 'unknown'"):
         SaliencySet.model_validate({"root": ".", "shows_target_classes": "maybe"})
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_strides_of_the_settings_are_those_of_the_trunks(name: str) -> None:
+    """The settings know which strides each trunk can have, without building it."""
+    assert OUTPUT_STRIDES[name] == trunks.OUTPUT_STRIDES[name]
+    for stride in OUTPUT_STRIDES[name]:
+        built = trunks.build_backbone(name, output_stride=stride)
+        given = Backbone.model_validate({"name": name, "output_stride": stride})
+        assert given.strides == tuple(sorted(set(built.strides)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["saliency.backbone.name=vgg16"], "output_stride 32 is not possible for vgg16; choose from 8, 16"),
+        (["saliency.backbone.output_stride=8"], r"attention_strides \[16, 8\]: mobilenet_v2 .* has the strides 4, 8"),
+        (["saliency.attention_strides=[8, 4]"], "detail needs a stride finer"),
+        (["saliency.provider=prior", "saliency.checkpoint=m"], "provider 'prior' has no network"),
+        (["cosaliency.provider=icnet", "cosaliency.backbone.output_stride=8"], "icnet needs three strides or more"),
+        (
+            ["cosaliency.provider=icnet", "cosaliency.backbone.output_stride=32", "cosaliency.image_size=48"],
+            "image_size 48 is too small for icnet .*: at least 64",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_are_refused_on_reading(changes: list[str], message: str) -> None:
+    """A contradiction in an architecture is told before anything is built, with what is possible."""
+    with pytest.raises(ConfigError, match=message):
+        load_config(VOC_MINI, changes)

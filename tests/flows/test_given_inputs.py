@@ -88,3 +88,14 @@ def test_a_model_to_start_from_is_compared(tmp_path: Path) -> None:
     config = settings(tmp_path, f"saliency.start_from={folder}")
     with pytest.raises(WeightsError, match=r"backbone.name is 'resnet50' there and 'resnet18' here"):
         check_given(config, build_dag(config))
+
+
+def test_an_incomplete_folder_of_groups_is_told_before_the_first_stage(tmp_path: Path) -> None:
+    """A photograph without its mask is named, with the setting, when the run begins."""
+    (tmp_path / "groups" / "images" / "boats").mkdir(parents=True)
+    (tmp_path / "groups" / "images" / "boats" / "x0.png").touch()
+    (tmp_path / "groups" / "masks" / "boats").mkdir(parents=True)
+    changes = (f"cosaliency.training_set={tmp_path / 'groups'}", "cosaliency.provider=gconet_plus")
+    config = settings(tmp_path, *changes)
+    with pytest.raises(MissingInput, match="cosaliency.training_set: .*masks/boats: 1 photographs have no <id>.png"):
+        check_given(config, build_dag(config))

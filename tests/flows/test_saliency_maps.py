@@ -42,6 +42,8 @@ def folders(tmp_path: Path) -> Path:
 def asked(folders: Path, name: str = "maps", **options: object) -> SaliencyRequest:
     """A request whose training takes a second."""
     given = {"train_images": folders / "learn", "train_masks": folders / "masks", "changes": SMALL, **options}
+    if not {"model", "settings", "weights"} & options.keys() and given["train_images"]:
+        given["weights"] = "none"
     return SaliencyRequest(folders / "photos", folders / name, **given)  # type: ignore[arg-type]
 
 
@@ -61,6 +63,15 @@ def test_a_folder_of_photographs_gets_maps(folders: Path) -> None:
     make_saliency_maps(asked(folders, "known", train_images=None, train_masks=None, model=model), runtime, "local")
     for name in ("again", "known"):
         assert (folders / name / "p0.png").read_bytes() == (folders / "maps" / "p0.png").read_bytes()
+
+
+def test_the_folder_one_stands_in_takes_maps(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--out .` in an empty folder fills it."""
+    (folders / "here").mkdir()
+    monkeypatch.chdir(folders / "here")
+    request = SaliencyRequest(folders / "photos", Path("."), "prior")
+    make_saliency_maps(request, Runtime(root=folders / "store", cores=1), "local")
+    assert sorted(path.stem for path in (folders / "here").glob("*.png")) == ["p0", "p1", "p2"]
 
 
 def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
@@ -112,6 +123,12 @@ def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, cha
         ({"train_images": None, "train_masks": None, "about": "x", "model": Path("m")}, "tell of the masks to train"),
         ({"train_masks": None}, "--train-masks belong together"),
         ({"train_images": None, "train_masks": None}, "--provider prior"),
+        ({"weights": None}, "--weights torchvision .* --weights none"),
+        ({"provider": "prior"}, "--provider prior has no network, so --train-images would not be read"),
+        (
+            {"provider": "prior", "train_images": None, "train_masks": None, "model": Path("m")},
+            "--provider prior has no network, so --model would not be read",
+        ),
         ({"settings": Path("absent.yaml")}, "absent.yaml"),
     ],
 )

@@ -226,7 +226,7 @@ def test_published_layout_on_vgg16() -> None:
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
 @torch.no_grad()
 def test_dilated_trunks_have_a_level_at_each_stride(name: str) -> None:
-    """Where two side outputs have one stride the deepest serves, so that each level is twice as fine as the one before."""
+    """Where two side outputs have one stride the deepest serves: each level is twice as fine as the one before."""
     backbone = build_backbone(name, output_stride=16)
     assert backbone.strides == (4, 8, 16, 16)
     model = ICNet(backbone, channels=8, detail_channels=4).eval()

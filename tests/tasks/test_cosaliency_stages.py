@@ -168,9 +168,9 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ("provider", "behind"), [("icnet", ["none", "cats", "dogs"]), ("gconet_plus", ["none", "cats"])]
 )
 def test_masks_behind_the_maps_are_told(
-    tmp_path: Path, inputs: dict[str, Path], provider: str, behind: list[str]
+    tmp_path: Path, inputs: dict[str, Path], caplog: pytest.LogCaptureFixture, provider: str, behind: list[str]
 ) -> None:
-    """A model names the masks behind the saliency it learned from; ICNet's maps, also those behind what they read."""
+    """A model names the masks behind the saliency it learned from; ICNet's maps, and a warning, those they read too."""
     for name, masks, answer in (("learned", "cats", "no"), ("used", "dogs", "yes")):
         shutil.copytree(inputs["saliency"], tmp_path / name)
         Provenance(masks, answer, 5).write(tmp_path / name)
@@ -178,6 +178,9 @@ def test_masks_behind_the_maps_are_told(
     train_cosaliency.run(settings(provider, iterations=1), tmp_path / "model", StageRuntime(), **given)
     given = inputs | {"saliency": tmp_path / "used", "model": tmp_path / "model"}
     predict_cosaliency.run(CosaliencyMaps(), tmp_path / "maps", StageRuntime(), **given)
+    assert ("saliency from other masks (none: tags, CAMs and saliency maps; cats)" in caplog.text) == (
+        provider == "icnet"
+    )
     told = Provenance.read(tmp_path / "maps", otherwise="")
     assert [one.masks.partition(":")[0] for one in told.trainings()] == behind
     answer = "yes" if "dogs" in behind else "no"

@@ -138,6 +138,15 @@ def test_maps_of_another_size_are_listed(tmp_path: Path, inputs: dict[str, Path]
     assert not (tmp_path / "out").exists()
 
 
+def test_maps_of_0_and_1_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Masks of 0 and 1 in place of maps would make everything background: they are told, with the remedy."""
+    maps = write_maps(tmp_path / "maps", inputs["dataset"])
+    for path in maps.glob("*.png"):
+        write_grey(path, (read_grey(path) > 50).astype(np.uint8))
+    with pytest.raises(predict_saliency.BadMaps, match="no map is brighter than 1; .* multiply 0/1 masks by 255"):
+        predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
 @pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purificatory"])
 def test_interrupted_saliency_resumes_to_the_same_bytes(

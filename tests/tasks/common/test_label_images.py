@@ -91,3 +91,18 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
             read_labels(path)
     with pytest.raises(FileNotFoundError):
         read_labels(tmp_path / "nowhere.png")
+
+
+def test_grey_maps_with_a_palette_are_what_the_palette_says(tmp_path: Path) -> None:
+    """A grey map that was packed into a palette is read as its greys, one of colours is refused."""
+    grey = np.array([[0, 63, 127], [255, 255, 0]], np.uint8)
+    Image.fromarray(grey).quantize(4).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as packed:
+        assert packed.mode == "P" and set(np.unique(np.array(packed))) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.png"), grey)
+    write_labels(tmp_path / "labels.png", LABELS)
+    with pytest.raises(ValueError, match=r"labels\.png: has a palette of colours; a map is an 8-bit grey PNG"):
+        read_grey(tmp_path / "labels.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.png")
+    with pytest.raises(ValueError, match=r"b\.png: has mode RGB; a map is an 8-bit grey PNG"):
+        read_grey(tmp_path / "b.png")

@@ -4,6 +4,7 @@ import csv
 import math
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -199,3 +200,21 @@ def test_parameters_stay_in_single_precision() -> None:
     torch.autograd.backward(rough.float().sum())
     assert layer.weight.dtype == torch.float32
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
+
+
+def test_a_damaged_checkpoint_is_told_and_an_unreadable_one_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A checkpoint of other bytes is named and started over; where memory or disk fail it stays for another attempt."""
+    checkpoint = tmp_path / ".resume" / "checkpoint.pt"
+    with pytest.raises(Interrupted):
+        train(regression()[0], tmp_path, interrupting(5))
+    for place, name, failure in ((torch, "load", MemoryError()), (Path, "read_bytes", OSError(24, "too many files"))):
+        with monkeypatch.context() as context, pytest.raises(type(failure)):
+            context.setattr(place, name, Mock(side_effect=failure))
+            train(regression()[0], tmp_path, StageRuntime())
+        assert checkpoint.exists()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    training, _ = regression()
+    train(training, tmp_path, StageRuntime(checkpoint_seconds=1000))
+    assert len(training.losses) == STEPS and f"{checkpoint}: cannot be read" in caplog.text
