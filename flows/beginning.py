@@ -73,8 +73,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     head = f"# Run it with: tag2mask run {out.name}\n\n" + (f"{PRIOR_CHOSEN}\n" if sources.saliency_prior else "")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
-    load_config(out)  # what was written must be readable
-    return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, f"next: tag2mask run {out}"])
+    return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, *_next(load_config(out).dataset, out)])
 
 
 def _dataset(sources: Sources) -> Dataset:
@@ -102,6 +101,10 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
         values.pop("saliency_set", None)
         return ["saliency will be learned without masks, where a prior and the class activation maps agree"]
     if sources.saliency_maps is not None:
+        if len(given) > 1:
+            raise ConfigError(
+                f"--saliency-maps are ready: --saliency-{given[0]} would not be read; leave one of them out"
+            )
         values["saliency"] |= {"provider": "folder", "maps": _existing(sources.saliency_maps)}
         values.pop("saliency_set", None)
         return []
@@ -139,7 +142,9 @@ def _networks(weights: str) -> dict[str, Any]:
 
 
 def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
-    photographs = {path.stem for path in sources.images.iterdir() if path.suffix.lower() in PHOTOGRAPHS}
+    photographs = {
+        path.stem for path in sources.images.iterdir() if path.suffix.lower() in PHOTOGRAPHS and path.name[0] != "."
+    }
     classes = Counter(name for image_id in tags.keys() & photographs for name in tags[image_id])
     named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
     lines = [
@@ -149,6 +154,23 @@ def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
     if missing := sorted(tags.keys() - photographs):
         lines.append(f"{len(missing)} tagged ids have no photograph: {', '.join(missing[:5])}")
     return lines
+
+
+def _next(dataset: Dataset, out: Path) -> list[str]:
+    """What to do next: what keeps the dataset from being indexed, or the command that runs it."""
+    from tag2mask.tasks.index_dataset import check_classes, class_names, list_dataset
+
+    def place(path: str | None) -> Path | None:
+        return None if path is None else dataset.root / path
+
+    images, tags = dataset.root / dataset.images, place(dataset.tags)
+    try:
+        listing = list_dataset(images, tags, place(dataset.train_split), place(dataset.val_split))
+        classes = class_names(listing.tags, dataset.classes, tags or images)
+        check_classes(listing, classes, dataset.minimum_images, listing.tags, tags or images)
+    except ValueError as error:
+        return [f"it does not run yet: {error}", f"next: mend that, then tag2mask run {out}"]
+    return [f"next: tag2mask run {out}"]
 
 
 def _existing(path: Path) -> Path:

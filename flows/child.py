@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
@@ -86,9 +87,13 @@ def _start(job: Job) -> tuple[ForkServerProcess, Connection]:
         main, threads = sys.modules["__main__"], os.environ.get("OPENBLAS_NUM_THREADS")
         sys.modules["__main__"] = ModuleType("__main__")
         os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        # The server that forks children takes over this mask: it imports torch for seconds before it ignores Ctrl-C.
+        resource_tracker.ensure_running()  # when it starts it takes the mask off
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             sys.modules["__main__"] = main
             os.environ.pop("OPENBLAS_NUM_THREADS")
             if threads is not None:

@@ -173,7 +173,7 @@ def saliency(
     images: Annotated[Path, typer.Option(help="Folder of photographs.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
     provider: Annotated[
-        str | None,
+        Literal["reciprocal", "purificatory", "prior"] | None,
         typer.Option(help="Saliency system; `prior` needs no training.  [default: the model's, or reciprocal]"),
     ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Photographs to train on.")] = None,

@@ -13,13 +13,17 @@ from pathlib import Path
 
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
 from tag2mask.flows.beginning import packaged
 from tag2mask.flows.dag import build_dag
 from tag2mask.flows.engines import Engine, Request, carry_out
-from tag2mask.flows.record import latest
-from tag2mask.flows.running import Selection
+from tag2mask.flows.planning import plan
+from tag2mask.flows.running import RunFailed, Selection
+from tag2mask.tasks.common.artifact import Artifact
 from tag2mask.tasks.common.model_folders import architecture_of_start, saliency_settings
+from tag2mask.tasks.common.photographs import told_unread
 from tag2mask.tasks.common.saliency_folder import check_free, write_saliency_folder
+from tag2mask.tasks.common.store import Store
 
 WITHOUT_TRAINING = ("prior", "folder")
 """Providers that learn nothing."""
@@ -124,10 +128,17 @@ class SaliencyRequest:
 
     def _check_training(self) -> None:
         """Refuse a training that lacks something, and whatever a provider without one would not read."""
-        if self.provider in WITHOUT_TRAINING and (self.model or self.train_images):
-            given = "--model" if self.model else "--train-images"
+        options = {"--model": self.model, "--train-images": self.train_images, "--weights": self.weights}
+        given = next((name for name, value in options.items() if value), None)
+        if self.provider in WITHOUT_TRAINING and given:
             raise ConfigError(
                 f"--provider {self.provider} has no network, so {given} would not be read: leave one of the two out"
+            )
+        unread = [change for change in self.changes if change.startswith("saliency.")]
+        if self.model and not self.train_images and unread:
+            raise ConfigError(
+                f"--model predicts with the settings that it was trained with, so --set {unread[0]} would not be read: "
+                "leave it out, or fine-tune with --train-images"
             )
         if not (self.provider in WITHOUT_TRAINING or self.model or self.train_images or self.settings):
             raise ConfigError(
@@ -176,13 +187,25 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     path, changes = request.settings or packaged("saliency.yaml"), request.all_changes(runtime.root)
     config = load_config(path, changes)
     carry_out(Request(path, changes, Selection(), runtime, engine))
-    record = latest(runtime.root, config.name)
-    assert record is not None  # written by the run that just ended
-    maps = next(node.name for node in reversed(build_dag(config)) if node.stage.startswith("predict_"))
-    rows = write_saliency_folder(runtime.root / record.labels[maps], out)
+    made = _made(config, Store(runtime.root))
+    maps = next(artifact for name, artifact in reversed(made.items()) if name.startswith("predict_"))
+    rows = write_saliency_folder(maps.path, out)
     nothing = [row.image_id for row in rows if row.nothing_salient]
     told = f"{len(rows)} maps in {request.out}, with maps.csv"
+    if aside := made["index_dataset"].manifest["metrics"]["set_aside"]:
+        told += f"\n{aside} photographs are set aside: {made['index_dataset'].path / 'set_aside.csv'}"
+    if unread := told_unread(request.images):
+        told += f"\n{unread}"
     if nothing:
         more = f" and {len(nothing) - LISTED} more" if len(nothing) > LISTED else ""
         told += f"\nnothing salient in {len(nothing)}: {', '.join(nothing[:LISTED])}{more}"
     return told
+
+
+def _made(config: Config, store: Store) -> dict[str, Artifact]:
+    """Node -> its artifact, by what these settings ask for: runs of other folders end beside this one."""
+    rows = plan(build_dag(config), store, None)
+    lost = [f"{row.node.name}: {row.reason}" for row in rows if row.artifact is None]
+    if lost:
+        raise RunFailed(f"photographs or settings changed during the run, run it again: {'; '.join(lost)}")
+    return {row.node.name: row.artifact for row in rows if row.artifact is not None}

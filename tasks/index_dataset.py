@@ -20,6 +20,7 @@ from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.intake import (
     BadDataset,
     TakenImage,
+    log,
     look_alikes,
     named,
     take_all,
@@ -27,7 +28,7 @@ from tag2mask.tasks.common.intake import (
     write_set_aside,
     write_table,
 )
-from tag2mask.tasks.common.photographs import find_images
+from tag2mask.tasks.common.photographs import find_images, told_unread
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.tag_table import read_ids, read_tags
 
@@ -72,6 +73,8 @@ def run(
         BadImage: photographs cannot be read and `on_bad_image` is `error`.
     """
     listing = list_dataset(images, tags, train_split, val_split)
+    if unread := told_unread(images):
+        log.warning("%s", unread)
     classes = class_names(listing.tags, config.classes, tags) if tags else ()
     check_classes(listing, classes, config.minimum_images, listing.tags, tags or images)
 

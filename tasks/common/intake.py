@@ -59,7 +59,10 @@ def named(names: Sequence[str], *, between: str = ", ") -> str:
 
 
 def look_alikes(folder: Path, image_ids: Collection[str], known: Collection[Path]) -> str:
-    """A hint at files that carry missing ids under a suffix that is not read, e.g. `a.heic`; or nothing."""
+    """A hint at ids with a suffix, or at files of missing ids that are not read, e.g. `a.heic`; or nothing."""
+    suffixed = sorted(image_id for image_id in image_ids if folder / image_id in set(known))
+    if suffixed:
+        return f" (ids are names without suffix: {Path(suffixed[0]).stem}, not {suffixed[0]})"
     other = sorted(path.name for path in folder.iterdir() if path.stem in set(image_ids) and path not in set(known))
     return f" ({named(other)}: this kind of file is not read)" if other else ""
 

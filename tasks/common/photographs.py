@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 PHOTOGRAPH_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+OTHER_PICTURES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""Suffixes of pictures that are not read."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 """What a file may hold, whatever its suffix says; some of Pillow's other formats run external programs."""
 ORIENTATION = 0x0112
@@ -130,6 +135,20 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = PHOTOGRAPH_SUFFIXES) -
                 raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
             found[path.stem] = path
     return dict(sorted(found.items()))
+
+
+def told_unread(folder: Path) -> str:
+    """What stands in a folder beside the photographs and is not looked at: `photos: not read: 2 .heic, 1 folder`.
+
+    Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to tell.
+    """
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    pictures = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHER_PICTURES)
+    folders = sum(path.is_dir() for path in visible)
+    told = [f"{count} {suffix}" for suffix, count in sorted(pictures.items())]
+    if folders:
+        told.append("1 folder" if folders == 1 else f"{folders} folders")
+    return f"{folder}: not read: {', '.join(told)}" if told else ""
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -46,8 +46,26 @@ def test_settings_are_written_for_a_folder_and_a_table(photographs: Path, tmp_pa
     assert "3 photographs, 2 of them tagged" in told
     assert "2 classes: cat 1, dog 2" in told
     assert "1 tagged ids have no photograph: d" in told
-    assert told.endswith(f"next: tag2mask run {out}")
+    assert (
+        "it does not run yet: " in told and "1 ids have no photograph: d" in told and "1 images have no tag: c" in told
+    )
+    assert told.endswith(f"next: mend that, then tag2mask run {out}")
     assert build_dag(config)
+
+
+def test_a_dataset_that_fits_is_next_to_run(photographs: Path, tmp_path: Path) -> None:
+    """Where photographs and tags fit the command that runs them is told; ids with a suffix are pointed at."""
+    maps = photographs.parent / "maps"
+    maps.mkdir()
+    table = photographs.parent / "labels.csv"
+    for image_id in ("d", "e", "f"):
+        Image.new("RGB", (40, 30)).save(photographs / f"{image_id}.jpg")
+    table.write_text("image_id,labels\na,dog\nb,cat dog\nc,cat\nd,cat\ne,dog\nf,dog\n")
+    told = write_settings(Sources(photographs, saliency_maps=maps), tmp_path / "good.yaml")
+    assert told.endswith(f"next: tag2mask run {tmp_path / 'good.yaml'}") and "does not run" not in told
+    table.write_text(table.read_text().replace("a,dog", "a.jpg,dog"))
+    told = write_settings(Sources(photographs, saliency_maps=maps), tmp_path / "suffix.yaml")
+    assert "ids are names without suffix: a, not a.jpg" in told
 
 
 def test_splits_masks_and_saliency_sets_are_found(photographs: Path, tmp_path: Path) -> None:

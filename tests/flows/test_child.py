@@ -13,10 +13,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def program(folder: Path, *settings: str) -> Iterator[subprocess.Popen[str]]:
-    """The program that runs the toy DAG in child processes."""
+def program(folder: Path, *settings: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The program that runs the toy DAG in child processes, in a session of its own."""
     command = [sys.executable, "-m", "tests.flows.toy_program", str(folder), *settings]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, int] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    given = os.environ | environment
+    with subprocess.Popen(command, cwd=ROOT, env=given, text=True, start_new_session=True, **pipes) as process:
         try:
             yield process
         finally:
@@ -102,3 +104,18 @@ def test_interrupted_run_ends_its_stages_and_goes_on_later(tmp_path: Path) -> No
     ends = [line for line in out.splitlines() if line.startswith("end")]
     assert ends[-1] == "end join built", err
     assert [line.split()[-1] for line in ends[:-1]] == ["cached"] * 4
+
+
+def test_ctrl_c_while_the_children_are_prepared_is_quiet(tmp_path: Path) -> None:
+    """The server that forks the stages says nothing when Ctrl-C comes during its imports, which take seconds."""
+    marker = tmp_path / "importing"
+    (tmp_path / "slow_import.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(marker)!r}).touch()\ntime.sleep(2)\n"
+    )
+    with program(tmp_path, PYTHONPATH=f"{ROOT}:{tmp_path}", TOY_PRELOADED="slow_import") as process:
+        end = time.monotonic() + 60
+        while not marker.exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in err and "slow_import" not in err

@@ -9,6 +9,8 @@ import pytest
 
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Runtime
+from tag2mask.flows import saliency_maps
+from tag2mask.flows.engines import Request
 from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.label_images import read_grey, write_grey
@@ -60,7 +62,9 @@ def test_a_folder_of_photographs_gets_maps(folders: Path) -> None:
     make_saliency_maps(asked(folders, "again"), runtime, "local")
     assert os.listdir(folders / "store" / "train_saliency") == trained
     model = folders / "store" / "train_saliency" / trained[0]
-    make_saliency_maps(asked(folders, "known", train_images=None, train_masks=None, model=model), runtime, "local")
+    make_saliency_maps(
+        asked(folders, "known", train_images=None, train_masks=None, model=model, changes=()), runtime, "local"
+    )
     for name in ("again", "known"):
         assert (folders / name / "p0.png").read_bytes() == (folders / "maps" / "p0.png").read_bytes()
 
@@ -72,6 +76,26 @@ def test_the_folder_one_stands_in_takes_maps(folders: Path, monkeypatch: pytest.
     request = SaliencyRequest(folders / "photos", Path("."), "prior")
     make_saliency_maps(request, Runtime(root=folders / "store", cores=1), "local")
     assert sorted(path.stem for path in (folders / "here").glob("*.png")) == ["p0", "p1", "p2"]
+
+
+def test_another_run_that_ends_in_between_changes_nothing(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of another folder, made at the same time in the same store, are not taken for one's own."""
+    save_photograph(folders / "others" / "q.jpg", 5, (40, 50))
+    runtime, real = Runtime(root=folders / "store", cores=1), saliency_maps.carry_out
+    other = SaliencyRequest(folders / "others", folders / "of-others", "prior")
+
+    def with_company(request: Request) -> None:
+        real(request)
+        monkeypatch.setattr(saliency_maps, "carry_out", real)
+        make_saliency_maps(other, runtime, "local")
+
+    monkeypatch.setattr(saliency_maps, "carry_out", with_company)
+    (folders / "photos" / "more").mkdir()
+    save_photograph(folders / "photos" / "p9.gif", 5, (40, 50))
+    told = make_saliency_maps(SaliencyRequest(folders / "photos", folders / "own", "prior"), runtime, "local")
+    assert told.startswith("3 maps") and told.endswith("photos: not read: 1 .gif, 1 folder")
+    assert sorted(path.stem for path in (folders / "own").glob("*.png")) == ["p0", "p1", "p2"]
+    assert [path.stem for path in (folders / "of-others").glob("*.png")] == ["q"]
 
 
 def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
@@ -120,11 +144,22 @@ def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, cha
     [
         ({"model": Path("absent")}, "absent: no model there and none of that name in .*`tag2mask ls train_saliency`"),
         ({"model": Path("absent"), "weights": "none"}, "with --model it starts from the model"),
-        ({"train_images": None, "train_masks": None, "about": "x", "model": Path("m")}, "tell of the masks to train"),
+        (
+            {"train_images": None, "train_masks": None, "about": "x", "model": Path("m"), "changes": ()},
+            "tell of the masks to train",
+        ),
         ({"train_masks": None}, "--train-masks belong together"),
         ({"train_images": None, "train_masks": None}, "--provider prior"),
         ({"weights": None}, "--weights torchvision .* --weights none"),
         ({"provider": "prior"}, "--provider prior has no network, so --train-images would not be read"),
+        (
+            {"provider": "prior", "train_images": None, "train_masks": None, "weights": "gone.pth"},
+            "--provider prior has no network, so --weights would not be read",
+        ),
+        (
+            {"train_images": None, "train_masks": None, "model": Path("m")},
+            "--set saliency.* would not be read: leave it out, or fine-tune",
+        ),
         (
             {"provider": "prior", "train_images": None, "train_masks": None, "model": Path("m")},
             "--provider prior has no network, so --model would not be read",

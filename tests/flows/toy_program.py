@@ -3,6 +3,7 @@
 Usage: python -m tests.flows.toy_program FOLDER NODE=WHAT...; prints one line per event.
 """
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the DAG and print how its nodes ended."""
-    child.PRELOADED[:] = ["tests.flows.toy_children"]
+    child.PRELOADED[:] = [*os.environ.get("TOY_PRELOADED", "").split(), "tests.flows.toy_children"]
     toys.install()
     signal.signal(signal.SIGTERM, interrupt)
     folder = Path(sys.argv[1])
