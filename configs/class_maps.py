@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.networks import Backbone, GraphReasoning
-from tag2mask.configs.section import Optimiser, Precision, Section, Share
+from tag2mask.configs.section import Optimiser, Precision, Scales, Section, Share
 
 
 class Classifier(Section):
@@ -39,7 +39,7 @@ class Classifier(Section):
     """Step size; with SGD of the trunk's weights at `backbone_factor` 1: biases take twice, the head ten times that."""
     backbone_factor: float = Field(default=1.0, ge=0)
     """Factor on the trunk's step size; 0 keeps the trunk as it comes and is much faster."""
-    drop_epochs: tuple[int, ...] = (5, 10)
+    drop_epochs: tuple[Annotated[int, Field(ge=0)], ...] = (5, 10)
     """Epochs (counted from 0) at whose start the step size is multiplied by 0.1."""
     momentum: Share = 0.9
     """Nesterov momentum of SGD."""
@@ -78,7 +78,7 @@ class Activation(Section):
 
     image_size: int = Field(default=256, ge=32)
     """Side to which photographs are squashed at scale 1, in pixels."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    scales: Scales = (1.0,)
     """Factors on `image_size`; the maps of all scales are averaged."""
     flip: bool = False
     """Average with the map of the mirrored photograph."""

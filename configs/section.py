@@ -1,4 +1,4 @@
-"""The base of every section of the settings: frozen, documented, and strict about unknown keys."""
+"""The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan."""
 
 import difflib
 from typing import Annotated, Any, Literal, Self
@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Precision = Literal["float32", "bfloat16"]
 Optimiser = Literal["sgd", "adamw"]
 
@@ -13,7 +14,7 @@ Optimiser = Literal["sgd", "adamw"]
 class Section(BaseModel):
     """One group of settings.  The docstring below each field says its unit and what it does."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -2,10 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from tag2mask.configs.networks import Backbone
-from tag2mask.configs.section import Precision, Section, Share
+from tag2mask.configs.section import Precision, Scales, Section, Share
+
+
+def _first_is_whole(scales: tuple[float, ...]) -> tuple[float, ...]:
+    """The wrapper takes its maximum on the grid of the first scale."""
+    if scales[0] != 1.0:
+        raise ValueError(f"must begin with 1.0, not {scales[0]:g}")
+    return scales
 
 
 class Segmenter(Section):
@@ -16,13 +23,14 @@ class Segmenter(Section):
     start: Literal["trunk", "classifier"] = "trunk"
     """What every round starts from: the trunk's weights, as published; or the trained classifier's trunk, which must
     have the same layers: for trunks without ImageNet weights, which a few hundred label maps teach little."""
-    rates: tuple[int, ...] = (6, 12, 18, 24)
+    rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18, 24), min_length=1)
     """Dilations of the parallel 3x3 convolutions, in cells."""
     low_level_channels: int = Field(default=0, ge=0)
     """Channels taken from the stride-4 features to sharpen borders (DeepLabV3+); 0 is the published DeepLabV2."""
-    train_scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 0.75, 0.5)
-    """Scales of the multi-scale wrapper in training and prediction, beside their maximum; (1.0,) turns it off."""
-    resize: tuple[Annotated[float, Field(gt=0)], ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    train_scales: Annotated[Scales, AfterValidator(_first_is_whole)] = (1.0, 0.75, 0.5)
+    """Scales of the multi-scale wrapper in training and prediction, beside their maximum; the first is 1.0, and (1.0,)
+    turns it off."""
+    resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Random scales of the photograph in training."""
     image_size: int | None = Field(default=None, ge=32)
     """Long side to which photographs are brought first, in pixels; without it they keep their size."""
@@ -53,7 +61,7 @@ class MaskPrediction(Section):
 
     image_size: int | None = Field(default=None, ge=32)
     """Long side to which photographs are brought first, in pixels; without it they keep their size."""
-    scales: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    scales: Scales = (1.0,)
     """Factors on that size; the probabilities are averaged."""
     flip: bool = False
     """Average with the mirrored photograph."""

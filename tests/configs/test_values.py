@@ -1,0 +1,46 @@
+"""Values that no stage can work with are refused on reading the settings."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tag2mask.configs.load import ConfigError, load_config
+
+DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        *(
+            (f"{key}=[]", f"{key}: Tuple should have at least 1 item after validation, not 0 (given: [])")
+            for key in (
+                "cams.scales",
+                "attention_maps.scales",
+                "prediction.scales",
+                "segmenter.resize",
+                "segmenter.rates",
+                "segmenter.train_scales",
+            )
+        ),
+        ("segmenter.rates=[6, -1]", "segmenter.rates.1: Input should be greater than or equal to 1 (given: -1)"),
+        ("segmenter.train_scales=[0.5, 1.0]", "segmenter.train_scales: must begin with 1.0, not 0.5"),
+        ("classifier.drop_epochs=[-4]", "classifier.drop_epochs.0: Input should be greater than or equal to 0"),
+        ("attention.drop_epochs=[2, -1]", "attention.drop_epochs.1: Input should be greater than or equal to 0"),
+        ("segmenter.learning_rate=.inf", "segmenter.learning_rate: Input should be a finite number (given: inf)"),
+        ("segmenter.momentum=.nan", "segmenter.momentum: Input should be a finite number (given: nan)"),
+        ("cams.scales=[1.0, .inf]", "cams.scales.1: Input should be a finite number (given: inf)"),
+    ],
+)
+def test_value_that_no_stage_takes_is_refused(change: str, message: str) -> None:
+    """Empty lists, numbers out of range and numbers that are not finite are named with file, key and value."""
+    with pytest.raises(ConfigError, match=re.escape(f"demo.yaml: {message}")):
+        load_config(DEMO, [change])
+
+
+def test_no_section_takes_an_infinite_number() -> None:
+    """What holds for one section holds for the others."""
+    for key in ("saliency.learning_rate", "dataset.maximum_megapixels", "attention.backbone_factor"):
+        with pytest.raises(ConfigError, match=rf"{key}: .* \(given: inf\)"):
+            load_config(DEMO, [f"{key}=.inf"])
