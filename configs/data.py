@@ -27,7 +27,8 @@ class Dataset(Section):
     """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files.
     `null`: the photographs have no tags, and saliency maps are all that is made."""
     train_split: str | None = None
-    """Text file of ids, one a line: the photographs to train on and to label.  Without it: all that are tagged."""
+    """Text file of ids, one a line: the photographs to train on and to label.  Without it: all that are tagged.  A 1,
+    -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
     val_split: str | None = None
     """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
     masks: str | None = None

@@ -101,8 +101,8 @@ def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_
         FileNotFoundError: no folder of photographs.
     """
     found = find_images(images)
-    val = read_ids(val_split) if val_split else ()
-    wanted = read_ids(train_split) if train_split else None
+    val = read_ids(val_split, found) if val_split else ()
+    wanted = read_ids(train_split, found) if train_split else None
     both = sorted(set(wanted or ()) & set(val))
     if both:
         raise BadDataset(f"{val_split}: {len(both)} ids stand in {train_split}, too: {named(both)}; keep each in one")
@@ -111,7 +111,8 @@ def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_
     # without a list every photograph and every tag counts, so both must be complete
     train = sorted({*found, *tagged} - set(val)) if wanted is None else wanted
     splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
-    _check_complete(splits, found, tagged, images, tags or images)
+    sources = {"train": train_split or tags or images, "val": val_split or images}
+    _check_complete(splits, found, tagged, images, tags or images, sources)
     if not train:
         what = train_split or tags or "the folder"
         raise BadDataset(f"{images}: the dataset is empty, there is no photograph to train on; check {what}")
@@ -120,15 +121,22 @@ def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_
 
 
 def _check_complete(
-    ids: Mapping[str, str], found: Mapping[str, Path], tagged: Mapping[str, tuple[str, ...]], images: Path, tags: Path
+    ids: Mapping[str, str],
+    found: Mapping[str, Path],
+    tagged: Mapping[str, tuple[str, ...]],
+    images: Path,
+    tags: Path,
+    sources: Mapping[str, Path],
 ) -> None:
-    """Refuse ids without photograph and ids without tag."""
+    """Refuse ids without photograph, naming the file that lists them (`sources`, by split), and ids without tag."""
     faults = []
     missing = sorted(image_id for image_id in ids if image_id not in found)
     if missing:
         hint = look_alikes(images, missing, found.values())
+        listed = " and ".join(sorted({str(sources[ids[image_id]]) for image_id in missing}))
         faults.append(
-            f"{images}: {len(missing)} ids have no photograph{hint}: {named(missing)}; add them or drop the ids"
+            f"{images}: {len(missing)} ids have no photograph{hint}: {named(missing)}; add them or drop the ids "
+            f"from {listed}"
         )
     untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
     if untagged:

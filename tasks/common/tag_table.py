@@ -1,11 +1,14 @@
 """Read the tags of a dataset: a CSV of `image_id,labels`, or a folder of VOC XML annotations."""
 
 import csv
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 COLUMNS = ("image_id", "labels")
+VOC_MEMBERSHIP = re.compile(r"\s+(1|-1|0)$")
+"""What VOC's lists per class write after an id: shows the class, does not, or only a difficult object of it."""
 
 
 class BadTable(ValueError):
@@ -73,8 +76,12 @@ def checked_id(image_id: str, where: str) -> str:
     return image_id
 
 
-def read_ids(path: Path) -> tuple[str, ...]:
-    """Ids of a split, one a line; blank lines do not count, and what follows the first blank is ignored (VOC's lists).
+def read_ids(path: Path, known: Collection[str] = ()) -> tuple[str, ...]:
+    """Ids of a split, one a line; blank lines do not count, nor the 1, -1 or 0 after an id in VOC's lists per class.
+
+    Args:
+        path: list of ids, which may have blanks in them.
+        known: ids that are taken whole, even if they end as a line of VOC's lists does.
 
     Raises:
         BadTable: missing file, repeated id, an id that is a path.
@@ -89,7 +96,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        image_id = checked_id(line.split()[0], f"{path}, line {number}")
+        whole = line.strip()
+        image_id = checked_id(whole if whole in known else VOC_MEMBERSHIP.sub("", whole), f"{path}, line {number}")
         if image_id in ids:
             raise BadTable(f"{path}, line {number}: id {image_id!r} already stands in line {ids[image_id]}")
         ids[image_id] = number

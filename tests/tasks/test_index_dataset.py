@@ -62,6 +62,14 @@ def test_splits_choose_the_photographs(raw: Path) -> None:
     assert metrics(found.folder)["images_per_class"] == {"train": {"cat": 2, "dog": 2}, "val": {"cat": 0, "dog": 1}}
 
 
+def test_names_with_blanks_are_not_cut(raw: Path) -> None:
+    """A list that names `a b` chooses that photograph, not `a`."""
+    save_photograph(raw / "photos" / "a b.jpg")
+    write_tags(raw / "labels.csv", {**TAGS, "a b": "cat"})
+    found = ImageIndex.read(index(raw, train=["a b", "c 1"], minimum_images=1))
+    assert found.ids == ("a b", "c")
+
+
 def test_validation_alone_is_kept_apart(raw: Path) -> None:
     """With a list of validation photographs alone, all the others train."""
     found = ImageIndex.read(index(raw, val=["c"]))

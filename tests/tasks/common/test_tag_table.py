@@ -64,9 +64,15 @@ def test_plain_names_are_ids(image_id: str) -> None:
 
 
 def test_ids_of_a_split(tmp_path: Path) -> None:
-    """A split keeps its order; blank lines do not count, nor what follows the id, as in VOC's lists per class."""
-    (tmp_path / "train.txt").write_text("b\r\n\n a 1\nc -1\n")
-    assert read_ids(tmp_path / "train.txt") == ("b", "a", "c")
+    """A split keeps its order; blank lines do not count, nor the number after the id in VOC's lists per class."""
+    (tmp_path / "train.txt").write_text("b\r\n\n a 1\nc -1\nd\t 0\n")
+    assert read_ids(tmp_path / "train.txt") == ("b", "a", "c", "d")
+
+
+def test_ids_with_blanks_stay_whole(tmp_path: Path) -> None:
+    """An id ends at the end of its line; a number at its end belongs to it where there is such an id."""
+    (tmp_path / "train.txt").write_text("a b\na b 2\na 1\nb  1\nc d -1\n")
+    assert read_ids(tmp_path / "train.txt", {"a", "a 1", "b"}) == ("a b", "a b 2", "a 1", "b", "c d")
 
 
 @pytest.mark.parametrize(
