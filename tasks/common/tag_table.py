@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 COLUMNS = ("image_id", "labels")
+SEPARATORS = frozenset(",;|")
+"""What other tables put between labels; in a label it would make a class of several."""
 VOC_MEMBERSHIP = re.compile(r"\s+(1|-1|0)$")
 """What VOC's lists per class write after an id: shows the class, does not, or only a difficult object of it."""
 
@@ -23,8 +25,8 @@ def read_tags(path: Path, *, only: Collection[str] | None = None) -> dict[str, t
         only: ids that matter; annotations of others are not opened, while a table is checked whole in any case.
 
     Raises:
-        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag, a class name
-            with blanks in it.
+        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag, labels
+            with `,`, `;` or `|` between them, a class name with blanks in it.
     """
     if path.is_dir():
         return _read_annotations(path, only)
@@ -57,11 +59,17 @@ def _read_rows(path: Path, rows: list[list[str]], only: Collection[str] | None) 
         image_id = checked_id(row[id_column].strip(), where)
         if image_id in tags:
             raise BadTable(f"{where}: id {image_id!r} stands there a second time; one line per image")
-        names = tuple(sorted(set(row[labels_column].split())))
-        if not names:
-            raise BadTable(f"{where}: image {image_id!r} has no tag; give it one or leave it out of the dataset")
-        tags[image_id] = names
+        tags[image_id] = _labels(row[labels_column].strip(), image_id, where)
     return tags if only is None else {image_id: tags[image_id] for image_id in tags if image_id in only}
+
+
+def _labels(text: str, image_id: str, where: str) -> tuple[str, ...]:
+    """The labels of one line, each once, in alphabetical order."""
+    if not text:
+        raise BadTable(f"{where}: image {image_id!r} has no tag; give it one or leave it out of the dataset")
+    if SEPARATORS.intersection(text):
+        raise BadTable(f"{where}: {text!r}: separate several labels by blanks")
+    return tuple(sorted(set(text.split())))
 
 
 def checked_id(image_id: str, where: str) -> str:

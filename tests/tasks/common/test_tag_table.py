@@ -21,6 +21,12 @@ def test_table_is_read(tmp_path: Path) -> None:
     assert read_tags(table(tmp_path, text, "utf-8-sig")) == {"x, 1": ("cat", "dog"), "007": ("horse",)}
 
 
+def test_usual_class_names_pass(tmp_path: Path) -> None:
+    """Names with hyphens, underscores, dots, slashes or brackets are labels."""
+    names = ("T.V.", "cell-phone", "cup/mug", "hair_drier", "pottedplant", "tv(monitor)")
+    assert read_tags(table(tmp_path, f"image_id,labels\na,{' '.join(names)}\n")) == {"a": names}
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -31,6 +37,9 @@ def test_table_is_read(tmp_path: Path) -> None:
         ("image_id,labels\na,cat\na,dog\n", "line 3: id 'a' stands there a second time"),
         ("image_id,labels\na,cat\nb, \n", "line 3: image 'b' has no tag"),
         ("image_id,labels\na,cat,dog\n", "line 2: has 3 fields, not 2; separate several labels by blanks"),
+        ("image_id,labels\na,ball;box\n", "line 2: 'ball;box': separate several labels by blanks"),
+        ("image_id,labels\na,cat\nb,ball | box\n", r"line 3: 'ball \| box': separate several labels by blanks"),
+        ('image_id,labels\na,"ball, box"\n', "line 2: 'ball, box': separate several labels by blanks"),
         ("image_id,labels\n../a,cat\n", r"line 2: '\.\./a' is not an image id; write the file name without folder"),
         ("image_id,labels\nb/a,cat\n", "line 2: 'b/a' is not an image id"),
         ('image_id,labels\n"a\nb",cat\n', r"line 2: 'a\\nb' is not an image id"),
