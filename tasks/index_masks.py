@@ -6,7 +6,7 @@ Writes  masks/<id>.png   the file's own bytes: palette or grey, 0 background, 1.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,7 +35,8 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
 
     Raises:
         BadDataset: masks cannot be read, have another size than the photograph, or values that are neither class nor
-            void; up to ten files are named.  Or no photograph at all has a mask.
+            void; up to ten files are named.  Or no photograph at all has a mask, or no mask of tagged photographs shows
+            any class.
         FileNotFoundError: no folder of masks.
     """
     index = ImageIndex.read(dataset)
@@ -46,14 +47,8 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
             f"{masks}: holds {len(found)} .png files, none of them named after one of the {len(index)} photographs "
             f"(such as {named(index.ids[:1])}.png); name them so, or leave dataset.masks out"
         )
-    agreeing = _check_and_copy(records, found, len(index.classes), out, runtime)
-    if agreeing < len(records) / 2:
-        log.warning(
-            "%s: only %d of %d masks show exactly the classes of the tags; are the values the numbers of classes.json?",
-            masks,
-            agreeing,
-            len(records),
-        )
+    shown = _check_and_copy(records, found, len(index.classes), out, runtime)
+    agreeing = _compare_with_tags(masks, records, shown, len(index.classes))
     splits = {name: [record.image_id for record in records if record.split == name] for name in ("train", "val")}
     write_json(out / "index.json", splits)
     counts = {name: len(ids) for name, ids in splits.items()}
@@ -64,20 +59,20 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
 
 
 def _check_and_copy(
-    records: list[ImageRecord], found: Mapping[str, Path], classes: int, out: Path, runtime: StageRuntime
-) -> int:
-    """Copy all masks, or fail with all faults; returns how many masks show exactly the classes of the tags."""
+    records: Sequence[ImageRecord], found: Mapping[str, Path], classes: int, out: Path, runtime: StageRuntime
+) -> list[tuple[int, ...]]:
+    """Copy all masks, or fail with all faults; returns the classes that each mask shows."""
 
-    def take(record: ImageRecord) -> bool | str:
+    def take(record: ImageRecord) -> tuple[int, ...] | str:
         path = found[record.image_id]
         try:
-            agrees = set(check_mask(path, record, classes)) == set(record.tags)
+            shown = check_mask(path, record, classes)
         except ValueError as error:
             return str(error)
         copy_file(path, out / "masks" / f"{record.image_id}.png")
-        return agrees
+        return shown
 
-    results: list[bool | str] = []
+    results: list[tuple[int, ...] | str] = []
     with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
         for result in pool.map(take, records):
             results.append(result)
@@ -86,7 +81,30 @@ def _check_and_copy(
     if faults:
         lines = named(faults, between="\n  ")
         raise BadDataset(f"{len(faults)} of {len(records)} masks do not fit:\n  {lines}")
-    return sum(result is True for result in results)
+    return [result for result in results if not isinstance(result, str)]
+
+
+def _compare_with_tags(
+    masks: Path, records: Sequence[ImageRecord], shown: Sequence[tuple[int, ...]], classes: int
+) -> int:
+    """How many masks show exactly the classes of the tags; few give a warning, and no class in any mask is refused."""
+    if not any(shown) and any(record.tags for record in records):
+        raise BadDataset(
+            f"{masks}: none of the {len(records)} masks shows any class; a mask holds class numbers 1..{classes}, 0 = "
+            f"background and {IGNORE} = void (0/255 masks show salient objects and no classes); correct the masks or "
+            "leave dataset.masks out"
+        )
+    agreeing = sum(set(found) == set(record.tags) for found, record in zip(shown, records, strict=True))
+    if agreeing < len(records) / 2:
+        log.warning(
+            "%s: only %d of %d masks show exactly the classes of the tags, and %d show no class at all; are the values "
+            "the numbers of classes.json?",
+            masks,
+            agreeing,
+            len(records),
+            sum(not found for found in shown),
+        )
+    return agreeing
 
 
 def check_mask(path: Path, record: ImageRecord, classes: int) -> tuple[int, ...]:

@@ -156,8 +156,20 @@ def test_many_faults_are_counted_and_ten_are_named(tmp_path: Path) -> None:
 
 
 def test_masks_of_other_numbers_are_suspected(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Masks that seldom show the classes of the tags give a warning."""
-    for image_id in "abc":
-        save_mask(dataset.parent / "masks" / f"{image_id}.png", mask((0, 1)))
+    """Masks that seldom show the classes of the tags give a warning, which counts those without any class."""
+    for image_id, values in {"a": (0, 1), "b": (0, 1), "c": (0, 255)}.items():
+        save_mask(dataset.parent / "masks" / f"{image_id}.png", mask(values))
     index(dataset)
-    assert "only 0 of 3 masks show exactly the classes of the tags" in caplog.text
+    assert "only 0 of 3 masks show exactly the classes of the tags, and 1 show no class at all" in caplog.text
+
+
+@pytest.mark.parametrize("values", [(0, 255), (0,), (255,)])
+def test_masks_without_any_class_are_refused(dataset: Path, values: tuple[int, ...]) -> None:
+    """Masks of salient objects, in which the objects are void, are refused with what a mask holds."""
+    for image_id in "abd":
+        save_mask(dataset.parent / "masks" / f"{image_id}.png", mask(values))
+    with pytest.raises(
+        BadDataset, match=r"masks: none of the 3 masks shows any class; a mask holds class numbers 1\.\.2.*0/255 masks"
+    ):
+        index(dataset)
+    assert not (dataset.parent / "out" / "index.json").exists()
