@@ -5,8 +5,8 @@ stands here and not in the stage's file because planning a run must not import t
 """
 
 STAGE_VERSIONS = {
-    "index_dataset": 1,
-    "index_masks": 1,
+    "index_dataset": 2,
+    "index_masks": 2,
     "index_saliency_set": 2,
     "train_classifier": 1,
     "infer_cams": 1,
