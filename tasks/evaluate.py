@@ -52,7 +52,8 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     """Evaluate a step.
 
     A split without a single mask has no figures: `images` is 0 and the tables are empty, so that a dataset with masks
-    for its validation alone runs through.
+    for its validation alone runs through.  A split whose masks show no class has none either, but keeps its `images`:
+    a mean IoU would be that of the background.
 
     Args:
         config: what the step is, and on which split to measure.
@@ -83,6 +84,8 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
         scores = score_cosaliency(steps, names, runtime)
     else:
         scores = score_labels(steps, names, runtime, config.maximum_equal if config.kind == "training_labels" else None)
+    if _shows_no_class(scores):
+        scores = StepScores({}, {"note": f"no mask of the split {config.split!r} shows any class"}, [])
     photographs = {item.rpartition("/")[2] for item in steps.image_ids}
     head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(photographs)}
     body = {"classes": list(names), "summary": scores.summary, "per_class": scores.per_class, **scores.details}
@@ -93,6 +96,12 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
         write_table(out / "per_class.csv", scores.per_class)
     if scores.per_group is not None:
         write_table(out / "per_group.csv", scores.per_group)
+
+
+def _shows_no_class(scores: StepScores) -> bool:
+    """Whether the masks of class maps or label maps, whose rows count pixels, have none of any class."""
+    counted = [row["pixels"] for row in scores.per_class or () if "pixels" in row]
+    return bool(counted) and not any(counted[1:])
 
 
 def score_class_maps(files: StepFiles, names: Sequence[str], thresholds: int, runtime: StageRuntime) -> StepScores:

@@ -98,8 +98,8 @@ class Evaluated:
 
     @property
     def measured(self) -> bool:
-        """Whether any of its photographs has a mask; without one there are no figures."""
-        return bool(self.scores["images"])
+        """Whether there are figures: there are none without masks, nor where these show no class."""
+        return bool(self.summary)
 
     @property
     def summary(self) -> Mapping[str, Any]:

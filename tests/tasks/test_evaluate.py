@@ -11,6 +11,7 @@ from tag2mask.configs.schema import EvaluationOf
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.common.durable import read_json
 from tag2mask.tasks.common.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
+from tag2mask.tasks.common.report_steps import Evaluated
 from tag2mask.tasks.common.runtime import StageRuntime
 from tests.tasks.drawn_run import (
     Labels,
@@ -224,6 +225,21 @@ def test_a_split_without_masks_has_no_figures(tmp_path: Path) -> None:
     scores = score(tmp_path, masks, subject, "predictions", split="val")
     assert (scores["images"], scores["summary"], scores["per_class"]) == (0, {}, None)
     assert rows(tmp_path / "out" / "per_image.csv") == []
+
+
+@pytest.mark.parametrize("kind", ["labels", "class_maps"])
+def test_masks_without_any_class_have_no_figures(tmp_path: Path, kind: str) -> None:
+    """The agreement of background alone is no mean IoU: the result says that the masks show no class."""
+    masks = {name: np.array([[255, 255, 0, 0]] * 2, np.uint8) for name in "ab"}
+    if kind == "labels":
+        subject = write_label_maps(tmp_path / "labels", "mine_objects", masks)
+    else:
+        maps = {name: (np.zeros((1, 2, 4), np.uint8), [1]) for name in masks}
+        subject = write_class_maps(tmp_path / "cams", "infer_cams", maps)
+    scores = score(tmp_path, masks, subject, kind)
+    assert (scores["images"], scores["summary"], scores["per_class"]) == (2, {}, None)
+    assert scores["note"] == "no mask of the split 'train' shows any class"
+    assert not Evaluated.read("evaluate_it", tmp_path / "out").measured
 
 
 def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
