@@ -92,7 +92,7 @@ def print_why(root: Path, name: str) -> None:
 
 
 def artifacts_named(store: Store, name: str) -> list[Artifact]:
-    """Artifacts meant by `stage/key` (the key may be cut short), or by a node or stage of the newest run.
+    """Artifacts meant by `stage/key` (the key may be cut short), or by a node or stage of the newest run that has it.
 
     Raises:
         NoSuchArtifact: nothing has that name.
@@ -101,9 +101,9 @@ def artifacts_named(store: Store, name: str) -> list[Artifact]:
     if slash:
         found = [artifact for artifact in store.artifacts(stage) if artifact.key.startswith(key)]
     else:
-        runs = sorted(records(store.root), key=lambda record: record.path.name)
-        labels = runs[-1].labels if runs else {}
-        meant = {label for node, label in labels.items() if name in (node, label.partition("/")[0])}
+        meant: set[str] = set()
+        for record in sorted(records(store.root), key=lambda record: record.path.name):  # the newest comes last
+            meant = {n for node, n in record.labels.items() if name in (node, n.partition("/")[0])} or meant
         found = [artifact for artifact in store.artifacts() if artifact.label in meant]
     if not found:
         raise NoSuchArtifact(f"no artifact {name!r} in {store.root}; `tag2mask ls` lists those there are")
