@@ -59,7 +59,7 @@ def print_releases(root: Path, name: str | None) -> None:
 def _row(release: Release) -> tuple[str, str, str, str]:
     manifest = release.manifest
     changes, gate = manifest["changes"], manifest["gate"]
-    forced = f"forced: {gate['forced']}" if gate["forced"] else ""
+    forced = "" if gate["forced"] is None else f"forced: {gate['forced'].strip() or 'no reason given'}"
     names_of_failed = [failure.split()[0] for failure in gate["failures"]]
     failed = f"failed: {', '.join(names_of_failed)}" if names_of_failed else ""
     verdict = "; ".join(filter(None, (forced, failed))) or "passed"

@@ -18,6 +18,8 @@ from tag2mask.flows.publishing import NothingToPublish, publish_finished, publis
 from tag2mask.flows.record import latest, write_record
 from tag2mask.flows.release_listing import find_release, label_set
 from tag2mask.tasks.common.label_images import write_labels
+from tag2mask.tasks.common.manifest import seal_of
+from tag2mask.tasks.common.release_gate import NoReason, judge
 from tag2mask.tasks.common.releases import NoSuchRelease, Releases
 from tag2mask.tasks.common.store import Store
 from tests.tasks.drawn_store import LABELS, OTHER, draft_of, evaluation_of, published
@@ -122,6 +124,26 @@ def test_what_was_not_run_cannot_be_published(tmp_path: Path) -> None:
         NothingToPublish, match=r"mask_nonsalient-1, measure_labels-1, index_dataset of demo are not up"
     ):
         publish_finished(config(f"dataset.root={tmp_path}"), tmp_path / "store")
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_the_gate_is_not_passed_without_a_reason(tmp_path: Path, reason: str) -> None:
+    """An empty or blank reason is refused before anything is looked at, by the command and by the gate itself."""
+    (tmp_path / "demo.yaml").write_text(packaged("demo.yaml").read_text())
+    arguments = ["publish", str(tmp_path / "demo.yaml"), "--force-release", reason, "--root", str(tmp_path / "store")]
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 1 and isinstance(ran.exception, NoReason) and "say why" in str(ran.exception)
+    with pytest.raises(NoReason, match="is blank"):
+        judge({}, config().release, forced=reason)
+
+
+def test_a_release_without_a_reason_shows_in_the_listing(store: Store) -> None:
+    """A set that was forced with an empty reason, before that was refused, is not told to have passed."""
+    path = store.root / "releases" / "toy" / "2" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["gate"]["forced"] = ""
+    path.write_text(json.dumps({**manifest, "seal": seal_of(manifest)}))
+    assert "forced: no reason given" in told(store, "releases", "toy")
 
 
 def test_releases_are_listed_with_their_signals(store: Store) -> None:
