@@ -20,6 +20,7 @@ from tag2mask.flows.planning import changes_since
 from tag2mask.flows.resolve import Resolved, resolve
 from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
+from tag2mask.tasks.common.runtime import TAKEN_OVER
 from tag2mask.tasks.common.store import Artifact, Store
 
 logger = logging.getLogger(__name__)
@@ -91,14 +92,23 @@ class Session:
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
         order = resolved.order(self.store, force=node.name in self.force)
         job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
-        run = run_here if self.in_process else run_in_child
+        run, last = run_here if self.in_process else run_in_child, ""
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal last
+            last = note
+            if note != TAKEN_OVER:
+                self.listener.progress(node, done, total, note)
+
         with self.place(node), self.budget.share(threads, self.ranks[node.name]):
             started = time.monotonic()
             self.listener.started(node, threads)
-            run(job, lambda done, total, note: self.listener.progress(node, done, total, note), self.stop)
+            run(job, report, self.stop)
         artifact = self.store.find(resolved.recipe.stage, resolved.recipe.key)
         if artifact is None:
             raise StageFailed(f"{resolved.label} vanished after it was made: is `rm` or another store at work?", "Gone")
+        if last == TAKEN_OVER:
+            return Outcome(node, artifact, cached=True, seconds=0.0, note=last)
         note = f"rebuilt: {damage}" if damage else ""
         return Outcome(node, artifact, cached=False, seconds=time.monotonic() - started, note=note)
 
