@@ -107,7 +107,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
-    store = Store(runtime.root)
+    store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
     for name in names:

@@ -64,10 +64,11 @@ def publish_finished(config: Config, root: Path, *, forced: str | None = None) -
 
     Raises:
         NoReason: `forced` is blank.
+        NoStore: the folder of the store is not there.
         NothingToPublish: an artifact that these settings ask for is not there.
     """
     check_reason(forced)
-    store = Store(root)
+    store = Store.existing(root)
     rows = plan(build_dag(config), store, latest(root, config.name))
     artifacts = {row.node.name: row.artifact for row in rows if row.artifact is not None}
     missing = [name for name in _needed(config) if name not in artifacts]

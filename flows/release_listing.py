@@ -34,9 +34,10 @@ def print_releases(root: Path, name: str | None) -> None:
     """Print the releases, and the signals of the newest set of one name.
 
     Raises:
+        NoStore: the folder is not there.
         NoSuchRelease: the name has none.
     """
-    store, known = Store(root), names(root)
+    store, known = Store.existing(root), names(root)
     if name is not None and name not in known:
         raise NoSuchRelease(f"no release of {name!r} in {root}; names with releases: {', '.join(known) or 'none'}")
     table = Table("release", "", "made", "photographs", "changed", "gate", box=None, pad_edge=False)
@@ -79,10 +80,11 @@ def move_latest(root: Path, name: str, number: int | None) -> str:
     """Move `latest`, or without a number say where it is; what to print.
 
     Raises:
+        NoStore: the folder is not there.
         NoSuchRelease: there is no such release.
         DamagedArtifact: it is damaged; `latest` stays.
     """
-    releases = Releases(Store(root), name)
+    releases = Releases(Store.existing(root), name)
     if number is None:
         return f"{name}@{releases.read(LATEST).number} ({releases.folder / LATEST})"
     before = releases.move_latest(number)
@@ -124,16 +126,18 @@ def label_set(store: Store, text: str, other: str = "") -> "LabelSet":
     """The label set that a text means: an existing folder, `stage/key`, `name@number`, or a number of the other's name.
 
     Raises:
-        NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
+        NoStore, NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
     """
     from tag2mask.tasks.common.label_sets import LabelSet
 
     _, at, _ = text.partition("@")
-    if at or (text.isdecimal() or text == LATEST):
+    numbered = bool(at) or text.isdecimal() or text == LATEST
+    if not numbered and Path(text).is_dir():
+        return LabelSet.of_folder(Path(text))
+    Store.existing(store.root)
+    if numbered:
         release = find_release(store, text if at else f"{other.partition('@')[0]}@{text}")
         return LabelSet.of_release(release.path, release.manifest, store.root, release.title)
-    if Path(text).is_dir():
-        return LabelSet.of_folder(Path(text))
     return LabelSet.of_artifact(artifacts_named(store, text)[-1], store.root)
 
 
@@ -166,11 +170,11 @@ def export_release(
     """Export a release; what to print.
 
     Raises:
-        NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+        NoStore, NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
     from tag2mask.tasks.common.hand_over import export
 
-    store = Store(root)
+    store = Store.existing(root)
     release = find_release(store, text)
     count = export(store, release, out.absolute(), form, photographs)
     return f"{release.title}: {count} images written to {out} ({form})"

@@ -77,7 +77,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         NoRoomOnDisk: the disk is full.
         Whatever the stage raises; the work done so far stays in the store's workshop.
     """
-    store = Store(order.root)
+    store = Store(order.root).create()
     recipe = order.recipe
     stage = importlib.import_module(f"tag2mask.tasks.{recipe.stage}")
     with _waited_for(store, f"{recipe.stage}-{recipe.key}", runtime), ExitStack() as use:

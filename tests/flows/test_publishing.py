@@ -120,6 +120,7 @@ def test_measured_labels_are_weighed_where_the_run_measured_them(tmp_path: Path)
 
 def test_what_was_not_run_cannot_be_published(tmp_path: Path) -> None:
     """The message names the nodes that are missing and the command that makes them."""
+    (tmp_path / "store").mkdir()
     with pytest.raises(
         NothingToPublish, match=r"mask_nonsalient-1, measure_labels-1, index_dataset of demo are not up"
     ):
