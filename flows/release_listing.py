@@ -23,6 +23,10 @@ PICTURE_SIDE = 260
 """Long side of a picture of `diff`, in pixels."""
 
 
+class NotAFolder(ValueError):
+    """A file stands where a folder would be made; the message names it."""
+
+
 def print_publication(publication: "Publication") -> None:
     """Print what became of a label set, and its signals."""
     for line in publication.lines():
@@ -95,7 +99,9 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
     """Compare two label sets, write the page and the tables, and print what matters most.
 
     Raises:
-        NoSuchRelease, NoSuchArtifact, NoLabels: a set that is not there.
+        NoStore, NoSuchRelease, NoSuchArtifact, NoLabels: a set that is not there.
+        DamagedArtifact: a release of which a label map is missing.
+        NotAFolder: a file stands where the page and the tables would be written.
         ValueError: a label map that cannot be read.
     """
     from tag2mask.tasks.common.comparison import compare
@@ -104,8 +110,9 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
 
     store = Store(root)
     old, new = label_set(store, before, after), label_set(store, after, before)
-    comparison = compare(old, new, threads=available_cores())
     folder = out or Path("diff-" + "-".join(text.replace("/", "_") for text in (old.title, new.title)))
+    _check_folder(folder)
+    comparison = compare(old, new, threads=available_cores())
     page = comparison_page(comparison, old, new, threshold=threshold, pictures=pictures, side=PICTURE_SIDE)
     write_json(folder / "comparison.json", {**comparison.summary(threshold), "per_class": comparison.class_rows()})
     write_table(folder / "images.csv", comparison.image_rows())
@@ -120,6 +127,13 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
         f"{len(comparison.added)} added, {len(comparison.removed)} removed"
     )
     _say(f"page: {folder / 'comparison.html'}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made because a file has its name, or that of one above it."""
+    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not standing.is_dir():
+        raise NotAFolder(f"--out {folder}: {standing} is a file; name a folder to write page and tables to")
 
 
 def label_set(store: Store, text: str, other: str = "") -> "LabelSet":

@@ -174,6 +174,20 @@ def test_diff_writes_page_and_tables(store: Store, tmp_path: Path) -> None:
     assert (out / "classes.csv").exists() and (out / "comparison.html").read_text().count("<img") == 4
 
 
+def test_diff_names_what_is_missing_or_in_the_way_before_it_compares(store: Store, tmp_path: Path) -> None:
+    """A file where the folder would be made, a release's missing label map and its missing table are named."""
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert f"{tmp_path / 'file'} is a file" in told(store, "diff", "toy@1", "2", "--out", str(out), fails=True)
+    release = store.root / "releases" / "toy" / "1"
+    (release / "labels" / "p00.png").unlink()
+    text = told(store, "diff", "toy@1", "toy@2", "--out", str(tmp_path / "diff"), fails=True)
+    assert text.startswith("toy@1: ") and "labels/p00.png is missing; `tag2mask verify`" in text
+    (release / "images.csv").unlink()
+    assert "toy/1/images.csv is missing" in told(store, "diff", "toy@1", "toy@2", fails=True)
+    assert not (tmp_path / "diff").exists()
+
+
 def test_label_sets_are_found_by_every_way_to_name_them(store: Store, tmp_path: Path) -> None:
     """Releases, `latest`, bare numbers, artifacts and folders."""
     label = draft_of(store, LABELS).labels.label
