@@ -74,12 +74,18 @@ class Session:
         elif node.name in self.kept and node.name not in self.force:
             outcome = self._keep(resolved)
         elif self.allowed is not None and node.name not in self.allowed:
-            reason = f"damaged ({damage})" if damage else "not in the cache"
-            raise NotSelected(f"its artifact is {reason}, and it is outside of the stages asked for")
+            raise NotSelected(self._outside(damage))
         else:
             outcome = self._build(resolved, damage)
         self.listener.finished(outcome)
         return outcome
+
+    def _outside(self, damage: str) -> str:
+        """Why a node cannot be had that may not be built, and the remedy."""
+        reason = f"damaged ({damage})" if damage else "not in the cache"
+        last = [node.name for node in self.nodes if node.name in (self.allowed or ())][-1:]
+        until = f", or use --until {last[0]}" if last else ""
+        return f"its artifact is {reason}, and it is outside of the stages asked for: leave out --only or --from{until}"
 
     def _keep(self, resolved: Resolved) -> Outcome:
         node, model = resolved.node, self.kept[resolved.node.name]
