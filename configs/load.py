@@ -91,7 +91,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
             place[section] = {}
         place = place[section]
     if key not in model.model_fields:
-        raise ConfigError(f"--set {change}: unknown key {key!r}; the nearest is {_nearest(key, model)!r}")
+        raise ConfigError(f"--set {change}: unknown key {key!r}; {_meant(key, model)}")
     try:
         place[key] = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -102,11 +102,24 @@ def _section_model(model: type[BaseModel], section: str, change: str) -> type[Ba
     field = model.model_fields.get(section)
     if field is None:
         raise ConfigError(f"--set {change}: unknown section {section!r}; the nearest is {_nearest(section, model)!r}")
-    kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
+    for kind in _models(field.annotation):
+        return kind
     raise ConfigError(f"--set {change}: {section!r} is a single value; write {section}=value")
+
+
+def _meant(key: str, model: type[BaseModel]) -> str:
+    """What an unknown key may mean: that of a section, where only the section was left out, or else the nearest."""
+    sections = Config.model_fields if model is Config else {}
+    found = [n for n, field in sections.items() if any(key in kind.model_fields for kind in _models(field.annotation))]
+    if found:
+        return f"write {' or '.join(f'{name}.{key}' for name in found)}"
+    return f"the nearest is {_nearest(key, model)!r}"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Kinds of section that a field may hold; none where it is a single value."""
+    kinds = [annotation, *getattr(annotation, "__args__", ())]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _nearest(name: str, model: type[BaseModel]) -> str:

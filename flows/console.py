@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tag2mask.flows.node import Node
 from tag2mask.flows.outcome import Failure, Listener, Outcome, RunResult
+from tag2mask.tasks.common.runtime import TAKEN_OVER, WAITS
 
 LOG_SECONDS = 20.0
 """Time between two lines about a stage in a log."""
@@ -59,7 +60,10 @@ class LogListener:
         self._say(f"{node.name} started ({threads} {'thread' if threads == 1 else 'threads'})")
 
     def progress(self, node: Node, done: int, total: int, note: str) -> None:
-        """Say so if nothing was said for a while."""
+        """Say so if nothing was said for a while; that it waits, at once."""
+        if note == WAITS:
+            self._say(f"{node.name} {note}")
+            return
         now = time.monotonic()
         with self.lock:
             left = self.left[node.name]
@@ -70,7 +74,9 @@ class LogListener:
         self._say(f"{node.name} {', '.join(filter(None, (f'{done}/{total}', note, str(left))))}")
 
     def finished(self, outcome: Outcome) -> None:
-        """Say so of stages that were at work."""
+        """Say so of stages that were at work, or waited for another run."""
+        if outcome.note == TAKEN_OVER:
+            self._say(f"{outcome.node.name} {outcome.note}")
         if not outcome.cached:
             after = ", ".join(filter(None, (f"done in {clock(outcome.seconds)}", headline(outcome), outcome.note)))
             self._say(f"{outcome.node.name} {after}")
@@ -100,8 +106,11 @@ class BarListener(LogListener):
             self.tasks[node.name] = self.bars.add_task(node.name, total=None, state="starting")
 
     def progress(self, node: Node, done: int, total: int, note: str) -> None:
-        """Move the bar."""
+        """Move the bar; one that waits does not move."""
         with self.lock:
+            if note == WAITS:
+                self.bars.update(self.tasks[node.name], state=note)
+                return
             left = self.left[node.name]
             left.update(done, total, time.monotonic())
             state = "  ".join(filter(None, (f"{done}/{total}", note, str(left))))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 from prefect import Flow, serve
@@ -56,9 +57,10 @@ def deployments_of(
         changes: `section.key=value`, for every run.
 
     Raises:
-        ConfigError: the settings or the cron line are wrong.
+        ConfigError: the settings, the cron line or its time zone are wrong.
     """
     config = load_config(path, changes)
+    check_schedule(schedule)
     given = {
         "config_path": str(path.absolute()),
         "root": str(runtime.root.absolute()),
@@ -71,6 +73,26 @@ def deployments_of(
         section = getattr(config, SECTIONS[stage]).model_dump(mode="json")
         made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))
     return made
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Refuse a cron line or a time zone that nobody understands.
+
+    Raises:
+        ConfigError: the message has an example.
+    """
+    try:
+        ZoneInfo(schedule.timezone or "UTC")
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"--timezone {schedule.timezone!r}: no such time zone; write one such as Europe/Madrid or UTC"
+        ) from error
+    try:
+        Cron(schedule.cron or "0 2 * * *")
+    except ValueError as error:
+        raise ConfigError(
+            f"--cron {schedule.cron!r}: write minute hour day month weekday, such as '0 2 * * *' for every night at two"
+        ) from error
 
 
 def _deployment(
@@ -107,7 +129,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
-    store = Store(runtime.root)
+    store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
     for name in names:

@@ -20,6 +20,7 @@ from tag2mask.flows.planning import changes_since
 from tag2mask.flows.resolve import Resolved, resolve
 from tag2mask.flows.stage_process import Job
 from tag2mask.tasks.common.building import find_sound
+from tag2mask.tasks.common.runtime import TAKEN_OVER
 from tag2mask.tasks.common.store import Artifact, Store
 
 logger = logging.getLogger(__name__)
@@ -73,12 +74,18 @@ class Session:
         elif node.name in self.kept and node.name not in self.force:
             outcome = self._keep(resolved)
         elif self.allowed is not None and node.name not in self.allowed:
-            reason = f"damaged ({damage})" if damage else "not in the cache"
-            raise NotSelected(f"its artifact is {reason}, and it is outside of the stages asked for")
+            raise NotSelected(self._outside(damage))
         else:
             outcome = self._build(resolved, damage)
         self.listener.finished(outcome)
         return outcome
+
+    def _outside(self, damage: str) -> str:
+        """Why a node cannot be had that may not be built, and the remedy."""
+        reason = f"damaged ({damage})" if damage else "not in the cache"
+        last = [node.name for node in self.nodes if node.name in (self.allowed or ())][-1:]
+        until = f", or use --until {last[0]}" if last else ""
+        return f"its artifact is {reason}, and it is outside of the stages asked for: leave out --only or --from{until}"
 
     def _keep(self, resolved: Resolved) -> Outcome:
         node, model = resolved.node, self.kept[resolved.node.name]
@@ -91,14 +98,23 @@ class Session:
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
         order = resolved.order(self.store, force=node.name in self.force)
         job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
-        run = run_here if self.in_process else run_in_child
+        run, last = run_here if self.in_process else run_in_child, ""
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal last
+            last = note
+            if note != TAKEN_OVER:
+                self.listener.progress(node, done, total, note)
+
         with self.place(node), self.budget.share(threads, self.ranks[node.name]):
             started = time.monotonic()
             self.listener.started(node, threads)
-            run(job, lambda done, total, note: self.listener.progress(node, done, total, note), self.stop)
+            run(job, report, self.stop)
         artifact = self.store.find(resolved.recipe.stage, resolved.recipe.key)
         if artifact is None:
             raise StageFailed(f"{resolved.label} vanished after it was made: is `rm` or another store at work?", "Gone")
+        if last == TAKEN_OVER:
+            return Outcome(node, artifact, cached=True, seconds=0.0, note=last)
         note = f"rebuilt: {damage}" if damage else ""
         return Outcome(node, artifact, cached=False, seconds=time.monotonic() - started, note=note)
 

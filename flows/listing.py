@@ -1,5 +1,6 @@
 """Looking at plans and artifacts: what the commands plan, ls, why, verify, gc and report print."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tag2mask.flows.record import kept_labels, latest, records
 from tag2mask.flows.resolve import SECTIONS
 from tag2mask.flows.retraining import Retrain
 from tag2mask.flows.running import Selection
+from tag2mask.tasks import STAGE_VERSIONS
 from tag2mask.tasks.common.store import Artifact, Store
 
 
@@ -34,13 +36,21 @@ def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrai
     console = standard_output()
     console.print(table, markup=False)
     cached = sum(row.state in ("cached", "kept") for row in rows)
+    if not store.root.exists():
+        _say(console, f"{root} does not exist yet: a run makes it")
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
     _say(console, summary + (f", {waiting} depend on what comes out" if waiting else ""))
 
 
 def print_artifacts(root: Path, stage: str | None) -> None:
-    """Print the artifacts, oldest first."""
+    """Print the artifacts, oldest first.
+
+    Raises:
+        NoStore: the folder is not there.
+        NoSuchArtifact: there is no such stage.
+    """
+    found = _listed(root, stage)
     used: dict[str, list[str]] = {}
     for record in records(root):
         for node, label in record.labels.items():
@@ -48,7 +58,6 @@ def print_artifacts(root: Path, stage: str | None) -> None:
             used.setdefault(label, [])
             used[label] += [name] if name not in used[label] else []
     table = _table("artifact", "made", "time", "size", "result", "in runs")
-    found = Store(root).artifacts(stage)
     for artifact in found:
         manifest = artifact.manifest
         size, seconds = f"{manifest['bytes'] / 2**20:.1f} MB", clock(manifest["seconds"])
@@ -60,13 +69,22 @@ def print_artifacts(root: Path, stage: str | None) -> None:
     _say(console, f"{len(found)} artifacts, {total / 2**20:.1f} MB")
 
 
+def _listed(root: Path, stage: str | None) -> list[Artifact]:
+    found = Store.existing(root).artifacts(stage)
+    if not found and stage is not None and stage not in STAGE_VERSIONS:
+        nearest = difflib.get_close_matches(stage, STAGE_VERSIONS, n=1, cutoff=0.0)[0]
+        raise NoSuchArtifact(f"no stage {stage!r}; the nearest is {nearest!r}")
+    return found
+
+
 def print_why(root: Path, name: str) -> None:
     """Print what made an artifact.
 
     Raises:
+        NoStore: the folder is not there.
         NoSuchArtifact: nothing has that name.
     """
-    store, console = Store(root), standard_output()
+    store, console = Store.existing(root), standard_output()
     for artifact in artifacts_named(store, name):
         manifest = artifact.manifest
         recipe = manifest["recipe"]
@@ -92,7 +110,7 @@ def print_why(root: Path, name: str) -> None:
 
 
 def artifacts_named(store: Store, name: str) -> list[Artifact]:
-    """Artifacts meant by `stage/key` (the key may be cut short), or by a node or stage of the newest run.
+    """Artifacts meant by `stage/key` (the key may be cut short), or by a node or stage of the newest run that has it.
 
     Raises:
         NoSuchArtifact: nothing has that name.
@@ -101,9 +119,9 @@ def artifacts_named(store: Store, name: str) -> list[Artifact]:
     if slash:
         found = [artifact for artifact in store.artifacts(stage) if artifact.key.startswith(key)]
     else:
-        runs = sorted(records(store.root), key=lambda record: record.path.name)
-        labels = runs[-1].labels if runs else {}
-        meant = {label for node, label in labels.items() if name in (node, label.partition("/")[0])}
+        meant: set[str] = set()
+        for record in sorted(records(store.root), key=lambda record: record.path.name):  # the newest comes last
+            meant = {n for node, n in record.labels.items() if name in (node, n.partition("/")[0])} or meant
         found = [artifact for artifact in store.artifacts() if artifact.label in meant]
     if not found:
         raise NoSuchArtifact(f"no artifact {name!r} in {store.root}; `tag2mask ls` lists those there are")
@@ -126,11 +144,15 @@ def _age(artifact: Artifact) -> tuple[Any, ...]:
 
 
 def print_faults(root: Path) -> int:
-    """Read everything again and print what is damaged.  Returns the number of faults."""
+    """Read everything again and print what is damaged.  Returns the number of faults.
+
+    Raises:
+        NoStore: the folder is not there.
+    """
     from tag2mask.tasks.common.releases import release_faults
     from tag2mask.tasks.common.upkeep import verify
 
-    store, console = Store(root), standard_output()
+    store, console = Store.existing(root), standard_output()
     faults, of_releases = verify(store), release_faults(store)
     for fault in [*faults, *of_releases]:
         _say(console, str(fault))
@@ -146,11 +168,15 @@ def print_faults(root: Path) -> int:
 
 
 def collect(root: Path, keep: int, dry_run: bool) -> None:
-    """Delete what none of the newest runs refers to, and say what went."""
+    """Delete what none of the newest runs refers to, and say what went.
+
+    Raises:
+        NoStore: the folder is not there.
+    """
     from tag2mask.tasks.common.upkeep import collect_garbage
 
     console = standard_output()
-    removed = collect_garbage(Store(root), keep=kept_labels(root, keep), dry_run=dry_run)
+    removed = collect_garbage(Store.existing(root), keep=kept_labels(root, keep), dry_run=dry_run)
     verb = "would delete" if dry_run else "deleted"
     for name, size in removed:
         _say(console, f"{verb} {name} ({size / 2**20:.1f} MB)")

@@ -108,7 +108,7 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
     Returns:
         Completed with the report's path, or Failed with the causes.
     """
-    store = Store(runtime.root)
+    store = Store(runtime.root).create()
     with told_if_lost("the end of a run that was killed"):
         mark_lost_runs(store)
     mark_alive(store, UUID(flow_run.id))

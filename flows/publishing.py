@@ -14,6 +14,7 @@ from tag2mask.flows.dag import build_dag
 from tag2mask.flows.outcome import RunResult
 from tag2mask.flows.planning import plan
 from tag2mask.flows.record import latest, note_in_record
+from tag2mask.tasks.common.release_gate import check_reason
 from tag2mask.tasks.common.store import Artifact, Store
 
 if TYPE_CHECKING:
@@ -62,9 +63,12 @@ def publish_finished(config: Config, root: Path, *, forced: str | None = None) -
     """Bring the labels of a finished run to the gate.
 
     Raises:
+        NoReason: `forced` is blank.
+        NoStore: the folder of the store is not there.
         NothingToPublish: an artifact that these settings ask for is not there.
     """
-    store = Store(root)
+    check_reason(forced)
+    store = Store.existing(root)
     rows = plan(build_dag(config), store, latest(root, config.name))
     artifacts = {row.node.name: row.artifact for row in rows if row.artifact is not None}
     missing = [name for name in _needed(config) if name not in artifacts]

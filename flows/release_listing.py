@@ -23,6 +23,10 @@ PICTURE_SIDE = 260
 """Long side of a picture of `diff`, in pixels."""
 
 
+class NotAFolder(ValueError):
+    """A file stands where a folder would be made; the message names it."""
+
+
 def print_publication(publication: "Publication") -> None:
     """Print what became of a label set, and its signals."""
     for line in publication.lines():
@@ -34,9 +38,10 @@ def print_releases(root: Path, name: str | None) -> None:
     """Print the releases, and the signals of the newest set of one name.
 
     Raises:
+        NoStore: the folder is not there.
         NoSuchRelease: the name has none.
     """
-    store, known = Store(root), names(root)
+    store, known = Store.existing(root), names(root)
     if name is not None and name not in known:
         raise NoSuchRelease(f"no release of {name!r} in {root}; names with releases: {', '.join(known) or 'none'}")
     table = Table("release", "", "made", "photographs", "changed", "gate", box=None, pad_edge=False)
@@ -59,7 +64,7 @@ def print_releases(root: Path, name: str | None) -> None:
 def _row(release: Release) -> tuple[str, str, str, str]:
     manifest = release.manifest
     changes, gate = manifest["changes"], manifest["gate"]
-    forced = f"forced: {gate['forced']}" if gate["forced"] else ""
+    forced = "" if gate["forced"] is None else f"forced: {gate['forced'].strip() or 'no reason given'}"
     names_of_failed = [failure.split()[0] for failure in gate["failures"]]
     failed = f"failed: {', '.join(names_of_failed)}" if names_of_failed else ""
     verdict = "; ".join(filter(None, (forced, failed))) or "passed"
@@ -79,10 +84,11 @@ def move_latest(root: Path, name: str, number: int | None) -> str:
     """Move `latest`, or without a number say where it is; what to print.
 
     Raises:
+        NoStore: the folder is not there.
         NoSuchRelease: there is no such release.
         DamagedArtifact: it is damaged; `latest` stays.
     """
-    releases = Releases(Store(root), name)
+    releases = Releases(Store.existing(root), name)
     if number is None:
         return f"{name}@{releases.read(LATEST).number} ({releases.folder / LATEST})"
     before = releases.move_latest(number)
@@ -93,7 +99,9 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
     """Compare two label sets, write the page and the tables, and print what matters most.
 
     Raises:
-        NoSuchRelease, NoSuchArtifact, NoLabels: a set that is not there.
+        NoStore, NoSuchRelease, NoSuchArtifact, NoLabels: a set that is not there.
+        DamagedArtifact: a release of which a label map is missing.
+        NotAFolder: a file stands where the page and the tables would be written.
         ValueError: a label map that cannot be read.
     """
     from tag2mask.tasks.common.comparison import compare
@@ -102,8 +110,9 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
 
     store = Store(root)
     old, new = label_set(store, before, after), label_set(store, after, before)
-    comparison = compare(old, new, threads=available_cores())
     folder = out or Path("diff-" + "-".join(text.replace("/", "_") for text in (old.title, new.title)))
+    _check_folder(folder)
+    comparison = compare(old, new, threads=available_cores())
     page = comparison_page(comparison, old, new, threshold=threshold, pictures=pictures, side=PICTURE_SIDE)
     write_json(folder / "comparison.json", {**comparison.summary(threshold), "per_class": comparison.class_rows()})
     write_table(folder / "images.csv", comparison.image_rows())
@@ -120,20 +129,29 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
     _say(f"page: {folder / 'comparison.html'}")
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made because a file has its name, or that of one above it."""
+    standing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not standing.is_dir():
+        raise NotAFolder(f"--out {folder}: {standing} is a file; name a folder to write page and tables to")
+
+
 def label_set(store: Store, text: str, other: str = "") -> "LabelSet":
     """The label set that a text means: an existing folder, `stage/key`, `name@number`, or a number of the other's name.
 
     Raises:
-        NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
+        NoStore, NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
     """
     from tag2mask.tasks.common.label_sets import LabelSet
 
     _, at, _ = text.partition("@")
-    if at or (text.isdecimal() or text == LATEST):
+    numbered = bool(at) or text.isdecimal() or text == LATEST
+    if not numbered and Path(text).is_dir():
+        return LabelSet.of_folder(Path(text))
+    Store.existing(store.root)
+    if numbered:
         release = find_release(store, text if at else f"{other.partition('@')[0]}@{text}")
         return LabelSet.of_release(release.path, release.manifest, store.root, release.title)
-    if Path(text).is_dir():
-        return LabelSet.of_folder(Path(text))
     return LabelSet.of_artifact(artifacts_named(store, text)[-1], store.root)
 
 
@@ -166,11 +184,11 @@ def export_release(
     """Export a release; what to print.
 
     Raises:
-        NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+        NoStore, NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
     from tag2mask.tasks.common.hand_over import export
 
-    store = Store(root)
+    store = Store.existing(root)
     release = find_release(store, text)
     count = export(store, release, out.absolute(), form, photographs)
     return f"{release.title}: {count} images written to {out} ({form})"

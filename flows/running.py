@@ -88,7 +88,7 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
     dag = build_dag(config)
     nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
     check_given(config, nodes)
-    store = Store(runtime.root)
+    store = Store(runtime.root).create()
     kept = selection.kept(nodes, store, config.name)
     started, result, stopped = time.time(), RunResult(), True
     try:

@@ -14,7 +14,7 @@ from tag2mask.configs.section import Section
 from tag2mask.tasks import WHOLE_STAGES
 from tag2mask.tasks.common.digests import json_digest
 from tag2mask.tasks.common.manifest import read_manifest
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.common.runtime import TAKEN_OVER, WAITS, StageRuntime
 from tag2mask.tasks.common.store import Artifact, DamagedArtifact, Recipe, Store
 
 
@@ -77,12 +77,13 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         NoRoomOnDisk: the disk is full.
         Whatever the stage raises; the work done so far stays in the store's workshop.
     """
-    store = Store(order.root)
+    store = Store(order.root).create()
     recipe = order.recipe
     stage = importlib.import_module(f"tag2mask.tasks.{recipe.stage}")
     with _waited_for(store, f"{recipe.stage}-{recipe.key}", runtime), ExitStack() as use:
         found, damage = (None, "") if order.force else _find_or_set_aside(store, recipe)
         if found is not None:
+            runtime.progress(1, 1, TAKEN_OVER)
             return found
         for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
@@ -106,7 +107,7 @@ def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None
         try:
             held.enter_context(store.lock(name, wait=False))
         except BlockingIOError:
-            runtime.progress(0, 1, "another run is building it: waiting")
+            runtime.progress(0, 1, WAITS)
             held.enter_context(store.lock(name))
         yield
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from tag2mask.tasks.common.artifact import Artifact
 from tag2mask.tasks.common.image_index import ImageIndex
+from tag2mask.tasks.common.manifest import DamagedArtifact
 
 FOLDERS = {"mine_objects": ".", "refine_masks": ".", "mask_nonsalient": ".", "predict_masks": "labels"}
 """Stage that makes label maps -> where they lie in its artifact."""
@@ -62,10 +63,19 @@ class LabelSet:
 
     @classmethod
     def of_release(cls, folder: Path, manifest: Mapping[str, Any], root: Path, title: str) -> Self:
-        """The label maps of a release or a candidate."""
+        """The label maps of a release or a candidate.
+
+        Raises:
+            DamagedArtifact: one of them, or the table of them, is missing.
+        """
+        if not (folder / "images.csv").is_file():
+            raise DamagedArtifact(f"{title}: {folder / 'images.csv'} is missing; `tag2mask verify` lists all damage")
         with (folder / "images.csv").open(newline="", encoding="utf-8") as file:
             digests = {row["image_id"]: row["label_sha256"] for row in csv.DictReader(file)}
         files = {image_id: folder / "labels" / f"{image_id}.png" for image_id in digests}
+        if missing := [path for path in files.values() if not path.is_file()]:
+            more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+            raise DamagedArtifact(f"{title}: {missing[0]} is missing{more}; `tag2mask verify` lists all damage")
         dataset = existing_dataset(root, manifest["dataset"])
         return cls(title, files, tuple(manifest["classes"]), dataset, digests)
 

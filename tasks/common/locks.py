@@ -62,6 +62,6 @@ def told_of_read_only(root: Path) -> Iterator[None]:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise
         raise StoreNotWritable(
-            f"the artifact folder {root} cannot be written to ({error}): make it writable, or name another one as "
-            "`root` in the runtime settings"
+            f"the artifact folder {root} cannot be written to ({error}): make it writable, or name another one with "
+            "--root"
         ) from error

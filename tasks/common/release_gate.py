@@ -24,6 +24,10 @@ SIGNALS: dict[Signal, tuple[str, str]] = {
 """Signal -> its setting, and its name among the figures."""
 
 
+class NoReason(ValueError):
+    """A set is to be released whatever the gate says, but nobody says why."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """One signal and what the gate says of it."""
@@ -93,13 +97,30 @@ def judge(figures: Mapping[str, float | None], release: Release, *, forced: str 
         figures: `measure_labels`' signals, with `changed_images`, `miou` and `miou_drop` where they are known.
         release: the thresholds.  A value equal to its threshold passes.
         forced: why the set is to be released whatever the figures say.
+
+    Raises:
+        NoReason: the reason is blank.
     """
+    check_reason(forced)
     judged = []
     for signal, (setting, figure) in SIGNALS.items():
         value, threshold = figures.get(figure), getattr(release, setting)
         verdict = _verdict(value, threshold, maximum=setting.startswith("maximum"))
         judged.append(Judged(signal, value, threshold, setting, verdict, signal in release.required))
     return Judgement(tuple(judged), forced)
+
+
+def check_reason(forced: str | None) -> None:
+    """Refuse a blank reason; None, which leaves the set to the gate, is none to be refused.
+
+    Raises:
+        NoReason: it is empty or blank.
+    """
+    if forced is not None and not forced.strip():
+        raise NoReason(
+            f"the reason {forced!r} for a release whatever the gate says is blank: say why, "
+            'such as --force-release "checked by eye", or leave it out'
+        )
 
 
 def _verdict(value: float | None, threshold: float | None, *, maximum: bool) -> Verdict:

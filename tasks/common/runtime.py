@@ -4,6 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+WAITS = "waits: another run is building it"
+"""Note of a stage that cannot begin yet; always shown."""
+TAKEN_OVER = "was built by another run meanwhile"
+"""Note of a stage that had nothing left to do when it began."""
+
 
 def _silent(done: int, total: int, note: str) -> None:
     """Report nothing."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tag2mask.tasks.common.artifact import Artifact, Recipe
 from tag2mask.tasks.common.digests import DigestMemory
@@ -42,26 +42,48 @@ from tag2mask.tasks.common.manifest import (
     read_manifest,
 )
 
-__all__ = ["ITEMS", "MANIFEST", "Artifact", "DamagedArtifact", "Recipe", "Store", "StoreNotWritable"]
+__all__ = ["ITEMS", "MANIFEST", "Artifact", "DamagedArtifact", "NoStore", "Recipe", "Store", "StoreNotWritable"]
 
 MINIMUM_FREE_BYTES = 200 * 2**20
 """Below this much free disk no stage is started."""
 
 
+class NoStore(ValueError):
+    """There is no store in that folder."""
+
+
 class Store:
     """Finds, builds and keeps artifacts below one folder.  Safe to use from several processes at once.
 
-    A store that may only be read can be searched and verified.
-
-    Raises:
-        StoreNotWritable: the folder does not exist and cannot be made.
+    A store that may only be read can be searched and verified.  One whose folder does not exist is empty; building and
+    locking make the folder.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self.digests = DigestMemory(self.root / ".digests.sqlite")
+
+    @classmethod
+    def existing(cls, root: Path) -> Self:
+        """The store in a folder that is there, for who only looks.
+
+        Raises:
+            NoStore: it is not there, or is no folder.
+        """
+        if not root.is_dir():
+            wrong = "is a file" if root.exists() else "does not exist"
+            raise NoStore(f"there is no artifact store in {root}, which {wrong}: name one with --root")
+        return cls(root)
+
+    def create(self) -> Self:
+        """Make the folder if it is not there.
+
+        Raises:
+            StoreNotWritable: it cannot be made.
+        """
         with told_of_read_only(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        self.digests = DigestMemory(self.root / ".digests.sqlite")
+        return self
 
     def home(self, stage: str, key: str) -> Path:
         """Where the complete result stands or would stand."""

@@ -173,10 +173,12 @@ def test_a_failure_is_one_message(finished: Path) -> None:
     [
         (["run", "none.yaml"], "none.yaml: cannot be read"),
         (["run", "tiny.yaml", "--set", "minign.foreground=1"], "unknown section 'minign'; the nearest is 'mining'"),
+        (["run", "tiny.yaml", "--set", "foreground=1"], "unknown key 'foreground'; write mining.foreground"),
+        (["run", "tiny.yaml", "--set", "roundz=1"], "unknown key 'roundz'; the nearest is 'rounds'"),
         (["run", "tiny.yaml", "--only", "mine"], "no stage 'mine' in this run; it has: index_dataset"),
         (["run", "tiny.yaml", "--from", "evaluate-cams", "--until", "infer_cams"], "nothing to run"),
         (["run", "tiny.yaml", "--until", "train_classifier"], "tag2mask: dataset.images: "),
-        (["why", "mine_objects"], "no artifact 'mine_objects'"),
+        (["why", "mine_objects"], "there is no artifact store in artifacts, which does not exist"),
         (["report"], "`tag2mask run` makes one"),
         (["init", "nowhere", "--out", "x.yaml"], "nowhere: no such folder"),
     ],

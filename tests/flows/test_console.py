@@ -1,6 +1,8 @@
 """What is said while a run goes on."""
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,10 @@ from rich.console import Console
 
 from tag2mask.flows import console
 from tag2mask.flows.execution import execute
+from tag2mask.flows.resolve import resolve
 from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.common.durable import write_json
+from tag2mask.tasks.common.runtime import TAKEN_OVER, WAITS
 from tests.flows import toys
 
 
@@ -99,3 +104,26 @@ def test_headline_takes_the_first_figures_it_knows() -> None:
     """The mean IoU comes first; figures that are no numbers are left out."""
     assert console.headline_of({"images": 7, "miou": 0.25, "mae": None}) == "miou 0.250  images 7"
     assert console.headline_of({"classes": ["a"]}) == ""
+
+
+@pytest.mark.timeout(60)
+def test_a_stage_that_another_run_builds_waits_aloud_and_is_not_said_to_be_built(tmp_path: Path) -> None:
+    """A run that waits says so at once, as a line or in a bar, and then that the other built it."""
+    for terminal in (False, True):
+        text, folder = io.StringIO(), tmp_path / str(terminal)
+        first = toys.session(toys.toy_dag(folder)[:1], folder / "store")
+        recipe = resolve(first.nodes[0], {}, first.store).recipe
+        name = f"{recipe.stage}-{recipe.key}"
+        out = Console(file=text, force_terminal=terminal, width=100)
+        with ThreadPoolExecutor() as pool, console.shown_progress(out) as listener:
+            second = toys.session(first.nodes, first.store.root)
+            second.listener = listener
+            with first.store.lock(name):
+                waiting = pool.submit(execute, second)
+                while WAITS not in text.getvalue():
+                    time.sleep(0.05)
+                first.store.build(recipe, lambda out: write_json(out / "metrics.json", {"images": 1}))
+            result = waiting.result()
+        console.print_result(out, result)
+        assert f"left {TAKEN_OVER}" in text.getvalue() and result.outcomes["left"].cached
+        assert "done in" not in text.getvalue() and " built " not in text.getvalue().replace(TAKEN_OVER, "")

@@ -105,6 +105,13 @@ def test_nothing_outside_of_the_selection_is_built(tmp_path: Path) -> None:
     assert run(tmp_path, changed, allowed={"join"})["join"] == "built"
 
 
+def test_a_refusal_to_build_names_the_remedy(tmp_path: Path) -> None:
+    """What lies outside of the stages asked for is refused with the options to change."""
+    session = toys.session(toys.toy_dag(tmp_path), tmp_path / "store", allowed={"join"})
+    message = execute(session).failures["left"].message
+    assert message.endswith("stages asked for: leave out --only or --from, or use --until join")
+
+
 def test_damaged_artifact_is_rebuilt_and_told(tmp_path: Path) -> None:
     """An artifact with a flipped byte is set aside, rebuilt, and the reason is noted."""
     first = execute(toys.session(toys.toy_dag(tmp_path), tmp_path / "store"))

@@ -18,6 +18,8 @@ from tag2mask.flows.publishing import NothingToPublish, publish_finished, publis
 from tag2mask.flows.record import latest, write_record
 from tag2mask.flows.release_listing import find_release, label_set
 from tag2mask.tasks.common.label_images import write_labels
+from tag2mask.tasks.common.manifest import seal_of
+from tag2mask.tasks.common.release_gate import NoReason, judge
 from tag2mask.tasks.common.releases import NoSuchRelease, Releases
 from tag2mask.tasks.common.store import Store
 from tests.tasks.drawn_store import LABELS, OTHER, draft_of, evaluation_of, published
@@ -118,10 +120,31 @@ def test_measured_labels_are_weighed_where_the_run_measured_them(tmp_path: Path)
 
 def test_what_was_not_run_cannot_be_published(tmp_path: Path) -> None:
     """The message names the nodes that are missing and the command that makes them."""
+    (tmp_path / "store").mkdir()
     with pytest.raises(
         NothingToPublish, match=r"mask_nonsalient-1, measure_labels-1, index_dataset of demo are not up"
     ):
         publish_finished(config(f"dataset.root={tmp_path}"), tmp_path / "store")
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_the_gate_is_not_passed_without_a_reason(tmp_path: Path, reason: str) -> None:
+    """An empty or blank reason is refused before anything is looked at, by the command and by the gate itself."""
+    (tmp_path / "demo.yaml").write_text(packaged("demo.yaml").read_text())
+    arguments = ["publish", str(tmp_path / "demo.yaml"), "--force-release", reason, "--root", str(tmp_path / "store")]
+    ran = CliRunner().invoke(app, arguments)
+    assert ran.exit_code == 1 and isinstance(ran.exception, NoReason) and "say why" in str(ran.exception)
+    with pytest.raises(NoReason, match="is blank"):
+        judge({}, config().release, forced=reason)
+
+
+def test_a_release_without_a_reason_shows_in_the_listing(store: Store) -> None:
+    """A set that was forced with an empty reason, before that was refused, is not told to have passed."""
+    path = store.root / "releases" / "toy" / "2" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["gate"]["forced"] = ""
+    path.write_text(json.dumps({**manifest, "seal": seal_of(manifest)}))
+    assert "forced: no reason given" in told(store, "releases", "toy")
 
 
 def test_releases_are_listed_with_their_signals(store: Store) -> None:
@@ -149,6 +172,20 @@ def test_diff_writes_page_and_tables(store: Store, tmp_path: Path) -> None:
     assert json.loads((out / "comparison.json").read_text())["changed"] == 1
     assert (out / "images.csv").read_text().splitlines()[1].startswith("p01,changed,0.5,")
     assert (out / "classes.csv").exists() and (out / "comparison.html").read_text().count("<img") == 4
+
+
+def test_diff_names_what_is_missing_or_in_the_way_before_it_compares(store: Store, tmp_path: Path) -> None:
+    """A file where the folder would be made, a release's missing label map and its missing table are named."""
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert f"{tmp_path / 'file'} is a file" in told(store, "diff", "toy@1", "2", "--out", str(out), fails=True)
+    release = store.root / "releases" / "toy" / "1"
+    (release / "labels" / "p00.png").unlink()
+    text = told(store, "diff", "toy@1", "toy@2", "--out", str(tmp_path / "diff"), fails=True)
+    assert text.startswith("toy@1: ") and "labels/p00.png is missing; `tag2mask verify`" in text
+    (release / "images.csv").unlink()
+    assert "toy/1/images.csv is missing" in told(store, "diff", "toy@1", "toy@2", fails=True)
+    assert not (tmp_path / "diff").exists()
 
 
 def test_label_sets_are_found_by_every_way_to_name_them(store: Store, tmp_path: Path) -> None:

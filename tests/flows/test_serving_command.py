@@ -38,10 +38,11 @@ def test_a_wrong_cron_line_is_named(tmp_path: Path) -> None:
     from tag2mask.flows.deployments import Schedule, deployments_of
 
     path, runtime = write_tiny(tmp_path), Runtime(root=tmp_path / "store")
-    with pytest.raises(ConfigError, match="every night"):
+    with pytest.raises(ConfigError, match=r"^--cron 'every night': write minute hour .* '0 2 \* \* \*'"):
         deployments_of(path, runtime, Schedule("every night"))
-    with pytest.raises(ConfigError, match="Mars"):
-        deployments_of(path, runtime, Schedule("0 2 * * *", "Mars/North"))
+    for cron in ("0 2 * * *", None):
+        with pytest.raises(ConfigError, match=r"^--timezone 'Mars/North': no such time zone; .* Europe/Madrid"):
+            deployments_of(path, runtime, Schedule(cron, "Mars/North"))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.common.building import build
+from tag2mask.tasks.common.runtime import WAITS
 from tag2mask.tasks.common.store import Store
 from tests.tasks.common.building_bench import RUNTIME, Bench
 from tests.tasks.common.toy_stages import (
@@ -117,6 +118,6 @@ def test_waiting_for_another_run_is_told(bench: Bench) -> None:
         waiting.start()
         while not notes:
             time.sleep(0.005)
-        assert "waiting" in notes[0] and bench.processed() == []
+        assert notes == [WAITS] and bench.processed() == []
     waiting.join(10)
     assert len(bench.processed()) == 10
