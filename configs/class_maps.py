@@ -51,7 +51,7 @@ class Classifier(Section):
     """First epoch (counted from 0) whose attention is accumulated."""
     accumulate_probability: Share = 0.1
     """A class's attention is accumulated only while the classifier gives it at least this probability."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of initialisation, order and augmentation."""
 
     @model_validator(mode="after")

@@ -103,7 +103,7 @@ class Cosaliency(Section):
     """L2 penalty."""
     precision: Precision = "float32"
     """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of initialisation, groups and augmentation."""
 
     @model_validator(mode="after")
@@ -143,7 +143,7 @@ class CosaliencyMaps(Section):
     """Which map is averaged over the regroupings, resized, gated and written; `hard` ones are 0 or 1 before that."""
     gate: Share = 0.2
     """CAM of the tag from which a map is kept as it is; below it falls in proportion to the CAM.  0: no gate."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of the groups."""
 
 

@@ -52,7 +52,7 @@ class Segmenter(Section):
     """L2 penalty; none on head biases."""
     precision: Precision = "float32"
     """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of initialisation, order and augmentation."""
 
 
