@@ -35,6 +35,7 @@ def main() -> None:
     child.PRELOADED[:] = [*os.environ.get("TOY_PRELOADED", "").split(), "tests.flows.toy_children"]
     toys.install()
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs in the background start with it ignored
     folder = Path(sys.argv[1])
     settings = {name: {"does": what} for name, what in (given.split("=") for given in sys.argv[2:])}
     nodes = toys.toy_dag(folder, **settings)
