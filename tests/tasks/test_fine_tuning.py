@@ -125,7 +125,11 @@ MISFITS = [
     ("reciprocal", {"attention_strides": (16,)}, r"attention_strides is .*--set saliency.attention_strides=\[16,8\]"),
     ("reciprocal", {"detail": False}, "--set saliency.detail=true"),
     ("reciprocal", {"backbone": {"name": "resnet18", "output_stride": 16}}, "backbone.name is 'squeezenet1_1' there"),
-    ("reciprocal", {"backbone": {"name": "squeezenet1_1", "output_stride": 8}}, "backbone.output_stride is 16 there"),
+    (
+        "reciprocal",
+        {"backbone": {"name": "squeezenet1_1", "output_stride": 8}, "attention_strides": (8,)},
+        "backbone.output_stride is 16 there",
+    ),
     ("purificatory", {"purificatory": {"rescale": True}, "iterations": 9}, "purificatory.rescale is False there"),
 ]
 

@@ -14,7 +14,7 @@ import torch
 from tag2mask.configs.schema import Attention, Backbone, Classifier, Saliency, Segmenter
 from tag2mask.tasks import train_attention, train_classifier, train_saliency, train_segmenter
 from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.label_images import read_grey
+from tag2mask.tasks.common.label_images import read_labels
 from tag2mask.tasks.common.model_folders import WeightsError
 from tag2mask.tasks.common.networks import read_state
 from tag2mask.tasks.common.runtime import StageRuntime
@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_starts_over(tmp_path: Path, inputs: dict[str, Path
 def test_ignored_photographs_train_nothing_and_are_counted(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """The segmenter leaves out what is ignored throughout, says how many, and refuses a set without a label."""
     config = Segmenter.model_validate(SEGMENTER | {"iterations": 1})
-    labels = {path.stem: read_grey(path) for path in inputs["labels"].glob("*.png")}
+    labels = {path.stem: read_labels(path) for path in inputs["labels"].glob("*.png")}
     ignored = {image_id: np.full_like(pixels, 255) for image_id, pixels in labels.items()}
     some = write_label_maps(tmp_path / "some", "mine_objects", ignored | dict(list(labels.items())[:2]))
     none = write_label_maps(tmp_path / "none", "mine_objects", ignored)
