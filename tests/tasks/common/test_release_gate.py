@@ -28,7 +28,7 @@ def test_good_figures_pass() -> None:
 def test_each_signal_alone_can_fail_a_set_and_says_by_how_much(signal: Signal) -> None:
     """One bad figure makes a candidate; the message has signal, value, setting and threshold."""
     setting, figure = SIGNALS[signal]
-    value = 0.99 if setting.startswith("maximum") else 0.01
+    value = 0.99 if setting.startswith("maximum") else 0.005
     judgement = judge({**GOOD, figure: value}, Release())
     side = "above" if setting.startswith("maximum") else "below"
     threshold = getattr(Release(), setting)
