@@ -16,19 +16,28 @@ from tests.tasks.common.toy_stages import (
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Ten photographs, and the toy stages that read them."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test cuts the power
+def lasting_power(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for on the disk: no test cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+@pytest.fixture
+def toy_stages(lasting_power: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy stages, for as long as the test lasts."""
     for name in ("toy_index", "toy_maps"):
         monkeypatch.setitem(sys.modules, f"tag2mask.tasks.{name}", None)
     install()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, toy_stages: None) -> Bench:
+    """Ten photographs, and the toy stages that read them."""
     return Bench(tmp_path)
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(tmp_path: Path, lasting_power: None) -> Store:
     """An empty store."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test cuts the power
     return Store(tmp_path / "artifacts")
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tag2mask.tasks.common.building import build
 from tag2mask.tasks.common.runtime import StageRuntime
 from tag2mask.tasks.common.store import DamagedArtifact, Recipe, Store
 from tag2mask.tasks.common.upkeep import Fault, StoreInUse, collect_garbage, verify
-from tests.tasks.common.toy_stages import Toy, contents, draw_photographs, install, order_index, order_maps
+from tests.tasks.common.toy_stages import Toy, contents, draw_photographs, order_index, order_maps
 
 RUNTIME = StageRuntime(shard=4)
 
@@ -40,11 +39,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test cuts the power
-    for name in ("toy_index", "toy_maps"):
-        monkeypatch.setitem(sys.modules, f"tag2mask.tasks.{name}", None)
-    install()
+def bench(tmp_path: Path, toy_stages: None) -> Bench:
+    """Two sets of maps, made by the toy stages."""
     return Bench(tmp_path)
 
 
