@@ -21,8 +21,8 @@ class Announcer(toys.Ledger):
     """Prints what happens."""
 
     def progress(self, node: Node, done: int, total: int, note: str) -> None:
-        """Print."""
-        print("progress", node.name, done, total, note, flush=True)
+        """Print, in one piece: stages report from threads of their own."""
+        print(f"progress {node.name} {done} {total} {note}\n", end="", flush=True)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
