@@ -16,7 +16,6 @@ from tag2mask.tasks.common.tag_table import read_tags
 
 TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
 SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
-PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 PHOTOGRAPH_SIZE = 256
 """Side in pixels of what the networks see, in a settings file without weights."""
 LONG_SIDE = 384
@@ -142,9 +141,10 @@ def _networks(weights: str) -> dict[str, Any]:
 
 
 def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
-    photographs = {
-        path.stem for path in sources.images.iterdir() if path.suffix.lower() in PHOTOGRAPHS and path.name[0] != "."
-    }
+    from tag2mask.tasks.common.photographs import PHOTOGRAPH_SUFFIXES
+
+    visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
+    photographs = {path.stem for path in visible if path.suffix.lower() in PHOTOGRAPH_SUFFIXES}
     classes = Counter(name for image_id in tags.keys() & photographs for name in tags[image_id])
     named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
     lines = [
