@@ -28,8 +28,8 @@ class Segmenter(Section):
     low_level_channels: int = Field(default=0, ge=0)
     """Channels taken from the stride-4 features to sharpen borders (DeepLabV3+); 0 is the published DeepLabV2."""
     train_scales: Annotated[Scales, AfterValidator(_first_is_whole)] = (1.0, 0.75, 0.5)
-    """Scales of the multi-scale wrapper in training and prediction, beside their maximum; the first is 1.0, and (1.0,)
-    turns it off."""
+    """Scales of the multi-scale wrapper in training and prediction; the first is 1.0, and (1.0,) turns it off.  The
+    losses of the scales and of their maximum add up: four of them as published, one where there is one scale."""
     resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Random scales of the photograph in training."""
     image_size: int | None = Field(default=None, ge=32)

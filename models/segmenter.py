@@ -76,14 +76,17 @@ class MultiScale(nn.Module):
         """Map `images` (N, 3, H, W) to logits.
 
         Returns:
-            In training a list: the logits of each scale on its own grid, then the maximum (N, C, h, w).  In evaluation
-            the maximum alone.
+            In training a list: the logits of each scale on its own grid, then the maximum (N, C, h, w); of a single
+            scale its logits alone, which are their own maximum and must not enter a loss twice.  In evaluation the
+            maximum alone.
         """
         logits = [self.segmenter(_rescale(images, scale)) for scale in self.scales]
         maximum: Tensor = logits[0]
         for other in logits[1:]:
             maximum = torch.maximum(maximum, _resize(other, maximum.shape[2:]))
-        return [*logits, maximum] if self.training else maximum
+        if not self.training:
+            return maximum
+        return [*logits, maximum] if len(logits) > 1 else logits
 
 
 class _Pyramid(nn.Module):

@@ -19,7 +19,7 @@ STAGE_VERSIONS = {
     "train_cosaliency": 3,
     "predict_cosaliency": 2,
     "mine_objects": 1,
-    "train_segmenter": 1,
+    "train_segmenter": 2,
     "predict_masks": 1,
     "refine_masks": 1,
     "mask_nonsalient": 1,

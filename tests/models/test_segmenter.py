@@ -72,6 +72,16 @@ def test_multi_scale_takes_the_maximum() -> None:
     torch.testing.assert_close(maximum, outputs[3])
 
 
+def test_a_single_scale_enters_the_loss_once() -> None:
+    """With one scale the training loss is the cross entropy of the segmenter's own logits, counted once."""
+    segmenter = _segmenter()
+    model = MultiScale(segmenter, scales=(1.0,))
+    torch.manual_seed(1)
+    images, labels = torch.randn(2, 3, 64, 64), torch.randint(0, 4, (2, 4, 4))
+    loss = segmentation_loss(model(images), labels)
+    torch.testing.assert_close(loss, F.cross_entropy(segmenter(images), labels))
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @torch.no_grad()
 def test_every_backbone_serves(name: str) -> None:
