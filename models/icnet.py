@@ -8,6 +8,8 @@ A group of any size: `describe` the images in parts, join the descriptions, `dec
 mode that equals `forward` on all of them.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,15 @@ from tag2mask.models.initialisation import initialise_normal
 
 GRIDS = (7, 14, 28)
 """Published sides of the grids on which positions are compared, deepest level first."""
+
+
+class Encoded(NamedTuple):
+    """What `encode` makes of N images."""
+
+    features: list[Tensor]
+    """Three tensors (N, C, h, w), the compressed levels from the deepest up, of length one at every position."""
+    details: list[Tensor]
+    """The shallower side outputs, from the shallowest down, for the decoder."""
 
 
 class ICNet(nn.Module):
@@ -78,34 +89,38 @@ class ICNet(nn.Module):
         Raises:
             ValueError: shapes that do not fit each other, or images too small for the backbone.
         """
-        sides = self.encode(images)
-        return self.decode(sides, saliency, self.describe(sides, saliency), images.shape[2:])
+        encoded = self.encode(images)
+        return self.decode(encoded, saliency, self.describe(encoded, saliency), images.shape[2:])
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """Side outputs of `images` (N, 3, H, W), one a stride, for `describe` and `decode`.
+    def encode(self, images: Tensor) -> Encoded:
+        """Features of `images` (N, 3, H, W), for `describe` and `decode`.
+
+        They are compressed here, once: a second pass would move the statistics of the batch norms a second time.
 
         Raises:
             ValueError: images too small for the backbone.
         """
         sides = side_outputs(self.backbone, images, least=2 * max(self.backbone.strides), reader="ICNet")
-        return [sides[index] for index in self.taken]
+        *details, second, deepest = (sides[index] for index in self.taken)
+        pairs = zip(self.compress, (deepest, deepest, second), strict=True)
+        return Encoded([F.normalize(layer(side), dim=1) for layer, side in pairs], details)
 
-    def describe(self, sides: list[Tensor], saliency: Tensor) -> list[Tensor]:
+    def describe(self, encoded: Encoded, saliency: Tensor) -> list[Tensor]:
         """What N images tell their group: three tensors (N, 2, C), foreground and background vector at each level."""
-        _check_saliency(sides, saliency)
-        return [both_vectors(features, saliency) for features in self._features(sides)]
+        _check_saliency(encoded, saliency)
+        return [both_vectors(features, saliency) for features in encoded.features]
 
     def consensus(self, descriptions: list[Tensor]) -> list[Tensor]:
         """What the group tells each image: the descriptions of all its images, joined along their first axis."""
         return descriptions
 
     def decode(
-        self, sides: list[Tensor], saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
+        self, encoded: Encoded, saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
     ) -> list[Tensor]:
         """Predict N images of a group.
 
         Args:
-            sides: of the images, by `encode`.
+            encoded: the images, by `encode`.
             saliency: (N, 1, H, W) in [0, 1].
             consensus: three tensors (M, 2, C) of the group's M images.
             size: (H, W) of the images.
@@ -113,29 +128,23 @@ class ICNet(nn.Module):
         Returns:
             See `forward`.
         """
-        _check_saliency(sides, saliency)
-        features = self._features(sides)
-        shared = [level(x, vectors) for level, x, vectors in zip(self.levels, features, consensus, strict=True)]
+        _check_saliency(encoded, saliency)
+        shared = [level(x, vectors) for level, x, vectors in zip(self.levels, encoded.features, consensus, strict=True)]
         merged = self.upper(shared[1] + _resize(shared[0], shared[1].shape[2:]))
         merged = self.lower(shared[2] + _resize(merged, shared[2].shape[2:]))
         first = torch.sigmoid(self.predict(merged))
         predictions = [first]
-        for detail, side in zip(self.details, reversed(sides[:-2]), strict=True):
+        for detail, side in zip(self.details, reversed(encoded.details), strict=True):
             merged, prediction = detail(side, first, saliency, merged)
             predictions.append(prediction)
         return [_resize(prediction, size) for prediction in predictions]
 
     def maps(
-        self, sides: list[Tensor], saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
+        self, encoded: Encoded, saliency: Tensor, consensus: list[Tensor], size: tuple[int, ...]
     ) -> tuple[Tensor, Tensor]:
         """Soft and hard map, both (N, 1, H, W) in [0, 1], for inference; the hard one is where the soft exceeds 1/2."""
-        soft = self.decode(sides, saliency, consensus, size)[-1]
+        soft = self.decode(encoded, saliency, consensus, size)[-1]
         return soft, (soft > 0.5).to(soft)
-
-    def _features(self, sides: list[Tensor]) -> list[Tensor]:
-        """Compressed features of the three levels, deepest first, of length one at every position."""
-        sources = (sides[-1], sides[-1], sides[-2])
-        return [F.normalize(layer(side), dim=1) for layer, side in zip(self.compress, sources, strict=True)]
 
 
 class _Detail(nn.Module):
@@ -174,8 +183,8 @@ def _resize(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
-def _check_saliency(sides: list[Tensor], saliency: Tensor) -> None:
-    count = len(sides[0])
+def _check_saliency(encoded: Encoded, saliency: Tensor) -> None:
+    count = len(encoded.features[0])
     if saliency.ndim != 4 or saliency.shape[:2] != (count, 1):
         raise ValueError(
             f"saliency has shape {tuple(saliency.shape)}; {count} images need {count} maps, ({count}, 1, H, W)"

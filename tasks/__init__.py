@@ -16,7 +16,7 @@ STAGE_VERSIONS = {
     "mine_saliency": 1,
     "train_saliency": 2,
     "predict_saliency": 2,
-    "train_cosaliency": 3,
+    "train_cosaliency": 4,
     "predict_cosaliency": 2,
     "mine_objects": 1,
     "train_segmenter": 2,

@@ -18,6 +18,7 @@ A map depends on the whole group: nothing of it is taken over from an earlier re
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +26,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
-from tag2mask.models.gconet_plus import GCoNetPlus
-from tag2mask.models.icnet import ICNet
 from tag2mask.tasks.common.class_maps import read_class_maps
 from tag2mask.tasks.common.durable import write_json
 from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
@@ -51,12 +50,30 @@ class MissingMaps(ValueError):
     """Photographs lack a saliency map or class maps; the message lists the ids."""
 
 
+class GroupNetwork(Protocol):
+    """What `ICNet` and `GCoNetPlus` have in common; each reads its own encoding alone."""
+
+    def encode(self, images: Tensor) -> Any:
+        """Features of (N, 3, S, S)."""
+
+    def describe(self, encoded: Any, saliency: Tensor, /) -> list[Tensor]:
+        """What these images tell their group."""
+
+    def consensus(self, descriptions: list[Tensor]) -> Consensus:
+        """What the group tells each image."""
+
+    def maps(
+        self, encoded: Any, saliency: Tensor, consensus: Consensus, size: tuple[int, ...], /
+    ) -> tuple[Tensor, Tensor]:
+        """Soft and hard map."""
+
+
 class Groups:
     """The groups of an index: prepared photographs, and what each tag's references agree on."""
 
     def __init__(
         self,
-        network: ICNet | GCoNetPlus,
+        network: GroupNetwork,
         index: ImageIndex,
         config: CosaliencyMaps,
         *,
@@ -82,14 +99,14 @@ class Groups:
         """Class number -> positions in the index of the photographs that speak for it, once per regrouping."""
         self._agreed: dict[int, list[Consensus]] = {}
 
-    def prepare(self, record: ImageRecord) -> tuple[list[Tensor], Tensor]:
-        """Side outputs of a photograph, and its saliency (1, 1, S, S) in [0, 1] (zero for a network without need)."""
+    def prepare(self, record: ImageRecord) -> tuple[Any, Tensor]:
+        """An encoded image, and its saliency (1, 1, S, S) in [0, 1] (zero for a network without need)."""
         size = (self._side, self._side)
-        sides = self._network.encode(to_batch([resize(self._index.pixels(record), size)], self._device))
+        encoded = self._network.encode(to_batch([resize(self._index.pixels(record), size)], self._device))
         grey = np.zeros(size, np.uint8)
         if self._saliency is not None:
             grey = resize(read_grey(self._saliency / "saliency" / f"{record.image_id}.png"), size)
-        return sides, torch.from_numpy(grey)[None, None].to(self._device).float() / 255  # (S, S) -> (1, 1, S, S)
+        return encoded, torch.from_numpy(grey)[None, None].to(self._device).float() / 255  # (S, S) -> (1, 1, S, S)
 
     def agreed(self, number: int) -> list[Consensus]:
         """What the references of a tag agree on, once per regrouping; worked out when first asked for."""
@@ -107,11 +124,11 @@ class Groups:
 
     def maps(self, record: ImageRecord, which: str) -> dict[int, Tensor]:
         """Class number -> map (1, 1, S, S) of a photograph, averaged over the regroupings."""
-        sides, saliency = self.prepare(record)
+        encoded, saliency = self.prepare(record)
         size = (self._side, self._side)
         found = {}
         for number in record.tags:
-            pairs = [self._network.maps(sides, saliency, one, size) for one in self.agreed(number)]
+            pairs = [self._network.maps(encoded, saliency, one, size) for one in self.agreed(number)]
             found[number] = torch.stack([soft if which == "soft" else hard for soft, hard in pairs]).mean(0)
         return found
 

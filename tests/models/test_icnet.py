@@ -138,6 +138,14 @@ def test_equals_the_slow_network() -> None:
     torch.testing.assert_close(model(images, saliency)[-1], slow_forward(model, images, saliency), atol=1e-6, rtol=1e-5)
 
 
+def test_training_moves_the_statistics_of_a_batch_once() -> None:
+    """One forward pass in training counts one batch in every batch norm; the two paths of a level count one each."""
+    model = network().train()
+    model(*group(3))
+    counts = {name: int(value) for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    assert counts and all(count == 1 + ("correlate" in name) for name, count in counts.items())
+
+
 @torch.no_grad()
 def test_streamed_equals_batched() -> None:
     """Describing and decoding image by image gives the maps of the whole group at once."""
@@ -145,10 +153,10 @@ def test_streamed_equals_batched() -> None:
     images, saliency = group(5)
     whole = model(images, saliency)[-1]
     alone = [model.encode(images[n : n + 1]) for n in range(5)]
-    parts = [model.describe(sides, saliency[n : n + 1]) for n, sides in enumerate(alone)]
+    parts = [model.describe(encoded, saliency[n : n + 1]) for n, encoded in enumerate(alone)]
     consensus = model.consensus([torch.cat(level) for level in zip(*parts, strict=True)])
-    for n, sides in enumerate(alone):
-        streamed = model.decode(sides, saliency[n : n + 1], consensus, SIZE)[-1]
+    for n, encoded in enumerate(alone):
+        streamed = model.decode(encoded, saliency[n : n + 1], consensus, SIZE)[-1]
         torch.testing.assert_close(streamed, whole[n : n + 1], atol=1e-6, rtol=0)
     assert whole.std() > 0.01
 
@@ -213,12 +221,12 @@ def test_published_layout_on_vgg16() -> None:
     backbone = build_backbone("vgg16", output_stride=16, fine=True)
     assert backbone.strides == (1, 2, 4, 8, 16) and backbone.channels == (64, 128, 256, 512, 512)
     model = ICNet(backbone).eval()
-    sides = model.encode(torch.randn(1, 3, 224, 224))
+    encoded = model.encode(torch.randn(1, 3, 224, 224))
     saliency = torch.rand(1, 1, 224, 224)
-    described = model.describe(sides, saliency)
+    described = model.describe(encoded, saliency)
     assert [tuple(one.shape) for one in described] == [(1, 2, 128), (1, 2, 256), (1, 2, 256)]
-    assert [features.shape[2] for features in model._features(sides)] == [7, 14, 28]
-    assert len(model.decode(sides, saliency, model.consensus(described), (224, 224))) == 4
+    assert [features.shape[2] for features in encoded.features] == [7, 14, 28]
+    assert len(model.decode(encoded, saliency, model.consensus(described), (224, 224))) == 4
     count = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert count == pytest.approx(18.43, abs=0.15)
 
@@ -230,13 +238,10 @@ def test_dilated_trunks_have_a_level_at_each_stride(name: str) -> None:
     backbone = build_backbone(name, output_stride=16)
     assert backbone.strides == (4, 8, 16, 16)
     model = ICNet(backbone, channels=8, detail_channels=4).eval()
-    sides = model.encode(torch.randn(1, 3, 256, 256))
-    assert [tuple(side.shape[1:]) for side in sides] == [
-        (backbone.channels[0], 64, 64),
-        (backbone.channels[1], 32, 32),
-        (backbone.channels[3], 16, 16),
-    ]
-    assert [features.shape[2] for features in model._features(sides)] == [8, 16, 32]
+    encoded = model.encode(torch.randn(1, 3, 256, 256))
+    assert [tuple(side.shape[1:]) for side in encoded.details] == [(backbone.channels[0], 64, 64)]
+    assert [features.shape[2] for features in encoded.features] == [8, 16, 32]
+    assert [model.compress[level].in_channels for level in (1, 2)] == [backbone.channels[3], backbone.channels[1]]
     assert len(model(torch.randn(1, 3, 256, 256), torch.rand(1, 1, 256, 256))) == 2
 
 
