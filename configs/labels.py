@@ -1,6 +1,8 @@
 """How labels are mined, refined and masked."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from tag2mask.configs.section import Section, Share
 
@@ -20,10 +22,21 @@ class Mining(Section):
     """CAM evidence at or below this is no object, when a class got no pixel at first."""
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
+    background: Literal["complement", "map"] = "complement"
+    """Evidence of the background: 1 - saliency, as published; or the background map beside the saliency, which is a map
+    of its own for `saliency.provider: reciprocal`, and the complement for all others."""
     class_conditional: bool = False
     """Use the maps by tag: background is what no tag's map shows, a class is its attention times its map."""
     refine: bool = False
     """Sharpen OA-CAM against the photograph by the dense CRF first (an option beyond the published method)."""
+
+    @model_validator(mode="after")
+    def _one_background(self) -> "Mining":
+        if self.class_conditional and self.background == "map":
+            raise ValueError(
+                "class_conditional takes for background what no tag's map shows; set background to 'complement'"
+            )
+        return self
 
 
 class Refinement(Section):

@@ -1,7 +1,8 @@
 """Initial labels: background extraction, conflicts, and potential-object mining (Yao et al., CVPR 2021, section 3).
 
 Reads   dataset                the index; its training photographs
-        saliency               saliency/<id>.png (H, W) uint8, 255 = salient
+        saliency               saliency/<id>.png (H, W) uint8, 255 = salient; background/<id>.png likewise, where the
+                               settings ask for it
         attention, cams        <id>.npz of OA-CAM and of CAM
         cosaliency             cosaliency/<number>/<id>.png (H, W) uint8; class-conditional mining alone
 Writes  <id>.png               (H, W) uint8 palette: 0 background, 1..C class, 255 ignore
@@ -11,7 +12,8 @@ both strong, or where something is salient that no class explains, the pixel is 
 segmenter more than a missing one.  Mining then ignores background pixels in which the plain CAM still sees an object.
 
 Class-conditional mining takes the saliency of each class instead: background is what none of them shows, and a class's
-evidence is its attention times its saliency.  It is not in the article.
+evidence is its attention times its saliency.  It is not in the article, nor is evidence from a background map: the
+article takes 1 - saliency.
 
 The arithmetic is that of the published rule in float32.  One deviation changes nothing but the time: only the planes of
 the classes present are built, since the plane of an absent class is zero and can neither win nor conflict.
@@ -34,7 +36,8 @@ from tag2mask.tasks.common.runtime import StageRuntime
 EPSILON = 1e-8
 """Keeps the scaling of a constant map from dividing by zero."""
 
-_BACKGROUND_EVIDENCE = (1 - np.arange(256) / 255).astype(np.float32)
+_BACKGROUND_EVIDENCE = (1 - np.arange(256)[::-1] / 255).astype(np.float32)
+"""Of 8-bit values; formed as 1 - saliency, to the last bit as published."""
 
 
 def run(
@@ -66,6 +69,7 @@ def run(
             integral, classes = read_class_maps(attention / f"{image_id}.npz", size)
             if config.refine:
                 integral = sharpened(index.pixels(records[image_id]), integral)
+            given = saliency / "background" / f"{image_id}.png"
             labels = mine_labels(
                 salient,
                 integral,
@@ -77,6 +81,7 @@ def run(
                 attention_threshold=config.attention,
                 cam_background=config.cam_background,
                 minimum_foreground=config.minimum_foreground,
+                background=read_grey(given) if config.background == "map" else None,
                 class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
             )
             yield image_id, [write_labels(out / f"{image_id}.png", labels)]
@@ -111,6 +116,7 @@ def mine_labels(
     attention_threshold: float = 0.8,
     cam_background: float = 0.3,
     minimum_foreground: float = 0.01,
+    background: np.ndarray | None = None,
     class_saliency: np.ndarray | None = None,
 ) -> np.ndarray:
     """Labels of one image from its saliency, its improved attention (OA-CAM), its CAM and its tags.
@@ -126,6 +132,7 @@ def mine_labels(
         attention_threshold: attention in [0, 1] above which a pixel counts as salient at 255.
         cam_background: CAM in [0, 1]; the mining threshold of a class without a pixel is found among what exceeds it.
         minimum_foreground: share in [0, 1]; a map with less foreground is ignored whole, 0 turns that off.
+        background: (H, W) uint8, 255 = surely background; None is the published rule, 255 - saliency.
         class_saliency: (K, H, W) uint8 of the same classes; their maximum takes the place of `saliency`, and each
             class's scaled attention is multiplied by its own.  None is the published rule.
 
@@ -143,7 +150,11 @@ def mine_labels(
     scaled = [scale_to_range(plane) for plane in attention]
     if class_saliency is not None:
         saliency, scaled = _by_class(class_saliency, scaled, order, saliency.shape)
-    labels = strongest_evidence(saliency, scaled, classes, foreground=foreground, conflict=conflict)
+    if background is None:
+        background = 255 - saliency
+    elif background.shape != saliency.shape or background.dtype != np.uint8:
+        raise ValueError(f"background must be {saliency.shape} uint8, not {background.shape} {background.dtype}")
+    labels = strongest_evidence(background, scaled, classes, foreground=foreground, conflict=conflict)
     unexplained = saliency >= saliency_threshold
     for plane in scaled:
         unexplained |= plane > attention_threshold
@@ -153,12 +164,12 @@ def mine_labels(
 
 
 def strongest_evidence(
-    saliency: np.ndarray, attention: list[np.ndarray], classes: np.ndarray, *, foreground: float, conflict: float
+    background: np.ndarray, attention: list[np.ndarray], classes: np.ndarray, *, foreground: float, conflict: float
 ) -> np.ndarray:
     """The plane with the strongest evidence at each pixel, and 255 where more than one is very strong.
 
     Args:
-        saliency: (H, W) uint8; the background's evidence is 1 - saliency / 255.
+        background: (H, W) uint8, evidence of the background times 255.
         attention: K maps (H, W) float32 in [0, 1].
         classes: (K,) class numbers, rising, so that a tie goes to the lowest number and background wins all ties.
         foreground: evidence below this counts as zero.
@@ -167,11 +178,11 @@ def strongest_evidence(
     Returns:
         (H, W) uint8: 0, a class number, or 255.
     """
-    labels = np.zeros(saliency.shape, np.uint8)
-    best = _BACKGROUND_EVIDENCE[saliency]
+    labels = np.zeros(background.shape, np.uint8)
+    best = _BACKGROUND_EVIDENCE[background]
     best[best < foreground] = 0
     strong = best > conflict
-    crowded = np.zeros(saliency.shape, bool)
+    crowded = np.zeros(background.shape, bool)
     for number, plane in zip(classes, attention, strict=True):
         wins = (plane > best) & (plane >= foreground)
         labels[wins] = number

@@ -1,12 +1,17 @@
 """Initial labels: the published rule on all planes as an oracle, its corner cases, and laws."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tag2mask.tasks.mine_objects import mine_labels, mining_threshold, scale_to_range
+from tag2mask.configs.schema import Mining
+from tag2mask.tasks.common.label_images import read_labels, write_grey
+from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.mine_objects import mine_labels, mining_threshold, run, scale_to_range
+from tests.tasks.drawn_run import write_class_maps, write_dataset, write_saliency
 
 CLASSES = 20
 SETTINGS: dict[str, Any] = {
@@ -306,6 +311,40 @@ def test_wrong_input_is_refused(change: dict[str, np.ndarray], message: str) -> 
     }
     with pytest.raises(ValueError, match=message):
         mine_labels(**inputs)
+
+
+def test_a_background_map_takes_the_place_of_the_complement() -> None:
+    """Its complement gives the published labels, and a map of its own decides where the saliency does not."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        given = (rng.integers(0, 256, (5, 6), np.uint8), *(rng.random((2, 5, 6), np.float32) for _ in range(2)))
+        plain = mine_labels(*given, numbers(4, 2))
+        assert np.array_equal(mine_labels(*given, numbers(4, 2), background=255 - given[0]), plain)
+    attention = maps([0.0, 0.5, 0.5, 1.0])
+    background = np.array([[255, 200, 100, 0]], np.uint8)
+    assert mined([0, 128, 128, 255], attention, attention, numbers(7))[1:3] == [7, 7]
+    assert mined([0, 128, 128, 255], attention, attention, numbers(7), background=background)[1:3] == [255, 7]
+    with pytest.raises(ValueError, match=r"background must be \(1, 4\) uint8, not \(1, 3\) uint8"):
+        mined([0, 128, 128, 255], attention, attention, numbers(7), background=background[:, :3])
+
+
+def test_the_stage_reads_the_background_map_where_the_settings_say_so(tmp_path: Path) -> None:
+    """The file in `background` decides with `background: map`, and changes nothing without."""
+    mask = np.zeros((8, 10), np.uint8)
+    mask[:, 5:] = 1
+    evidence = np.where(mask, 255, 0).astype(np.uint8)
+    given = {
+        "dataset": write_dataset(tmp_path / "dataset", ("cat",), {"p": mask}),
+        "saliency": write_saliency(tmp_path / "saliency", {"p": evidence}),
+        "attention": write_class_maps(tmp_path / "attention", "infer_attention", {"p": (evidence[None], [1])}),
+        "cams": write_class_maps(tmp_path / "cams", "infer_cams", {"p": (evidence[None], [1])}),
+    }
+    write_grey(tmp_path / "saliency" / "background" / "p.png", np.full_like(mask, 255))
+    for background, expected in (("complement", mask), ("map", np.full_like(mask, 255))):
+        config = Mining.model_validate({"background": background, "minimum_foreground": 0.0})
+        run(config, tmp_path / background, StageRuntime(), **given)
+        found = read_labels(tmp_path / background / "p.png")
+        assert np.array_equal(found[:, 5:], expected[:, 5:]) and not found[:, :5].any()
 
 
 def test_class_saliency_is_the_evidence_of_its_class_and_the_background_of_none() -> None:
