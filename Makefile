@@ -19,7 +19,7 @@ test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, 
 	$(BIN)/python -m pytest -q -m serving
 
 screenshots: $(READY) ## the README's pictures of the UI, anew (needs chromium)
-	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/test_browser.py
+	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/serving/test_browser.py
 
 prefect.yaml: $(READY) FORCE ## the demo's deployments for a work pool, anew: after settings or stages changed
 	@mkdir -p build
@@ -32,10 +32,10 @@ lint: $(READY)        ## ruff and mypy
 	@mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/tag2mask
 	MYPYPATH=build/types $(BIN)/mypy
 
-benchmark: $(READY)   ## hours on real photographs: the segmenter trained on the masks, to compare with
+benchmark: $(READY)   ## hours on real images: the segmenter trained on the masks, to compare with
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_trained_on_masks.py
 
-benchmark-saliency: $(READY) ## hours on real photographs: all saliency systems beside each other, as a table
+benchmark-saliency: $(READY) ## hours on real images: all saliency systems beside each other, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_systems.py
 
 benchmark-labels: $(READY) ## an hour more: what each saliency system does to the labels, as a table

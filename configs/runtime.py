@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tag2mask.configs.section import Section
+from tag2mask.configs.sections.section import Section
 
 
 def available_cores() -> int:
@@ -26,7 +26,7 @@ class Runtime(Section):
     branches: int = Field(default=0, ge=0)
     """Stages that may run side by side; 0 decides by the cores."""
     shard: int = Field(default=32, ge=1)
-    """Photographs between two journal entries of an inference stage: at most one shard is repeated after a crash."""
+    """Images between two journal entries of an inference stage: at most one shard is repeated after a crash."""
     slot: str = "gpu"
     """Under Prefect: name of the concurrency limit that trainings of several runs share; "" lets them collide."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)

@@ -6,24 +6,24 @@ workers) is `Runtime`, which is never hashed.  Validators compare fields; none o
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.class_maps import Activation, ActivationOf, Attention, Classifier
-from tag2mask.configs.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
-from tag2mask.configs.data import Dataset, SaliencySet
-from tag2mask.configs.labels import Masking, Mining, Refinement
-from tag2mask.configs.networks import Backbone, GraphReasoning
-from tag2mask.configs.release import Measurement, Release
-from tag2mask.configs.results import Evaluation, EvaluationOf, Report, ReportOf
-from tag2mask.configs.saliency import (
+from tag2mask.configs.sections.class_maps import Activation, ActivationOf, Attention, Classifier
+from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
+from tag2mask.configs.sections.data import Dataset, SaliencySet
+from tag2mask.configs.sections.labels import Masking, Mining, Refinement
+from tag2mask.configs.sections.networks import Backbone, GraphReasoning
+from tag2mask.configs.sections.release import Measurement, Release
+from tag2mask.configs.sections.results import Evaluation, EvaluationOf, Report, ReportOf
+from tag2mask.configs.sections.saliency import (
     Prediction,
     Prior,
-    Purificatory,
-    PurificatoryStage,
+    PurNet,
+    PurNetPhase,
     Saliency,
     SaliencyOf,
     SelfTraining,
 )
-from tag2mask.configs.section import Section
-from tag2mask.configs.segmentation import MaskPrediction, PredictionOf, Segmenter
+from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.segmentation import MaskPrediction, PredictionOf, Segmenter
 
 __all__ = [
     "Activation",
@@ -47,8 +47,8 @@ __all__ = [
     "PredictionOf",
     "Prior",
     "PseudoTargets",
-    "Purificatory",
-    "PurificatoryStage",
+    "PurNet",
+    "PurNetPhase",
     "Refinement",
     "Release",
     "Report",
@@ -69,9 +69,9 @@ class Config(Section):
     rounds: int = Field(default=1, ge=1)
     """Rounds of segmenter -> prediction -> CRF -> masking; 1 is the published method."""
     dataset: Dataset
-    """Photographs and tags."""
+    """Images and tags."""
     saliency_set: SaliencySet | None = None
-    """Photographs and salient-object masks; needed to train the saliency network on masks."""
+    """Images and salient-object masks; needed to train the saliency network on masks."""
     classifier: Classifier = Classifier()
     """train_classifier."""
     cams: Activation = Activation()
@@ -85,7 +85,7 @@ class Config(Section):
     prior: Prior = Prior()
     """predict_prior."""
     self_training: SelfTraining = SelfTraining()
-    """mine_saliency."""
+    """make_saliency_pseudo_labels."""
     saliency_maps: Prediction = Prediction()
     """predict_saliency."""
     cosaliency: Cosaliency = Cosaliency()
@@ -132,13 +132,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _starts_fit(self) -> "Config":
-        """What starts from the classifier has its trunk."""
-        trunk = self.classifier.backbone.name
+        """What starts from the classifier has its backbone."""
+        backbone = self.classifier.backbone.name
         for name, other in (("attention", self.attention), ("segmenter", self.segmenter)):
-            if other.start == "classifier" and other.backbone.name != trunk:
+            if other.start == "classifier" and other.backbone.name != backbone:
                 raise ValueError(
-                    f"{name}.start is 'classifier', whose trunk is {trunk!r}, but {name}.backbone.name is "
-                    f"{other.backbone.name!r}: name the same trunk, or set {name}.start to 'trunk'"
+                    f"{name}.start is 'classifier', whose backbone is {backbone!r}, but {name}.backbone.name is "
+                    f"{other.backbone.name!r}: name the same backbone, or set {name}.start to 'backbone'"
                 )
         return self
 

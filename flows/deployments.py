@@ -18,16 +18,16 @@ from prefect.types.entrypoint import EntrypointType
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag import build_dag
-from tag2mask.flows.lost_runs import mark_lost_runs
-from tag2mask.flows.missed_runs import drop_missed_runs
-from tag2mask.flows.pipeline import regenerate
-from tag2mask.flows.resolve import SECTIONS
-from tag2mask.flows.retraining import Retrain
-from tag2mask.flows.run_pages import told_if_lost
-from tag2mask.flows.slots import ensure_slot
-from tag2mask.flows.stage_flows import stage_flow
-from tag2mask.tasks.common.store import Store
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.resolve import SECTIONS
+from tag2mask.flows.dag.retraining import Retrain
+from tag2mask.flows.pages.run_pages import warn_on_failure
+from tag2mask.flows.regenerate import regenerate
+from tag2mask.flows.serving.lost_runs import mark_lost_runs
+from tag2mask.flows.serving.missed_runs import drop_missed_runs
+from tag2mask.flows.serving.slots import ensure_slot
+from tag2mask.flows.single_stage import stage_flow
+from tag2mask.tasks.store.store import Store
 
 WATCH_SECONDS = 20.0
 """Time between two looks for runs whose process is gone."""
@@ -42,7 +42,7 @@ class Schedule:
     timezone: str | None = None
     """Of the cron line; None: UTC."""
     retrain: Retrain = "when_changed"
-    """What becomes of the models when photographs were added."""
+    """What becomes of the models when images were added."""
 
 
 def deployments_of(
@@ -194,7 +194,7 @@ def _watch(store: Store) -> None:
 
     def look() -> None:
         while True:
-            with told_if_lost("the end of a run that was killed"):
+            with warn_on_failure("the end of a run that was killed"):
                 mark_lost_runs(store)
             over.wait(WATCH_SECONDS)
 

@@ -1,9 +1,9 @@
-"""Saliency maps for a folder of photographs, without tags and without the rest of the pipeline.
+"""Saliency maps for a folder of images, without tags and without the rest of the pipeline.
 
-It is the DAG of a configuration without tags: the training is cached and resumed like any other, and only photographs
+It is the DAG of a configuration without tags: the training is cached and resumed like any other, and only images
 that are new are predicted.  The maps are then copied out of the store.
 
-A model alone predicts; a model beside photographs with masks is where their training starts: a fine-tuning.
+A model alone predicts; a model beside images with masks is where their training starts: a fine-tuning.
 """
 
 import json
@@ -14,23 +14,23 @@ from pathlib import Path
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.beginning import packaged
-from tag2mask.flows.dag import build_dag
-from tag2mask.flows.engines import Engine, Request, carry_out
-from tag2mask.flows.planning import plan
-from tag2mask.flows.running import RunFailed, Selection
-from tag2mask.tasks.common.artifact import Artifact
-from tag2mask.tasks.common.model_folders import architecture_of_start, saliency_settings
-from tag2mask.tasks.common.photographs import told_unread
-from tag2mask.tasks.common.saliency_folder import check_free, write_saliency_folder
-from tag2mask.tasks.common.store import Store
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.planning import plan
+from tag2mask.flows.engine.running import RunFailed, Selection
+from tag2mask.flows.init import packaged
+from tag2mask.flows.run import Engine, Request, run
+from tag2mask.tasks.dataset.images import told_unread
+from tag2mask.tasks.dataset.saliency_folder import check_free, write_saliency_folder
+from tag2mask.tasks.networks.model_folder import architecture_of_start, saliency_settings
+from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.store import Store
 
 WITHOUT_TRAINING = ("prior", "folder")
 """Providers that learn nothing."""
 FINE_TUNING_STAGES = [{"share": 1.0, "structural_similarity": 1.0}]
-"""Stages of the purificatory network that starts from a trained one: no stage without attention."""
+"""Stages of the purnet network that starts from a trained one: no stage without attention."""
 LISTED = 10
-"""Photographs without anything salient that are named."""
+"""Images without anything salient that are named."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SaliencyRequest:
     """Maps as they are asked for on the command line."""
 
     images: Path
-    """Folder of photographs."""
+    """Folder of images."""
     out: Path
     """Folder to make."""
     provider: str | None = None
@@ -47,13 +47,13 @@ class SaliencyRequest:
     """Settings file; None: the one that is installed, whose networks are sized for two cores."""
     train_images: Path | None = None
     train_masks: Path | None = None
-    """Photographs and masks of salient objects to train on."""
+    """Images and masks of salient objects to train on."""
     about: str | None = None
     """Which masks these are, in words."""
     shows_target_classes: str | None = None
     """Whether they show target classes: `yes`, `no` or `unknown`."""
     model: Path | None = None
-    """A trained model: its folder, or its name in the store (`KEY`, `train_saliency/KEY`).  Without photographs to
+    """A trained model: its folder, or its name in the store (`KEY`, `train_saliency/KEY`).  Without images to
     train on it predicts; with them the training starts from it."""
     weights: str | None = None
     """Weights of the backbone; None: as the settings say."""
@@ -105,8 +105,8 @@ class SaliencyRequest:
         values = {f"saliency.{name}": value for name, value in found.items()}
         size = saliency_settings(model).image_size  # another one would fit, but is not what the model knows
         values |= {"saliency.provider": provider, "saliency.start_from": str(model), "saliency.image_size": size}
-        if provider == "purificatory":
-            values["saliency.purificatory.stages"] = FINE_TUNING_STAGES
+        if provider == "purnet":
+            values["saliency.purnet.stages"] = FINE_TUNING_STAGES
         return values
 
     def _check(self) -> None:
@@ -114,7 +114,7 @@ class SaliencyRequest:
         if (self.train_images is None) != (self.train_masks is None):
             raise ConfigError("--train-images and --train-masks belong together; give both")
         if not self.images.is_dir():
-            raise ConfigError(f"{self.images}: no such folder; give the folder of the photographs with --images")
+            raise ConfigError(f"{self.images}: no such folder; give the folder of the images with --images")
         self._check_training()
         if self.model is not None and self.weights is not None:
             raise ConfigError(
@@ -173,7 +173,7 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     """Train if need be, predict, and copy the maps to the folder asked for.
 
     Returns:
-        What was made, to be shown: how many maps, and the photographs in which nothing is salient.
+        What was made, to be shown: how many maps, and the images in which nothing is salient.
 
     Raises:
         ConfigError: the settings are wrong.
@@ -186,14 +186,14 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     check_free(out)
     path, changes = request.settings or packaged("saliency.yaml"), request.all_changes(runtime.root)
     config = load_config(path, changes)
-    carry_out(Request(path, changes, Selection(), runtime, engine))
+    run(Request(path, changes, Selection(), runtime, engine))
     made = _made(config, Store(runtime.root))
     maps = next(artifact for name, artifact in reversed(made.items()) if name.startswith("predict_"))
     rows = write_saliency_folder(maps.path, out)
     nothing = [row.image_id for row in rows if row.nothing_salient]
     told = f"{len(rows)} maps in {request.out}, with maps.csv"
     if aside := made["index_dataset"].manifest["metrics"]["set_aside"]:
-        told += f"\n{aside} photographs are set aside: {made['index_dataset'].path / 'set_aside.csv'}"
+        told += f"\n{aside} images are set aside: {made['index_dataset'].path / 'set_aside.csv'}"
     if unread := told_unread(request.images):
         told += f"\n{unread}"
     if nothing:
@@ -207,5 +207,5 @@ def _made(config: Config, store: Store) -> dict[str, Artifact]:
     rows = plan(build_dag(config), store, None)
     lost = [f"{row.node.name}: {row.reason}" for row in rows if row.artifact is None]
     if lost:
-        raise RunFailed(f"photographs or settings changed during the run, run it again: {'; '.join(lost)}")
+        raise RunFailed(f"images or settings changed during the run, run it again: {'; '.join(lost)}")
     return {row.node.name: row.artifact for row in rows if row.artifact is not None}

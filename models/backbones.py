@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torchvision
 from torch import Tensor, nn
 
-from tag2mask.models.dilation import PhaseConv2d
-from tag2mask.models.initialisation import initialise_fan_out
+from tag2mask.models.parts.dilation import PhaseConv2d
+from tag2mask.models.parts.initialization import initialize_fan_out
 
 BACKBONES = ("vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1")
 """Names that `build_backbone` knows."""
@@ -66,7 +66,7 @@ def side_outputs(backbone: Backbone, images: Tensor, *, least: int, reader: str)
 
     Args:
         backbone: that makes them.
-        images: normalised as it was trained.
+        images: normalized as it was trained.
         least: pixels that the network needs a side.
         reader: name of the network, for the message.
 
@@ -129,7 +129,7 @@ class ResidualStages(Backbone):
 
 
 def build_backbone(name: str, *, output_stride: int, fine: bool = False) -> Backbone:
-    """Build a backbone with random weights (torchvision's initialisation; VGG16: NSROM's).
+    """Build a backbone with random weights (torchvision's initialization; VGG16: NSROM's).
 
     Args:
         name: one of `BACKBONES`.
@@ -201,7 +201,7 @@ def _build_vgg16(output_stride: int, fine: bool) -> Backbone:
         elif block < 4:
             layers.append(nn.MaxPool2d(2, 2))
     features = nn.Sequential(*layers)
-    initialise_fan_out(features)
+    initialize_fan_out(features)
     sides = tuple(zip((64, 128, 256, 512, 512), (1, 2, 4, 8, output_stride), strict=True))
     widths, strides = zip(*sides[-len(taps) :], strict=True)
     return FeatureStack("vgg16", features, tuple(taps), widths, strides)

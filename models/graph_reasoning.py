@@ -13,7 +13,7 @@ from torch.nn import functional as F
 class GraphReasoning(nn.Module):
     """Project positions to graph nodes, let the nodes exchange messages, project back, add to the input.
 
-    The projection B depends on the input, is not normalised, and serves both ways (D = B^T).
+    The projection B depends on the input, is not normalized, and serves both ways (D = B^T).
 
     (N, C, H, W) -> (N, C, H, W), any H and W.
 

@@ -11,7 +11,7 @@ class IntegralAttention(nn.Module):
     """The classifier's layers with the ReLU moved: after the last head convolution, none behind the graph.
 
     Arguments and errors as `TagClassifier`; there is no average over positions, and the new layers keep torch's own
-    initialisation.  With `head_convolutions=0` no ReLU is added: the backbone's deepest output goes to the graph as is.
+    initialization.  With `head_convolutions=0` no ReLU is added: the backbone's deepest output goes to the graph as is.
     """
 
     def __init__(

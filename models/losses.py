@@ -15,7 +15,7 @@ IGNORE = 255
 
 
 class ReciprocalLosses(NamedTuple):
-    """Scalars of `reciprocal_losses`; `total` is what to minimise."""
+    """Scalars of `reciprocal_losses`; `total` is what to minimize."""
 
     total: Tensor
     cross_entropy: Tensor
@@ -101,10 +101,10 @@ def bernoulli_divergence(first: Tensor, second: Tensor) -> Tensor:
 
 
 def segmentation_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum over the outputs of a segmenter of the cross entropy, each averaged over its labelled pixels.
+    """Sum over the outputs of a segmenter of the cross entropy, each averaged over its labeled pixels.
 
     Args:
-        logits: of each (N, C, h, w); labels are resized to each grid by the nearest pixel's centre.
+        logits: of each (N, C, h, w); labels are resized to each grid by the nearest pixel's center.
         labels: (N, H, W) integers, 0 to C - 1, or 255 to ignore.
 
     Returns:

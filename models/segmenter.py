@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.models.backbones import Backbone
-from tag2mask.models.initialisation import initialise_normal
+from tag2mask.models.parts.initialization import initialize_normal
 
 
 class Segmenter(nn.Module):
@@ -95,7 +95,7 @@ class _Pyramid(nn.Module):
     def __init__(self, backbone: Backbone, classes: int, rates: Sequence[int]) -> None:
         super().__init__()
         self.branches = _dilated_branches(backbone.channels[-1], classes, rates)
-        initialise_normal(self.branches, 0.01)
+        initialize_normal(self.branches, 0.01)
 
     def forward(self, sides: list[Tensor]) -> Tensor:
         return _sum_of(self.branches, sides[-1])
@@ -108,15 +108,15 @@ class _Decoder(nn.Module):
         super().__init__()
         self.reduce_deep = _block(backbone.channels[-1], width)
         self.branches = _dilated_branches(width, width, rates, bias=False)
-        self.normalise = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.normalize = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         self.reduce_low = _block(backbone.channels[0], low)
         self.refine = nn.Sequential(_separable(width + low, width), _separable(width, width))
         self.classify = nn.Conv2d(width, classes, 1)
-        initialise_normal(self.classify, 0.01)
+        initialize_normal(self.classify, 0.01)
 
     def forward(self, sides: list[Tensor]) -> Tensor:
         deep = self.reduce_deep(sides[-1])
-        deep = self.normalise(deep + _sum_of(self.branches, deep))
+        deep = self.normalize(deep + _sum_of(self.branches, deep))
         low = self.reduce_low(sides[0])
         joined = torch.cat([_resize(deep, low.shape[2:]), low], dim=1)
         logits: Tensor = self.classify(self.refine(joined))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.models.backbones import Backbone
 from tag2mask.models.graph_reasoning import GraphReasoning
-from tag2mask.models.initialisation import initialise_fan_out
+from tag2mask.models.parts.initialization import initialize_fan_out
 
 
 class TagClassifier(nn.Module):
@@ -26,7 +26,7 @@ class TagClassifier(nn.Module):
         head_kernel: odd; the padding keeps the grid.
         graph: built for the head's width (or the backbone's, without head convolutions); None leaves it out.
 
-    The head and the graph start by `initialise_fan_out`.
+    The head and the graph start by `initialize_fan_out`.
 
     Raises:
         ValueError: if the graph was built for another number of channels, or the head's settings are impossible.
@@ -48,10 +48,10 @@ class TagClassifier(nn.Module):
         self.graph = checked_graph(graph, width)
         self.classify = nn.Conv2d(width, classes, 1)
         for part in (self.head, self.graph, self.classify):
-            initialise_fan_out(part)
+            initialize_fan_out(part)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Score the tags of `images` (N, 3, H, W), normalised as the backbone was trained.
+        """Score the tags of `images` (N, 3, H, W), normalized as the backbone was trained.
 
         Returns:
             Logits (N, C) and the maps (N, C, h, w) whose averages they are; h, w is the grid of the deepest output.

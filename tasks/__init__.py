@@ -13,7 +13,7 @@ STAGE_VERSIONS = {
     "train_attention": 1,
     "infer_attention": 1,
     "predict_prior": 2,
-    "mine_saliency": 1,
+    "make_saliency_pseudo_labels": 1,
     "train_saliency": 2,
     "predict_saliency": 2,
     "train_cosaliency": 4,

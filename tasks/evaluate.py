@@ -5,16 +5,16 @@ Reads   dataset         the index
         subject         the step to measure
 Writes  scores.json     everything; metrics.json, the summary alone
         per_image.csv   figures of each image; per_class.csv, of each class (not for saliency)
-        per_group.csv   for co-saliency: figures of each tag's photographs by the field's co-saliency protocol
+        per_group.csv   for co-saliency: figures of each tag's images by the field's co-saliency protocol
 
 - class maps: mean IoU over background thresholds.  The best threshold is chosen on the very masks it is measured with,
   as is the custom of the field; it flatters the maps, so it is said beside the figure.
 - label maps (labels, predictions): one confusion matrix.  An ignored pixel (255) counts as missed in `miou`,
-  is left out of `miou_labelled`, and is background in `miou_as_background`.
+  is left out of `miou_labeled`, and is background in `miou_as_background`.
 - saliency maps: the field's measures against "any class", of the maps as they are.  Void pixels are dropped from error,
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
-- co-saliency maps: the same measures against the one class of each (photograph, tag), by tag and over all; and by the
+- co-saliency maps: the same measures against the one class of each (image, tag), by tag and over all; and by the
   field's co-saliency protocol, `protocol_<figure>`, the mean over the tags, with void pixels dropped or right as above.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
@@ -26,16 +26,14 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.schema import EvaluationOf
-from tag2mask.tasks.common.class_maps import read_class_maps
-from tag2mask.tasks.common.cosaliency_scores import pairs_of, score_cosaliency
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.ground_truth import GroundTruth, equals_truth, refuse_leak
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_labels
-from tag2mask.tasks.common.metrics import ConfusionMatrix, ThresholdedIoU
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.saliency_scores import score_saliency
-from tag2mask.tasks.common.step_scores import (
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.ground_truth import GroundTruth, equals_truth, refuse_leak
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.metrics.cosaliency_scores import pairs_of, score_cosaliency
+from tag2mask.tasks.metrics.saliency_scores import score_saliency
+from tag2mask.tasks.metrics.segmentation import ConfusionMatrix, ThresholdedIoU
+from tag2mask.tasks.metrics.step_scores import (
     SparseCounts,
     StepFiles,
     StepScores,
@@ -44,6 +42,8 @@ from tag2mask.tasks.common.step_scores import (
     mean_figures,
     write_table,
 )
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 THRESHOLD_NOTE = "the best threshold is chosen on the masks"
 
@@ -61,7 +61,7 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
         runtime: threads and progress.
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact.
-        subject: the artifact to evaluate; its files are at the size of the photographs.
+        subject: the artifact to evaluate; its files are at the size of the images.
 
     Raises:
         ValueError: images that the step lacks, files that do not fit their mask, or masks that are nothing but void.
@@ -75,7 +75,7 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     steps = StepFiles(subject, config.kind, truth, image_ids)
     steps.check()
     if not steps.image_ids:
-        scores = StepScores({}, {"note": f"no photograph of the split {config.split!r} has a mask"}, [])
+        scores = StepScores({}, {"note": f"no image of the split {config.split!r} has a mask"}, [])
     elif config.kind == "class_maps":
         scores = score_class_maps(steps, names, config.thresholds, runtime)
     elif config.kind == "saliency":
@@ -86,8 +86,8 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
         scores = score_labels(steps, names, runtime, config.maximum_equal if config.kind == "training_labels" else None)
     if _shows_no_class(scores):
         scores = StepScores({}, {"note": f"no mask of the split {config.split!r} shows any class"}, [])
-    photographs = {item.rpartition("/")[2] for item in steps.image_ids}
-    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(photographs)}
+    images = {item.rpartition("/")[2] for item in steps.image_ids}
+    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(images)}
     body = {"classes": list(names), "summary": scores.summary, "per_class": scores.per_class, **scores.details}
     write_json(out / "scores.json", head | body)
     write_json(out / "metrics.json", scores.summary)
@@ -158,7 +158,7 @@ def score_labels(
     result = total.result()
     summary = {
         "miou": result.miou,
-        "miou_labelled": result.miou_labelled,
+        "miou_labeled": result.miou_labeled,
         "miou_as_background": result.miou_as_background,
         "ignored_share": result.ignored_share,
     }

@@ -1,10 +1,10 @@
-"""The dataset as all later stages see it: photographs as upright 8-bit RGB, their tags, their split; all checked first.
+"""The dataset as all later stages see it: images as upright 8-bit RGB, their tags, their split; all checked first.
 
-Writes  images/<id>.<suffix>   the photograph's own bytes if it is upright 8-bit RGB, else its pixels as PNG
-        index.csv              image_id,file,split,width,height,labels,source,converted; one line a photograph, by id
+Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB, else its pixels as PNG
+        index.csv              image_id,file,split,width,height,labels,source,converted; one line an image, by id
         classes.json           names of the classes 1..C
-        set_aside.csv          source,reason of the photographs that cannot be read
-        items.json             id -> digest of photograph and tags, without the split
+        set_aside.csv          source,reason of the images that cannot be read
+        items.json             id -> digest of image and tags, without the split
         metrics.json           counts
 """
 
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
-from tag2mask.tasks.common.digests import json_digest
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.intake import (
+from tag2mask.tasks.dataset.images import find_images, told_unread
+from tag2mask.tasks.dataset.ingest import (
     BadDataset,
-    TakenImage,
+    IngestedImage,
+    ingest_all,
+    ingest_image,
     log,
     look_alikes,
     named,
-    take_all,
-    take_photograph,
     write_set_aside,
     write_table,
 )
-from tag2mask.tasks.common.photographs import find_images, told_unread
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_table import read_ids, read_tags
+from tag2mask.tasks.dataset.tag_table import read_ids, read_tags
+from tag2mask.tasks.store.digests import json_digest
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 MOST_CLASSES = 254
 """Labels are 8-bit, 0 is background and 255 is ignore."""
@@ -38,9 +38,9 @@ MOST_CLASSES = 254
 
 @dataclass(frozen=True)
 class Listing:
-    """What is to be taken in, by id, before any photograph was opened."""
+    """What is to be taken in, by id, before any image was opened."""
 
-    photographs: Mapping[str, Path]
+    images: Mapping[str, Path]
     splits: Mapping[str, str]
     """`train` or `val`."""
     tags: Mapping[str, tuple[str, ...]]
@@ -59,18 +59,18 @@ def run(
     """Index a dataset.
 
     Args:
-        config: classes, their minimum of photographs, what a bad photograph does; its paths are not used.
+        config: classes, their minimum of images, what a bad image does; its paths are not used.
         out: folder of the result.
         runtime: threads and shard.
-        images: folder of the photographs.
-        tags: table of tags, or folder of VOC annotations; without it the photographs are indexed without classes.
-        train_split: ids to train on; without it all tagged photographs but those of `val_split`.
+        images: folder of the images.
+        tags: table of tags, or folder of VOC annotations; without it the images are indexed without classes.
+        train_split: ids to train on; without it all tagged images but those of `val_split`.
         val_split: ids kept apart for evaluation; without it none.
 
     Raises:
         BadTable: the tags or a split cannot be read.
-        BadDataset: photographs, tags, splits and classes do not fit together; before anything is copied.
-        BadImage: photographs cannot be read and `on_bad_image` is `error`.
+        BadDataset: images, tags, splits and classes do not fit together; before anything is copied.
+        BadImage: images cannot be read and `on_bad_image` is `error`.
     """
     listing = list_dataset(images, tags, train_split, val_split)
     if unread := told_unread(images):
@@ -78,12 +78,12 @@ def run(
     classes = class_names(listing.tags, config.classes, tags) if tags else ()
     check_classes(listing, classes, config.minimum_images, listing.tags, tags or images)
 
-    def take(image_id: str) -> tuple[TakenImage, list[Path]]:
-        source = listing.photographs[image_id]
-        record = take_photograph(image_id, source, out, maximum_megapixels=config.maximum_megapixels)
+    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
+        source = listing.images[image_id]
+        record = ingest_image(image_id, source, out, maximum_megapixels=config.maximum_megapixels)
         return record, [out / record.file]
 
-    records = take_all(listing.photographs, take, out, runtime, skip=config.on_bad_image == "skip")
+    records = ingest_all(listing.images, take, out, runtime, skip=config.on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], images)
     _write_index(out, kept, listing, classes)
@@ -93,12 +93,12 @@ def run(
 
 
 def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_split: Path | None) -> Listing:
-    """Match photographs, tags and splits; without a table of tags every photograph has none.
+    """Match images, tags and splits; without a table of tags every image has none.
 
     Raises:
         BadTable: the tags or a split cannot be read.
-        BadDataset: an id in both splits, a photograph or a tag missing, or nothing at all.
-        FileNotFoundError: no folder of photographs.
+        BadDataset: an id in both splits, an image or a tag missing, or nothing at all.
+        FileNotFoundError: no folder of images.
     """
     found = find_images(images)
     val = read_ids(val_split, found) if val_split else ()
@@ -108,14 +108,14 @@ def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_
         raise BadDataset(f"{val_split}: {len(both)} ids stand in {train_split}, too: {named(both)}; keep each in one")
     asked = None if wanted is None else {*wanted, *val}
     tagged = dict.fromkeys(asked or found, ()) if tags is None else read_tags(tags, only=asked)
-    # without a list every photograph and every tag counts, so both must be complete
+    # without a list every image and every tag counts, so both must be complete
     train = sorted({*found, *tagged} - set(val)) if wanted is None else wanted
     splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
     sources = {"train": train_split or tags or images, "val": val_split or images}
     _check_complete(splits, found, tagged, images, tags or images, sources)
     if not train:
         what = train_split or tags or "the folder"
-        raise BadDataset(f"{images}: the dataset is empty, there is no photograph to train on; check {what}")
+        raise BadDataset(f"{images}: the dataset is empty, there is no image to train on; check {what}")
     ids = sorted(splits)
     return Listing({i: found[i] for i in ids}, splits, {i: tagged[i] for i in ids})
 
@@ -128,14 +128,14 @@ def _check_complete(
     tags: Path,
     sources: Mapping[str, Path],
 ) -> None:
-    """Refuse ids without photograph, naming the file that lists them (`sources`, by split), and ids without tag."""
+    """Refuse ids without image, naming the file that lists them (`sources`, by split), and ids without tag."""
     faults = []
     missing = sorted(image_id for image_id in ids if image_id not in found)
     if missing:
         hint = look_alikes(images, missing, found.values())
         listed = " and ".join(sorted({str(sources[ids[image_id]]) for image_id in missing}))
         faults.append(
-            f"{images}: {len(missing)} ids have no photograph{hint}: {named(missing)}; add them or drop the ids "
+            f"{images}: {len(missing)} ids have no image{hint}: {named(missing)}; add them or drop the ids "
             f"from {listed}"
         )
     untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
@@ -183,28 +183,28 @@ def _nearest(name: str, names: Sequence[str]) -> str:
 def check_classes(
     listing: Listing, classes: Sequence[str], minimum: int, image_ids: Iterable[str], where: Path
 ) -> None:
-    """Refuse classes that too few of these photographs show.
+    """Refuse classes that too few of these images show.
 
     Raises:
-        BadDataset: names the classes, their training photographs and the remedy.
+        BadDataset: names the classes, their training images and the remedy.
     """
     counts = _images_per_class(listing, classes, "train", image_ids)
     few = [f"{name!r} has {count}" for name, count in counts.items() if count < minimum]
     if few:
         raise BadDataset(
-            f"{where}: {len(few)} classes have fewer readable training photographs than dataset.minimum_images "
-            f"{minimum}: {named(few)}; add photographs, lower dataset.minimum_images, or drop the tag"
+            f"{where}: {len(few)} classes have fewer readable training images than dataset.minimum_images "
+            f"{minimum}: {named(few)}; add images, lower dataset.minimum_images, or drop the tag"
         )
 
 
 def _images_per_class(listing: Listing, classes: Sequence[str], split: str, image_ids: Iterable[str]) -> dict[str, int]:
-    """Class name -> photographs of a split that show it."""
+    """Class name -> images of a split that show it."""
     shown = Counter(name for i in image_ids if listing.splits[i] == split for name in listing.tags[i])
     return {name: shown[name] for name in classes}
 
 
-def _write_index(out: Path, kept: Sequence[TakenImage], listing: Listing, classes: Sequence[str]) -> None:
-    """Write `index.csv`, and `items.json`, which lets later stages reuse what they made of a photograph."""
+def _write_index(out: Path, kept: Sequence[IngestedImage], listing: Listing, classes: Sequence[str]) -> None:
+    """Write `index.csv`, and `items.json`, which lets later stages reuse what they made of an image."""
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     rows, items = [], {}
     for record in kept:
@@ -218,7 +218,7 @@ def _write_index(out: Path, kept: Sequence[TakenImage], listing: Listing, classe
     write_json(out / "items.json", items)
 
 
-def _counts(records: Sequence[TakenImage], listing: Listing, classes: Sequence[str]) -> dict[str, object]:
+def _counts(records: Sequence[IngestedImage], listing: Listing, classes: Sequence[str]) -> dict[str, object]:
     """The figures of `metrics.json`."""
     kept = [record.image_id for record in records if not record.reason]
     splits = Counter(listing.splits[image_id] for image_id in kept)

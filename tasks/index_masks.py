@@ -1,6 +1,6 @@
-"""Ground-truth masks of the indexed photographs.  Evaluation reads them, and no other stage does.
+"""Ground-truth masks of the indexed images.  Evaluation reads them, and no other stage does.
 
-Writes  masks/<id>.png   the file's own bytes: palette or grey, 0 background, 1..C class, 255 void
+Writes  masks/<id>.png   the file's own bytes: palette or gray, 0 background, 1..C class, 255 void
         index.json       split -> ids that have a mask, in order
         metrics.json     counts
 """
@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.schema import Dataset
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.intake import BadDataset, copy_file, named
-from tag2mask.tasks.common.label_images import IGNORE, read_labels
-from tag2mask.tasks.common.photographs import find_images
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import find_images
+from tag2mask.tasks.dataset.ingest import BadDataset, copy_file, named
+from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
 
 
 def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path) -> None:
-    """Check and copy the masks of the photographs of a dataset; photographs without a mask are counted.
+    """Check and copy the masks of the images of a dataset; images without a mask are counted.
 
     Args:
         config: not used; the classes are those of the index.
@@ -34,8 +34,8 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
         masks: folder of `<id>.png`.
 
     Raises:
-        BadDataset: masks cannot be read, have another size than the photograph, or values that are neither class nor
-            void; up to ten files are named.  Or no photograph at all has a mask, or no mask of tagged photographs shows
+        BadDataset: masks cannot be read, have another size than the image, or values that are neither class nor
+            void; up to ten files are named.  Or no image at all has a mask, or no mask of tagged images shows
             any class.
         FileNotFoundError: no folder of masks.
     """
@@ -44,7 +44,7 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
     records = [record for record in index if record.image_id in found]
     if not records:
         raise BadDataset(
-            f"{masks}: holds {len(found)} .png files, none of them named after one of the {len(index)} photographs "
+            f"{masks}: holds {len(found)} .png files, none of them named after one of the {len(index)} images "
             f"(such as {named(index.ids[:1])}.png); name them so, or leave dataset.masks out"
         )
     shown = _check_and_copy(records, found, len(index.classes), out, runtime)
@@ -53,8 +53,8 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, mas
     write_json(out / "index.json", splits)
     counts = {name: len(ids) for name, ids in splits.items()}
     without = {f"{name}_without_mask": len(index.split(name)) - count for name, count in counts.items()}
-    without_photograph = len(found) - len(records)
-    others = {"without_photograph": without_photograph, "same_classes_as_tags": agreeing}
+    without_image = len(found) - len(records)
+    others = {"without_image": without_image, "same_classes_as_tags": agreeing}
     write_json(out / "metrics.json", {**counts, **without, **others})
 
 
@@ -111,12 +111,12 @@ def check_mask(path: Path, record: ImageRecord, classes: int) -> tuple[int, ...]
     """The classes in a mask, rising.
 
     Raises:
-        ValueError: it is no 8-bit palette or grey image, has another size than the photograph, or other values than 0,
+        ValueError: it is no 8-bit palette or gray image, has another size than the image, or other values than 0,
             1..C, 255.
     """
     labels = read_labels(path)
     if labels.shape != record.size:
-        raise ValueError(f"{path}: is {_size(labels.shape)}, but its photograph {record.file} is {_size(record.size)}")
+        raise ValueError(f"{path}: is {_size(labels.shape)}, but its image {record.file} is {_size(record.size)}")
     values = np.unique(labels)
     wrong = [str(value) for value in values if classes < value < IGNORE]
     if wrong:

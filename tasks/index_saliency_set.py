@@ -1,10 +1,10 @@
-"""The photographs and salient-object masks that the saliency network is trained on, checked and in one format.
+"""The images and salient-object masks that the saliency network is trained on, checked and in one format.
 
-Writes  images/<id>.<suffix>   the photograph's own bytes if it is upright 8-bit RGB, else its pixels as PNG
-        masks/<id>.png         8-bit grey, 0 or 255, 255 = salient
-        index.csv              image_id,file,width,height; one line a photograph, by id
+Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB, else its pixels as PNG
+        masks/<id>.png         8-bit gray, 0 or 255, 255 = salient
+        index.csv              image_id,file,width,height; one line an image, by id
         set_aside.csv          source,reason of what cannot be read
-        items.json             id -> digest of photograph and mask
+        items.json             id -> digest of image and mask
         provenance.json        which masks these are, as the settings say
         metrics.json           counts
 """
@@ -17,26 +17,26 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.configs.schema import SaliencySet
-from tag2mask.tasks.common.digests import file_digest, json_digest
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.intake import (
+from tag2mask.tasks.dataset.images import find_images, read_image
+from tag2mask.tasks.dataset.ingest import (
     BadDataset,
-    TakenImage,
+    IngestedImage,
+    ingest_all,
+    ingest_image,
     look_alikes,
     named,
-    take_all,
-    take_photograph,
     write_set_aside,
     write_table,
 )
-from tag2mask.tasks.common.label_images import write_grey
-from tag2mask.tasks.common.photographs import find_images, read_photograph
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_table import checked_id
+from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.dataset.tag_table import checked_id
+from tag2mask.tasks.store.digests import file_digest, json_digest
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 SALIENT_ABOVE = 127
-"""Grey value of a mask, 0..255."""
+"""Gray value of a mask, 0..255."""
 
 
 def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, masks: Path) -> None:
@@ -46,33 +46,31 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
         config: what a bad image does, and which masks these are; its paths are not used.
         out: folder of the result.
         runtime: threads and shard.
-        images: folder of the photographs.
-        masks: folder of `<id>.png`, the size of the upright photograph.
+        images: folder of the images.
+        masks: folder of `<id>.png`, the size of the upright image.
 
     Raises:
-        BadDataset: a photograph without a mask or the other way round (before anything is copied), a mask of another
-            size, or one whose values look like 0 and 1; or no photograph at all.
-        BadImage: a photograph or mask cannot be read and `on_bad_image` is `error`.
+        BadDataset: an image without a mask or the other way round (before anything is copied), a mask of another
+            size, or one whose values look like 0 and 1; or no image at all.
+        BadImage: an image or mask cannot be read and `on_bad_image` is `error`.
     """
-    photographs, mask_files = list_pairs(images, masks)
+    image_files, mask_files = list_pairs(images, masks)
 
-    def take(image_id: str) -> tuple[TakenImage, list[Path]]:
+    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
         size, source = config.maximum_megapixels, mask_files[image_id]
-        mask = read_mask(source, maximum_megapixels=size)  # before the photograph is written: both or none
-        record = take_photograph(image_id, photographs[image_id], out, maximum_megapixels=size)
+        mask = read_mask(source, maximum_megapixels=size)  # before the image is written: both or none
+        record = ingest_image(image_id, image_files[image_id], out, maximum_megapixels=size)
         if mask.shape != (record.height, record.width):
             height, width = mask.shape
             raise BadDataset(f"{source}: is {width}x{height}, but {record.source} is {record.width}x{record.height}")
-        target = write_grey(out / "masks" / f"{image_id}.png", mask)
+        target = write_gray(out / "masks" / f"{image_id}.png", mask)
         digest = json_digest([record.digest, file_digest(target)])
         return replace(record, digest=digest), [out / record.file, target]
 
-    records = take_all(photographs, take, out, runtime, skip=config.on_bad_image == "skip")
+    records = ingest_all(image_files, take, out, runtime, skip=config.on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     if not kept:
-        raise BadDataset(
-            f"{images}: all {len(records)} photographs were set aside as bad; the first: {records[0].reason}"
-        )
+        raise BadDataset(f"{images}: all {len(records)} images were set aside as bad; the first: {records[0].reason}")
     rows = [(record.image_id, record.file, record.width, record.height) for record in kept]
     write_table(out / "index.csv", ("image_id", "file", "width", "height"), rows)
     write_set_aside(out, records)
@@ -85,32 +83,30 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
 
 
 def list_pairs(images: Path, masks: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
-    """Photographs and masks by id, of the same ids.
+    """Images and masks by id, of the same ids.
 
     Raises:
         BadDataset: one without the other, or nothing at all.
         BadTable: a file name that cannot be an id.
         FileNotFoundError: a folder is missing.
     """
-    photographs, mask_files = find_images(images), find_images(masks, (".png",))
+    image_files, mask_files = find_images(images), find_images(masks, (".png",))
     faults = []
-    bare = sorted(photographs.keys() - mask_files.keys())
+    bare = sorted(image_files.keys() - mask_files.keys())
     if bare:
         hint = look_alikes(masks, bare, mask_files.values())
-        faults.append(
-            f"{masks}: {len(bare)} photographs have no mask <id>.png{hint}: {named(bare)}; add or remove them"
-        )
-    alone = sorted(mask_files.keys() - photographs.keys())
+        faults.append(f"{masks}: {len(bare)} images have no mask <id>.png{hint}: {named(bare)}; add or remove them")
+    alone = sorted(mask_files.keys() - image_files.keys())
     if alone:
-        hint = look_alikes(images, alone, photographs.values())
-        faults.append(f"{images}: {len(alone)} masks have no photograph{hint}: {named(alone)}; add or remove them")
-    if not photographs:
-        faults.append(f"{images}: the saliency set is empty, there is no photograph")
+        hint = look_alikes(images, alone, image_files.values())
+        faults.append(f"{images}: {len(alone)} masks have no image{hint}: {named(alone)}; add or remove them")
+    if not image_files:
+        faults.append(f"{images}: the saliency set is empty, there is no image")
     if faults:
         raise BadDataset("\n".join(faults))
-    for image_id, path in photographs.items():
+    for image_id, path in image_files.items():
         checked_id(image_id, str(path))
-    return photographs, mask_files
+    return image_files, mask_files
 
 
 def read_mask(path: Path, *, maximum_megapixels: float) -> np.ndarray:
@@ -121,13 +117,13 @@ def read_mask(path: Path, *, maximum_megapixels: float) -> np.ndarray:
         BadDataset: it is not black, but nowhere brighter than 127, e.g. 0 and 1; or it has transparency, which would
             hide what the mask says.
     """
-    mask = read_photograph(path, maximum_megapixels=maximum_megapixels)
+    mask = read_image(path, maximum_megapixels=maximum_megapixels)
     if "transparent" in mask.converted:
-        raise BadDataset(f"{path}: has transparency; a mask is 8-bit grey: save it without an alpha channel")
-    grey = np.array(Image.fromarray(mask.pixels).convert("L"))
-    if 0 < grey.max() <= SALIENT_ABOVE:
+        raise BadDataset(f"{path}: has transparency; a mask is 8-bit gray: save it without an alpha channel")
+    gray = np.array(Image.fromarray(mask.pixels).convert("L"))
+    if 0 < gray.max() <= SALIENT_ABOVE:
         raise BadDataset(
-            f"{path}: its brightest value is {grey.max()}, so nothing would be salient; a mask is 0 and 255: "
-            f"multiply it by {255 // int(grey.max())}"
+            f"{path}: its brightest value is {gray.max()}, so nothing would be salient; a mask is 0 and 255: "
+            f"multiply it by {255 // int(gray.max())}"
         )
-    return np.where(grey > SALIENT_ABOVE, 255, 0).astype(np.uint8)
+    return np.where(gray > SALIENT_ABOVE, 255, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""OA-CAM: class maps by the integral attention model, of each training photograph's own tags (NSROM, stage D).
+"""OA-CAM: class maps by the integral attention model, of each training image's own tags (NSROM, stage D).
 
 Reads   dataset        the index
         model          model folder of `train_attention`
@@ -8,15 +8,15 @@ Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/cla
 from pathlib import Path
 
 from tag2mask.configs.schema import Activation, Attention
-from tag2mask.tasks.common.class_maps import infer_class_maps
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.model_folders import check_classes, read_architecture
-from tag2mask.tasks.common.networks import attention_network, load_for_inference
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.class_maps import infer_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.networks.factory import attention_network, load_for_inference
+from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
+from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Infer the maps of all training photographs that are not done yet."""
+    """Infer the maps of all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
     architecture = read_architecture(model, "attention")
     check_classes(model, architecture, index.classes)

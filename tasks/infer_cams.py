@@ -1,4 +1,4 @@
-"""Class activation maps (CAM) of each photograph's own tags (NSROM, stage B).
+"""Class activation maps (CAM) of each image's own tags (NSROM, stage B).
 
 Reads   dataset        the index
         model          model folder of `train_classifier`
@@ -10,11 +10,11 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tag2mask.configs.schema import Activation, ActivationOf, Classifier
-from tag2mask.tasks.common.class_maps import infer_class_maps
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.model_folders import check_classes, read_architecture
-from tag2mask.tasks.common.networks import classifier_network, load_for_inference
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.class_maps import infer_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.networks.factory import classifier_network, load_for_inference
+from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
+from tag2mask.tasks.store.runtime import StageRuntime
 
 
 class _MapsOnly(nn.Module):
@@ -30,7 +30,7 @@ class _MapsOnly(nn.Module):
 
 
 def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Infer the maps of all photographs of the split (`ActivationOf`; else the training photographs) not done yet."""
+    """Infer the maps of all images of the split (`ActivationOf`; else the training images) not done yet."""
     index = ImageIndex.read(dataset).split(config.split if isinstance(config, ActivationOf) else "train")
     architecture = read_architecture(model, "classifier")
     check_classes(model, architecture, index.classes)

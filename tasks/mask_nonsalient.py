@@ -1,6 +1,6 @@
 """Labels of the next round: what the segmenter found, kept only near what is salient (NSRM, Yao et al., CVPR 2021).
 
-Reads   dataset        the index; its training photographs
+Reads   dataset        the index; its training images
         predictions    <id>.png of `refine_masks`
         labels         <id>.png of the round before
         saliency       saliency/<id>.png (H, W) uint8, 255 = salient
@@ -20,17 +20,17 @@ import numpy as np
 from scipy import ndimage
 
 from tag2mask.configs.schema import Masking
-from tag2mask.tasks.common.foreground import drop_small_foreground
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import IGNORE, read_grey, read_labels, write_labels
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.algorithms.foreground import drop_small_foreground
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, read_labels, write_labels
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(
     config: Masking, out: Path, runtime: StageRuntime, *, dataset: Path, predictions: Path, labels: Path, saliency: Path
 ) -> None:
-    """Label all training photographs that are not done yet."""
+    """Label all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
     records = {record.image_id: record for record in index}
 
@@ -39,7 +39,7 @@ def run(
             masked = mask_nonsalient(
                 read_labels(predictions / f"{image_id}.png"),
                 read_labels(labels / f"{image_id}.png"),
-                read_grey(saliency / "saliency" / f"{image_id}.png"),
+                read_gray(saliency / "saliency" / f"{image_id}.png"),
                 len(records[image_id].tags),
                 saliency_threshold=config.saliency,
                 dilation=config.dilation,

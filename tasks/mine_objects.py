@@ -1,6 +1,6 @@
 """Initial labels: background extraction, conflicts, and potential-object mining (Yao et al., CVPR 2021, section 3).
 
-Reads   dataset                the index; its training photographs
+Reads   dataset                the index; its training images
         saliency               saliency/<id>.png (H, W) uint8, 255 = salient; background/<id>.png likewise, where the
                                settings ask for it
         attention, cams        <id>.npz of OA-CAM and of CAM
@@ -25,16 +25,16 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.schema import Mining
-from tag2mask.tasks.common.class_maps import read_class_maps
-from tag2mask.tasks.common.dense_crf import refine
-from tag2mask.tasks.common.foreground import drop_small_foreground
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import IGNORE, read_grey, write_labels
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.algorithms.dense_crf import refine
+from tag2mask.tasks.algorithms.foreground import drop_small_foreground
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, write_labels
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 EPSILON = 1e-8
-"""Keeps the scaling of a constant map from dividing by zero."""
+"""Stateful the scaling of a constant map from dividing by zero."""
 
 _BACKGROUND_EVIDENCE = (1 - np.arange(256)[::-1] / 255).astype(np.float32)
 """Of 8-bit values; formed as 1 - saliency, to the last bit as published."""
@@ -51,7 +51,7 @@ def run(
     cams: Path,
     cosaliency: Path | None = None,
 ) -> None:
-    """Label all training photographs that are not done yet.
+    """Label all training images that are not done yet.
 
     Raises:
         ValueError: mining is to be class-conditional, but there are no maps by tag.
@@ -65,7 +65,7 @@ def run(
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
         for image_id in image_ids:
             size = records[image_id].size
-            salient = read_grey(saliency / "saliency" / f"{image_id}.png")
+            salient = read_gray(saliency / "saliency" / f"{image_id}.png")
             integral, classes = read_class_maps(attention / f"{image_id}.npz", size)
             if config.refine:
                 integral = sharpened(index.pixels(records[image_id]), integral)
@@ -81,7 +81,7 @@ def run(
                 attention_threshold=config.attention,
                 cam_background=config.cam_background,
                 minimum_foreground=config.minimum_foreground,
-                background=read_grey(given) if config.background == "map" else None,
+                background=read_gray(given) if config.background == "map" else None,
                 class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
             )
             yield image_id, [write_labels(out / f"{image_id}.png", labels)]
@@ -92,11 +92,11 @@ def run(
 def read_class_saliency(folder: Path, image_id: str, classes: np.ndarray) -> np.ndarray | None:
     """Maps (K, H, W) uint8 of an image's classes in their order, or None for an image without a class."""
     paths = [folder / "cosaliency" / str(number) / f"{image_id}.png" for number in classes.tolist()]
-    return np.stack([read_grey(path) for path in paths]) if paths else None
+    return np.stack([read_gray(path) for path in paths]) if paths else None
 
 
 def sharpened(image: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """Class maps (K, H, W) in [0, 1] aligned with the photograph's edges by the dense CRF, each against the rest.
+    """Class maps (K, H, W) in [0, 1] aligned with the image's edges by the dense CRF, each against the rest.
 
     Not in the published method; the CRF's constants are those of its own refinement.
     """
@@ -223,7 +223,7 @@ def mining_threshold(cam: np.ndarray, of_class: np.ndarray, cam_background: floa
 
     Args:
         cam: (H, W) float32 in [0, 1].
-        of_class: (H, W) bool, the pixels labelled with the class.
+        of_class: (H, W) bool, the pixels labeled with the class.
         cam_background: value at or below which a CAM is no object.
 
     Returns:

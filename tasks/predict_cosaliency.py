@@ -1,4 +1,4 @@
-"""One map per photograph and tag: what the photographs that share the tag have in common (ICNet or GCoNet+).
+"""One map per image and tag: what the images that share the tag have in common (ICNet or GCoNet+).
 
 Reads   dataset                         the index
         model                           model folder of `train_cosaliency`
@@ -8,11 +8,11 @@ Writes  cosaliency/<number>/<id>.png    (H, W) uint8, of the tag with this class
         provenance.json                 which masks are behind the maps
         metrics.json                    groups, their references, and how often each tag stands alone
 
-A group is made of a tag's photographs, those that show nothing else first: they speak for the tag.  Every photograph of
+A group is made of a tag's images, those that show nothing else first: they speak for the tag.  Every image of
 the tag is then looked at by itself, so that a group may have any size, and one is enough.  The references are drawn
 several times, and the maps averaged.
 
-A map depends on the whole group: nothing of it is taken over from an earlier result when photographs are added.
+A map depends on the whole group: nothing of it is taken over from an earlier result when images are added.
 """
 
 import logging
@@ -26,18 +26,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
-from tag2mask.tasks.common.class_maps import read_class_maps
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.model_folders import cosaliency_settings
-from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference
-from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_groups import reference_sets, warn_of_tags_never_alone
-from tag2mask.tasks.common.tensors import to_batch
+from tag2mask.tasks.algorithms.tag_groups import reference_sets, warn_of_tags_never_alone
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
+from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
+from tag2mask.tasks.networks.factory import cosaliency_network, load_for_inference
+from tag2mask.tasks.networks.model_folder import cosaliency_settings
+from tag2mask.tasks.networks.tensors import to_batch
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
 LISTED = 10
@@ -47,7 +47,7 @@ Consensus = list[Tensor]
 
 
 class MissingMaps(ValueError):
-    """Photographs lack a saliency map or class maps; the message lists the ids."""
+    """Images lack a saliency map or class maps; the message lists the ids."""
 
 
 class GroupNetwork(Protocol):
@@ -69,7 +69,7 @@ class GroupNetwork(Protocol):
 
 
 class Groups:
-    """The groups of an index: prepared photographs, and what each tag's references agree on."""
+    """The groups of an index: prepared images, and what each tag's references agree on."""
 
     def __init__(
         self,
@@ -96,17 +96,17 @@ class Groups:
             )
             for number in numbers
         }
-        """Class number -> positions in the index of the photographs that speak for it, once per regrouping."""
+        """Class number -> positions in the index of the images that speak for it, once per regrouping."""
         self._agreed: dict[int, list[Consensus]] = {}
 
     def prepare(self, record: ImageRecord) -> tuple[Any, Tensor]:
         """An encoded image, and its saliency (1, 1, S, S) in [0, 1] (zero for a network without need)."""
         size = (self._side, self._side)
         encoded = self._network.encode(to_batch([resize(self._index.pixels(record), size)], self._device))
-        grey = np.zeros(size, np.uint8)
+        gray = np.zeros(size, np.uint8)
         if self._saliency is not None:
-            grey = resize(read_grey(self._saliency / "saliency" / f"{record.image_id}.png"), size)
-        return encoded, torch.from_numpy(grey)[None, None].to(self._device).float() / 255  # (S, S) -> (1, 1, S, S)
+            gray = resize(read_gray(self._saliency / "saliency" / f"{record.image_id}.png"), size)
+        return encoded, torch.from_numpy(gray)[None, None].to(self._device).float() / 255  # (S, S) -> (1, 1, S, S)
 
     def agreed(self, number: int) -> list[Consensus]:
         """What the references of a tag agree on, once per regrouping; worked out when first asked for."""
@@ -123,7 +123,7 @@ class Groups:
         return self._agreed[number]
 
     def maps(self, record: ImageRecord, which: str) -> dict[int, Tensor]:
-        """Class number -> map (1, 1, S, S) of a photograph, averaged over the regroupings."""
+        """Class number -> map (1, 1, S, S) of an image, averaged over the regroupings."""
         encoded, saliency = self.prepare(record)
         size = (self._side, self._side)
         found = {}
@@ -143,10 +143,10 @@ def run(
     cams: Path | None = None,
     saliency: Path | None = None,
 ) -> None:
-    """Write the maps of all photographs of the split that are not done yet.
+    """Write the maps of all images of the split that are not done yet.
 
     Raises:
-        MissingMaps: a photograph lacks its saliency or class maps, before anything is done.
+        MissingMaps: an image lacks its saliency or class maps, before anything is done.
         ValueError: an input that the settings need is not given.
     """
     split = config.split if isinstance(config, CosaliencyMapsOf) else "train"
@@ -173,8 +173,8 @@ def run(
             gates = _gates(cams, record, config.gate)
             for number, small in maps.items():
                 large = F.interpolate(small, size=record.size, mode="bilinear", align_corners=False)[0, 0]
-                grey = (large.cpu().numpy() * gates.get(number, 1.0) * 255).round().clip(0, 255).astype(np.uint8)
-                paths.append(write_grey(out / "cosaliency" / str(number) / f"{image_id}.png", grey))
+                gray = (large.cpu().numpy() * gates.get(number, 1.0) * 255).round().clip(0, 255).astype(np.uint8)
+                paths.append(write_gray(out / "cosaliency" / str(number) / f"{image_id}.png", gray))
             yield image_id, paths
 
     process_images(list(index.ids), out, process, runtime)
@@ -221,6 +221,6 @@ def _check_inputs(
         if lacking:
             more = ", ..." if len(lacking) > LISTED else ""
             raise MissingMaps(
-                f"{folder}: {len(lacking)} of {len(index)} photographs have no {pattern.format('<id>')}: "
+                f"{folder}: {len(lacking)} of {len(index)} images have no {pattern.format('<id>')}: "
                 f"{', '.join(lacking[:LISTED])}{more}"
             )

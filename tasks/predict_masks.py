@@ -1,4 +1,4 @@
-"""Class scores and label map of each photograph of a split, by a segmenter (NSROM, stages G and K).
+"""Class scores and label map of each image of a split, by a segmenter (NSROM, stages G and K).
 
 Reads   dataset            the index
         model              model folder of `train_segmenter`
@@ -19,22 +19,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import PredictionOf, Segmenter
-from tag2mask.tasks.common.durable import write_file
-from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.model_folders import check_classes, read_architecture
-from tag2mask.tasks.common.networks import load_for_inference, segmentation_network
-from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tensors import batches, to_batch
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.networks.factory import load_for_inference, segmentation_network
+from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
+from tag2mask.tasks.networks.tensors import batches, to_batch
+from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 KEPT = 0.01
 """Probability that a class must exceed somewhere to be kept."""
 
 
 def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Predict all photographs of the split that are not done yet."""
+    """Predict all images of the split that are not done yet."""
     index = ImageIndex.read(dataset).split(config.split)
     architecture = read_architecture(model, "segmenter")
     check_classes(model, architecture, index.classes)
@@ -46,7 +46,7 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
         sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
         for image_id in image_ids:
             sizes[records[image_id].size].append(image_id)
-        for same in sizes.values():  # a batch holds photographs of one size
+        for same in sizes.values():  # a batch holds images of one size
             for part in batches(same, config.batch_size):
                 chosen = [records[image_id] for image_id in part]
                 with torch.inference_mode():
@@ -57,24 +57,24 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
     process_images(list(index.ids), out, process, runtime)
 
 
-def segment(network: nn.Module, photographs: list[np.ndarray], config: PredictionOf, device: str) -> Tensor:
+def segment(network: nn.Module, pixels: list[np.ndarray], config: PredictionOf, device: str) -> Tensor:
     """Class probabilities, averaged over scales and mirror images.
 
     Args:
         network: (N, 3, H, W) -> (N, C + 1, h, w) logits.
-        photographs: N images (H, W, 3) uint8 of one size.
+        pixels: N images (H, W, 3) uint8 of one size.
         config: size, scales, mirroring.
         device: where the network is.
 
     Returns:
         (N, C + 1, h, w) float32 on the grid of the first scale.
     """
-    height, width = photographs[0].shape[:2]
+    height, width = pixels[0].shape[:2]
     factor = config.image_size / max(height, width) if config.image_size else 1.0
     total: Tensor | None = None
     for scale in config.scales:
         size = (max(1, round(height * factor * scale)), max(1, round(width * factor * scale)))
-        images = to_batch([resize(photograph, size) for photograph in photographs], device)
+        images = to_batch([resize(image, size) for image in pixels], device)
         views = [network(images)]
         if config.flip:
             views.append(network(images.flip(3)).flip(3))

@@ -1,11 +1,11 @@
-"""Saliency and background map of each training photograph without any training, by robust background detection.
+"""Saliency and background map of each training image without any training, by robust background detection.
 
 Reads   dataset               the index
 Writes  saliency/<id>.png     (H, W) uint8: what differs from the background, 255 = most salient
         background/<id>.png   (H, W) uint8: probability of background by boundary connectivity
         provenance.json       that there are no masks behind them
 
-The superpixels hold Python's lock, so photographs are spread over processes, as the CRF does.
+The superpixels hold Python's lock, so images are spread over processes, as the CRF does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,20 +15,20 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from tag2mask.configs.schema import Prior
-from tag2mask.tasks.common.background_prior import background_prior
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import write_grey
-from tag2mask.tasks.common.photographs import read_rgb
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.algorithms.background_prior import background_prior
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> None:
-    """Write both maps of all training photographs that are not done yet."""
+    """Write both maps of all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
     files = {record.image_id: index.folder / record.file for record in index}
-    predict_one = partial(predict_photograph, config=config, out=out)
+    predict_one = partial(predict_image, config=config, out=out)
 
     def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
         jobs = [(image_id, files[image_id]) for image_id in part]
@@ -44,17 +44,17 @@ def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> No
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def predict_photograph(job: tuple[str, Path], config: Prior, out: Path) -> list[Path]:
-    """Compute and write both maps of one photograph.
+def predict_image(job: tuple[str, Path], config: Prior, out: Path) -> list[Path]:
+    """Compute and write both maps of one image.
 
     Args:
-        job: image id, photograph.
+        job: image id, image.
         config: size, superpixels and constants.
         out: folder of the two folders of `<id>.png`.
     """
-    image_id, photograph = job
-    saliency, background = background_prior(read_rgb(photograph), config)
+    image_id, image = job
+    saliency, background = background_prior(read_rgb(image), config)
     return [
-        write_grey(out / "saliency" / f"{image_id}.png", saliency),
-        write_grey(out / "background" / f"{image_id}.png", background),
+        write_gray(out / "saliency" / f"{image_id}.png", saliency),
+        write_gray(out / "background" / f"{image_id}.png", background),
     ]

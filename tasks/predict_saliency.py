@@ -1,14 +1,14 @@
-"""Saliency and background map of each photograph, by a trained network or from a folder of maps.
+"""Saliency and background map of each image, by a trained network or from a folder of maps.
 
 Reads   dataset               the index
         model                 model folder of `train_saliency`; or
-        maps                  a folder that the user brings: <id>.png, 8-bit grey, the photograph's size
+        maps                  a folder that the user brings: <id>.png, 8-bit gray, the image's size
 Writes  saliency/<id>.png     (H, W) uint8, thresholded by claim 6 of US 11,151,725
         background/<id>.png   (H, W) uint8
         provenance.json       which masks are behind the maps
         metrics.json          the same in short
 
-Reciprocal attention: saliency relu(sigma(F) - sigma(B)), claim 7, and background sigma(B).  Purificatory: sigma(P_1)
+Reciprocal attention: saliency relu(sigma(F) - sigma(B)), claim 7, and background sigma(B).  PurNet: sigma(P_1)
 and its complement.  A folder of maps: they themselves, and 255 - saliency.
 """
 
@@ -21,20 +21,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Prediction, SaliencyOf
-from tag2mask.models.purificatory import PurificatorySaliency
-from tag2mask.models.reciprocal_attention import ReciprocalSaliency
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.model_folders import saliency_settings
-from tag2mask.tasks.common.networks import load_for_inference, saliency_network
-from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tensors import batches, to_batch
+from tag2mask.models.saliency.purnet import PurNet
+from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
+from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
+from tag2mask.tasks.networks.factory import load_for_inference, saliency_network
+from tag2mask.tasks.networks.model_folder import saliency_settings
+from tag2mask.tasks.networks.tensors import batches, to_batch
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
-Network = ReciprocalSaliency | PurificatorySaliency
+Network = ReciprocalSaliency | PurNet
 
 LISTED = 10
 """Faulty ids that an error message lists."""
@@ -53,7 +53,7 @@ def run(
     model: Path | None = None,
     maps: Path | None = None,
 ) -> None:
-    """Write both maps of all photographs of the split (`SaliencyOf`; else the training photographs) not done yet."""
+    """Write both maps of all images of the split (`SaliencyOf`; else the training images) not done yet."""
     index = ImageIndex.read(dataset).split(config.split if isinstance(config, SaliencyOf) else "train")
     records = {record.image_id: record for record in index}
     if maps is not None:
@@ -63,7 +63,7 @@ def run(
 
         def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
             for image_id in image_ids:
-                saliency = read_grey(folder / f"{image_id}.png")
+                saliency = read_gray(folder / f"{image_id}.png")
                 yield image_id, _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
 
     elif model is not None:
@@ -100,8 +100,8 @@ def _predict(
         for number, record in enumerate(records):
             maps = torch.cat([saliency[number : number + 1], background[number : number + 1]])  # (2, 1, S, S)
             large = F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)[:, 0]
-            grey = (large * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-            yield record.image_id, _write(out, record.image_id, _filtered(grey[0], config.threshold), grey[1])
+            gray = (large * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            yield record.image_id, _write(out, record.image_id, _filtered(gray[0], config.threshold), gray[1])
 
 
 def predict_maps(network: Network, images: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
@@ -110,14 +110,14 @@ def predict_maps(network: Network, images: Tensor, *, flip: bool) -> tuple[Tenso
     if flip:
         mirrored = [maps.flip(3) for maps in _probabilities(network, images.flip(3))]
         foreground, background = (foreground + mirrored[0]) / 2, (background + mirrored[1]) / 2
-    if isinstance(network, PurificatorySaliency):
+    if isinstance(network, PurNet):
         return foreground, background
     return (foreground - background).relu(), background
 
 
 def _probabilities(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
     """Of foreground and background, (N, 1, S, S) each."""
-    if isinstance(network, PurificatorySaliency):
+    if isinstance(network, PurNet):
         foreground = network(images).sigmoid()
         return foreground, 1 - foreground
     first, second = network(images)[-1]
@@ -131,27 +131,27 @@ def _filtered(saliency: np.ndarray, threshold: float) -> np.ndarray:
 
 def _write(out: Path, image_id: str, saliency: np.ndarray, background: np.ndarray) -> list[Path]:
     return [
-        write_grey(out / "saliency" / f"{image_id}.png", saliency),
-        write_grey(out / "background" / f"{image_id}.png", background),
+        write_gray(out / "saliency" / f"{image_id}.png", saliency),
+        write_gray(out / "background" / f"{image_id}.png", background),
     ]
 
 
 def _check_maps(folder: Path, index: ImageIndex) -> None:
-    """Refuse a folder whose maps are missing, of another size than the photograph, or 0/1 masks, before all else."""
+    """Refuse a folder whose maps are missing, of another size than the image, or 0/1 masks, before all else."""
     missing = [record.image_id for record in index if not (folder / f"{record.image_id}.png").is_file()]
     if missing:
         raise BadMaps(f"{folder}: {len(missing)} of {len(index)} saliency maps <id>.png are missing: {_some(missing)}")
     wrong, brightest = [], 0
     for record in index:
-        saliency = read_grey(folder / f"{record.image_id}.png")
+        saliency = read_gray(folder / f"{record.image_id}.png")
         brightest = max(brightest, int(saliency.max()))
         if saliency.shape != record.size:
             height, width = saliency.shape
-            wrong.append(f"{record.image_id} ({width}x{height}, photograph {record.width}x{record.height})")
+            wrong.append(f"{record.image_id} ({width}x{height}, image {record.width}x{record.height})")
     if 0 < brightest <= 1:
         raise BadMaps(f"{folder}: no map is brighter than 1; saliency is 0 to 255: multiply 0/1 masks by 255")
     if wrong:
-        raise BadMaps(f"{folder}: {len(wrong)} saliency maps are not of their photograph's size: {_some(wrong)}")
+        raise BadMaps(f"{folder}: {len(wrong)} saliency maps are not of their image's size: {_some(wrong)}")
 
 
 def _some(names: list[str]) -> str:

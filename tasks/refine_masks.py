@@ -1,10 +1,10 @@
-"""Sharpen predictions by the dense CRF over the classes present, on the raw RGB photograph (NSROM, stages H and L).
+"""Sharpen predictions by the dense CRF over the classes present, on the raw RGB image (NSROM, stages H and L).
 
 Reads   dataset        the index
-        scores         scores/<id>.npz of `predict_masks`; its photographs are the ones refined
+        scores         scores/<id>.npz of `predict_masks`; its images are the ones refined
 Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class
 
-pydensecrf holds Python's lock, so photographs are spread over processes; results stream in, memory stays flat.
+pydensecrf holds Python's lock, so images are spread over processes; results stream in, memory stays flat.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,20 +17,20 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.configs.schema import Refinement
-from tag2mask.tasks.common.dense_crf import refine_labels
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.journal import process_images
-from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.photographs import read_rgb
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.algorithms.dense_crf import refine_labels
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, scores: Path) -> None:
-    """Refine all predicted photographs that are not done yet."""
+    """Refine all predicted images that are not done yet."""
     index = ImageIndex.read(dataset)
     files = {record.image_id: index.folder / record.file for record in index}
     image_ids = sorted(path.stem for path in (scores / "scores").glob("*.npz"))
-    refine_one = partial(refine_photograph, config=config, out=out)
+    refine_one = partial(refine_image, config=config, out=out)
 
     def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
         jobs = [(image_id, files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in part]
@@ -46,16 +46,16 @@ def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, 
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def refine_photograph(job: tuple[str, Path, Path], config: Refinement, out: Path) -> Path:
-    """Refine one photograph and write its labels.
+def refine_image(job: tuple[str, Path, Path], config: Refinement, out: Path) -> Path:
+    """Refine one image and write its labels.
 
     Args:
-        job: image id, photograph, scores.
+        job: image id, image, scores.
         config: constants of the CRF.
         out: folder of the `<id>.png`.
     """
-    image_id, photograph, scores = job
-    image = read_rgb(photograph)
+    image_id, source, scores = job
+    image = read_rgb(source)
     probabilities, numbers = read_scores(scores, image.shape[:2])
     strong = probabilities.max(axis=(1, 2)) > config.minimum_probability
     strong |= numbers == 0

@@ -1,4 +1,4 @@
-"""One self-contained page: figures of every step, curves, and the same photographs through every step.
+"""One self-contained page: figures of every step, curves, and the same images through every step.
 
 Reads   dataset                    the index
         masks                      the truth, to show it, where there is one
@@ -22,20 +22,20 @@ import numpy as np
 import pandas as pd
 
 from tag2mask.configs.schema import Report, ReportOf
-from tag2mask.tasks.common import report_page as html
-from tag2mask.tasks.common.durable import write_file, write_json
-from tag2mask.tasks.common.ground_truth import GroundTruth
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.report_charts import Curve, class_bars, curve_chart, legend, smoothed, thinned
-from tag2mask.tasks.common.report_gallery import choose_photographs, gallery_columns, gallery_rows
-from tag2mask.tasks.common.report_steps import Evaluated, Step, read_evaluations, read_steps
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.ground_truth import GroundTruth
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.report import page as html
+from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, legend, smoothed, thinned
+from tag2mask.tasks.report.gallery import choose_images, gallery_columns, gallery_rows
+from tag2mask.tasks.report.steps import Evaluated, Step, read_evaluations, read_steps
+from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 CURVE_POINTS = 300
 FIGURES = (
     "miou",
-    "miou_labelled",
+    "miou_labeled",
     "miou_as_background",
     "ignored_share",
     "precision",
@@ -53,7 +53,7 @@ FIGURES = (
 )
 """Columns of the tables of results."""
 RESULTS_NOTE = (
-    "Mean IoU over the classes, background among them, in points of 100. An ignored pixel counts as missed; “labelled "
+    "Mean IoU over the classes, background among them, in points of 100. An ignored pixel counts as missed; “labeled "
     "only” leaves such pixels out, “as background” takes them for background. "
     "Class maps stand at their best background threshold, which is chosen on the masks."
 )
@@ -105,10 +105,10 @@ def run(
 
 
 def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: Sequence[Evaluated]) -> str:
-    """Numbers of photographs and classes, the last labels' and the last segmenter's mean IoU, and the time in all."""
+    """Numbers of images and classes, the last labels' and the last segmenter's mean IoU, and the time in all."""
     facts = {
-        "training photographs": str(len(index.split("train"))),
-        "validation photographs": str(len(index.split("val"))),
+        "training images": str(len(index.split("train"))),
+        "validation images": str(len(index.split("val"))),
         "classes": str(len(index.classes)),
     }
     for key, split in (("mIoU of the final labels", "train"), ("mIoU of the final segmenter", "val")):
@@ -172,9 +172,7 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, str]:
             if len(table) > 0:
                 raw = Curve(step.name, table["step"].to_numpy(float), table["loss"].to_numpy(float))
                 smooth = thinned(smoothed(raw), CURVE_POINTS)
-                charts[step.name] = curve_chart(
-                    [smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_colour=1
-                )
+                charts[step.name] = curve_chart([smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_color=1)
     return charts
 
 
@@ -187,19 +185,19 @@ def _gallery(
     evaluations: Sequence[Evaluated],
     truth: GroundTruth | None,
 ) -> str:
-    """The photographs of a split, worst and best; evenly spaced ones where nothing was measured."""
+    """The images of a split, worst and best; evenly spaced ones where nothing was measured."""
     final = final_evaluation(evaluations, split)
     scores = final.image_scores if final else {}
     part, names = index.split(split), ("background", *index.classes)
     columns = gallery_columns(steps, evaluations, truth, split)
     parts = []
-    chosen = choose_photographs(part.ids, scores, config.photographs)
+    chosen = choose_images(part.ids, scores, config.images)
     for title, ids in zip(("Worst", "Best" if scores else "Evenly spaced"), chosen, strict=True):
         rows = gallery_rows(part, ids, columns, scores, side=config.thumbnail, threads=runtime.threads)
         parts.append(html.gallery(title, rows, names, config.thumbnail))
     about = f"Chosen by their own mean IoU in: {final.title}. Below a step stands its own." if final else ""
-    heading = "Training photographs through every step" if split == "train" else "Validation photographs"
-    return html.section(heading, html.colour_legend(names), *parts, about=about) if any(parts) else ""
+    heading = "Training images through every step" if split == "train" else "Validation images"
+    return html.section(heading, html.color_legend(names), *parts, about=about) if any(parts) else ""
 
 
 def _write_results(out: Path, evaluations: Sequence[Evaluated]) -> None:

@@ -1,6 +1,6 @@
 """Train the integral attention model on the accumulated attention (NSROM, stage C).
 
-Reads   dataset                the index; its training photographs
+Reads   dataset                the index; its training images
         classifier             accumulated_attention.npz of `train_classifier`; model.pt, where training starts from it
         weights                state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json, losses.csv, metrics.json
@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from tag2mask.configs.schema import Attention
 from tag2mask.models.losses import integral_attention_loss
-from tag2mask.tasks.common.attention_accumulation import AccumulatedAttention
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import attention_network, load_model, load_pretrained, place, save_model
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, optimiser_of
-from tag2mask.tasks.common.training import Training, arithmetic, train
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.networks.factory import attention_network, load_model, load_pretrained, place, save_model
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
+from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.tag_training import ResizedImageBatches, drops, frozen_backbone_folded, optimizer_of
 
 
 def run(
@@ -45,7 +45,7 @@ def run(
     if config.start == "classifier":
         load_model(classifier, network)
     place(network, runtime.device)
-    data = SquashedPhotographs(index, config, runtime.device)
+    data = ResizedImageBatches(index, config, runtime.device)
 
     def loss_of_step(step: int) -> Tensor:
         numbers, images = data.batch(step)
@@ -58,9 +58,9 @@ def run(
 
     factor = drops(config, len(data.steps) // config.epochs)
     try:
-        with frozen_trunk_folded(network, config):
-            optimiser = optimiser_of(network, config)
-            train(Training(network, optimiser, len(data.steps), loss_of_step, factor), out, runtime)
+        with frozen_backbone_folded(network, config):
+            optimizer = optimizer_of(network, config)
+            train(Training(network, optimizer, len(data.steps), loss_of_step, factor), out, runtime)
     finally:
         data.prefetch.close()
     save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})

@@ -1,6 +1,6 @@
 """Train the tag classifier with graph reasoning, accumulating its attention over the epochs (NSROM, stage A).
 
-Reads   dataset                    the index; its training photographs and tags
+Reads   dataset                    the index; its training images and tags
         weights                    state dict of an ImageNet network, where the settings name a file
 Writes  model.pt, model.json       the network
         accumulated_attention.npz  maps (P, h, w) uint8, image_ids (P,), numbers (P,) class 1..C
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from tag2mask.configs.schema import Classifier
 from tag2mask.models.losses import tag_loss
-from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import classifier_network, load_pretrained, place, save_model
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_training import SquashedPhotographs, drops, frozen_trunk_folded, optimiser_of
-from tag2mask.tasks.common.training import Training, arithmetic, train
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.networks.factory import classifier_network, load_pretrained, place, save_model
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
+from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.tag_training import ResizedImageBatches, drops, frozen_backbone_folded, optimizer_of
 
 
 def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, weights: Path | None = None) -> None:
@@ -31,7 +31,7 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
     load_pretrained(network.backbone, config.backbone, weights)
     place(network, runtime.device)
     tags = torch.from_numpy(index.tag_matrix()).to(runtime.device)
-    data = SquashedPhotographs(index, config, runtime.device)
+    data = ResizedImageBatches(index, config, runtime.device)
     per_epoch = len(data.steps) // config.epochs
     with torch.no_grad():
         cells = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size, device=runtime.device))[1].shape
@@ -48,9 +48,9 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
 
     factor = drops(config, per_epoch)
     try:
-        with frozen_trunk_folded(network, config):
-            optimiser = optimiser_of(network, config)
-            train(Training(network, optimiser, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
+        with frozen_backbone_folded(network, config):
+            optimizer = optimizer_of(network, config)
+            train(Training(network, optimizer, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
     finally:
         data.prefetch.close()
     accumulator.save(out, index.ids)

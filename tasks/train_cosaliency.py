@@ -1,6 +1,6 @@
-"""Train a group system, ICNet or GCoNet+, on tagged photographs without masks, or on a folder of groups with masks.
+"""Train a group system, ICNet or GCoNet+, on tagged images without masks, or on a folder of groups with masks.
 
-Reads   dataset        the index; its training photographs
+Reads   dataset        the index; its training images
         saliency       saliency/<id>.png, provenance.json
         cams           <id>.npz of CAM
         training_set   images/<group>/, masks/<group>/ (`icnet`: saliency/<group>/) in place of the three above; what
@@ -11,8 +11,8 @@ Writes  model.pt       the network that predicts, without what its training alon
         provenance.json   which masks are behind it: of the groups, or behind the saliency maps
 
 Tags make the groups, and drive the classification losses of GCoNet+ (binary cross entropy over all tags of a
-photograph, where the published code has one class an image).  The hard negative group is that of the tag which most
-often occurs with the group's own; where a photograph belongs to both, the other consensus is to find the other object.
+image, where the published code has one class an image).  The hard negative group is that of the tag which most
+often occurs with the group's own; where an image belongs to both, the other consensus is to find the other object.
 Unlike the published code, nothing is rotated, and Adam's second moment decays by 0.999.
 """
 
@@ -23,19 +23,19 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.configs.schema import Cosaliency
-from tag2mask.models.gconet_plus import GCoNetPlus
-from tag2mask.models.group_collaboration import GroupCollaboration, GroupWeights, group_losses
-from tag2mask.models.group_losses import iou_loss
-from tag2mask.models.icnet import ICNet
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.group_batches import GroupBatches
-from tag2mask.tasks.common.group_sources import GroupSource, masked_source, tagged_source
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.networks import cosaliency_network, load_pretrained, place, save_model
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_groups import warn_of_tags_never_alone
-from tag2mask.tasks.common.training import POWER, Training, arithmetic, poly, train
+from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
+from tag2mask.models.cosaliency.group_collaboration import GroupCollaboration, GroupWeights, group_losses
+from tag2mask.models.cosaliency.group_losses import iou_loss
+from tag2mask.models.cosaliency.icnet import ICNet
+from tag2mask.tasks.algorithms.tag_groups import warn_of_tags_never_alone
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.networks.factory import cosaliency_network, load_pretrained, place, save_model
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.group_batches import GroupBatches
+from tag2mask.tasks.training.group_sources import GroupSource, masked_source, tagged_source
+from tag2mask.tasks.training.loop import POWER, Training, arithmetic, poly, train
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
     """Train, resuming from a checkpoint below `out` if there is one.
 
     Raises:
-        NoTargets: no photograph has a pixel that its group shares.
+        NoTargets: no image has a pixel that its group shares.
         BadDataset: the folder of groups is not complete.
         ValueError: neither a folder of groups nor all of dataset, saliency and cams is given.
     """
@@ -79,7 +79,7 @@ def run(
             return group_losses(network, collaboration, batch, given)["total"]
 
     factor = poly(POWER, config.iterations) if config.falling else _constant
-    training = Training(parts, _optimiser(parts, network.backbone, config), config.iterations, loss_of_step, factor)
+    training = Training(parts, _optimizer(parts, network.backbone, config), config.iterations, loss_of_step, factor)
     try:
         train(training, out, runtime)
     finally:
@@ -115,18 +115,18 @@ def _provenance(images: int, saliency: Path | None, training_set: Path | None) -
     return Provenance("none: tags, CAMs and saliency maps", "no", 0).after(behind)
 
 
-def _optimiser(parts: nn.ModuleDict, backbone: nn.Module, config: Cosaliency) -> torch.optim.Optimizer:
-    """Adam, with another step size for the trunk; a trunk of factor 0 is not trained."""
+def _optimizer(parts: nn.ModuleDict, backbone: nn.Module, config: Cosaliency) -> torch.optim.Optimizer:
+    """Adam, with another learning rate for the backbone; a backbone of factor 0 is not trained."""
     if config.backbone_factor == 0:
         backbone.requires_grad_(False)
-    trunk = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
+    pretrained = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
     known = set(map(id, backbone.parameters()))
     rest = [parameter for parameter in parts.parameters() if id(parameter) not in known]
-    rates = ((trunk, config.learning_rate * config.backbone_factor), (rest, config.learning_rate))
+    rates = ((pretrained, config.learning_rate * config.backbone_factor), (rest, config.learning_rate))
     groups = [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
     return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def _constant(step: int) -> float:
-    """The step size stays, as published."""
+    """The learning rate stays, as published."""
     return 1.0

@@ -1,15 +1,15 @@
-"""Train a saliency network on photographs with salient-object masks.
+"""Train a saliency network on images with salient-object masks.
 
 Reads   saliency_set   images/, masks/, index.csv, provenance.json of `index_saliency_set`; or
         dataset        the index, and
-        targets        <id>.png of `mine_saliency`, whose unknown pixels enter no loss
+        targets        <id>.png of `make_saliency_pseudo_labels`, whose unknown pixels enter no loss
         weights        state dict of an ImageNet network, where the settings name a file; or
         start          model folder of this stage, from whose weights the training starts
 Writes  model.pt, model.json, losses.csv, metrics.json
         provenance.json   which masks the network has seen, with those of the model that it started from
 
 `reciprocal` is the network of US 11,151,725, claims 1-7.  The claims name no schedule; it is that of the same authors'
-PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small rotations).  `purificatory` is PurNet, trained in
+PurNet, stage 1 (SGD, poly 0.9, squashed squares, mirror and small rotations).  `purnet` is PurNet, trained in
 the stages that the settings list.
 """
 
@@ -20,20 +20,20 @@ from torch import Tensor
 
 from tag2mask.configs.schema import Saliency
 from tag2mask.models.losses import reciprocal_losses
-from tag2mask.models.parameter_groups import parameter_groups, subnetwork_groups
-from tag2mask.models.purificatory import PurificatorySaliency
-from tag2mask.models.purificatory_losses import propagate, purificatory_losses
-from tag2mask.models.reciprocal_attention import ReciprocalSaliency
-from tag2mask.tasks.common.agreed_targets import agreed_source
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.model_folders import check_start
-from tag2mask.tasks.common.networks import load_model, load_pretrained, place, saliency_network, save_model
-from tag2mask.tasks.common.provenance import SILENT_MODEL, Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.saliency_pairs import PairSource, SaliencyPairs, masked_source
-from tag2mask.tasks.common.saliency_stages import StagedSchedule
-from tag2mask.tasks.common.tensors import to_batch
-from tag2mask.tasks.common.training import POWER, Training, arithmetic, optimiser_of, poly, train
+from tag2mask.models.parts.parameter_groups import parameter_groups, subnetwork_groups
+from tag2mask.models.saliency.purnet import PurNet
+from tag2mask.models.saliency.purnet_losses import propagate, purnet_losses
+from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
+from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
+from tag2mask.tasks.networks.factory import load_model, load_pretrained, place, saliency_network, save_model
+from tag2mask.tasks.networks.model_folder import check_start
+from tag2mask.tasks.networks.tensors import to_batch
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.loop import POWER, Training, arithmetic, optimizer_of, poly, train
+from tag2mask.tasks.training.pseudo_targets import agreed_source
+from tag2mask.tasks.training.saliency_pairs import PairSource, SaliencyPairs, masked_source
+from tag2mask.tasks.training.saliency_stages import StagedSchedule
 
 
 def run(
@@ -64,10 +64,10 @@ def run(
         load_model(start, network)
         provenance = provenance.after(Provenance.read(start, otherwise=SILENT_MODEL))
     place(network, runtime.device)
-    if isinstance(network, PurificatorySaliency):
+    if isinstance(network, PurNet):
         schedule = StagedSchedule(config, POWER)
-        data = SaliencyPairs(source, config, schedule.visits, schedule.compares_regions, out)
-        training = _purificatory(config, network, data, schedule, runtime.device)
+        data = SaliencyPairs(source, config, schedule.samples, schedule.compares_regions, out)
+        training = _purnet(config, network, data, schedule, runtime.device)
     else:
         size = config.batch_size
         data = SaliencyPairs(source, config, lambda s: range(s * size, (s + 1) * size), lambda s: False, out)
@@ -83,7 +83,7 @@ def run(
 
 
 def _source(saliency_set: Path | None, dataset: Path | None, targets: Path | None) -> PairSource:
-    """Photographs with masks, or the dataset's own with targets that were mined."""
+    """Images with masks, or the dataset's own with targets that were mined."""
     if saliency_set is not None:
         return masked_source(saliency_set)
     if dataset is None or targets is None:
@@ -112,13 +112,11 @@ def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPai
         return torch.stack(losses).sum()
 
     groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
-    optimiser = optimiser_of(groups, config.optimiser, config.momentum)
-    return Training(network, optimiser, config.iterations, loss_of_step, poly(POWER, config.iterations))
+    optimizer = optimizer_of(groups, config.optimizer, config.momentum)
+    return Training(network, optimizer, config.iterations, loss_of_step, poly(POWER, config.iterations))
 
 
-def _purificatory(
-    config: Saliency, network: PurificatorySaliency, data: SaliencyPairs, schedule: StagedSchedule, device: str
-) -> Training:
+def _purnet(config: Saliency, network: PurNet, data: SaliencyPairs, schedule: StagedSchedule, device: str) -> Training:
     """The three subnetworks, each by its own loss, as the step's stage says."""
 
     def loss_of_step(step: int) -> Tensor:
@@ -126,22 +124,20 @@ def _purificatory(
         images, target, keep, regions = _batch(data, step, device)
         with arithmetic(config.precision, device):
             predictions = network.supervise(images, attention=stage.attention)
-        losses = purificatory_losses(
-            predictions, target, keep, regions, structural_similarity=stage.structural_similarity
-        )
+        losses = purnet_losses(predictions, target, keep, regions, structural_similarity=stage.structural_similarity)
         propagate(network, losses)
         return torch.stack([loss.detach() for loss in losses]).sum()
 
     factors = {"backbone": 1.0, "main": 1.0, "promotion": 1.0, "rectification": 1.0}
     groups = subnetwork_groups(network, config.learning_rate, factors, weight_decay=config.weight_decay)
-    optimiser = optimiser_of(groups, config.optimiser, config.momentum)
+    optimizer = optimizer_of(groups, config.optimizer, config.momentum)
     return Training(
         network,
-        optimiser,
+        optimizer,
         config.iterations,
         loss_of_step,
-        factor_of_step=lambda step: 1.0,
-        factor_of_group=schedule.factor,
+        learning_rate_factor=lambda step: 1.0,
+        group_factor=schedule.factor,
         calls_backward=True,
     )
 

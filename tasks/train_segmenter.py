@@ -1,12 +1,12 @@
 """Train the segmentation network (DeepLab) on label maps (NSROM, stages F and J).
 
-Reads   dataset        the index; its training photographs
+Reads   dataset        the index; its training images
         labels         <id>.png of the labels to train on; 255 trains nothing
         weights        state dict of an ImageNet network, where the settings name a file
-        classifier     model.pt of `train_classifier`, where training starts from its trunk
+        classifier     model.pt of `train_classifier`, where training starts from its backbone
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Photographs
+Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Images
 whose labels are ignored throughout are left out and counted.
 """
 
@@ -18,25 +18,25 @@ from torch import Tensor
 
 from tag2mask.configs.schema import Segmenter
 from tag2mask.models.losses import segmentation_loss
-from tag2mask.models.parameter_groups import parameter_groups
-from tag2mask.tasks.common.augmentation import scale_and_crop
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import IGNORE, read_labels
-from tag2mask.tasks.common.networks import load_pretrained, load_trunk, place, save_model, segmentation_network
-from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.prefetch import DecodedImages, Prefetch
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tensors import to_batch
-from tag2mask.tasks.common.training import Training, arithmetic, indices_of_step, poly, seeded, train
+from tag2mask.models.parts.parameter_groups import parameter_groups
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
+from tag2mask.tasks.networks.factory import load_backbone, load_pretrained, place, save_model, segmentation_network
+from tag2mask.tasks.networks.tensors import to_batch
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.augmentation import scale_and_crop
+from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, poly, seeded, train
+from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 
 
 class NoLabels(ValueError):
     """There is nothing to train on."""
 
 
-class LabelledCrops:
-    """Batches of random crops of photographs with their labels."""
+class LabeledCrops:
+    """Batches of random crops of images with their labels."""
 
     def __init__(self, index: ImageIndex, labels: Path, config: Segmenter) -> None:
         self._labels, self._config = labels, config
@@ -56,9 +56,11 @@ class LabelledCrops:
     def _load(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, S, S, 3) and labels (N, S, S), both uint8."""
         config, crops = self._config, []
-        for visit, number in indices_of_step(step, config.batch_size, len(self.index), config.seed):
+        for sample, number in indices_of_step(step, config.batch_size, len(self.index), config.seed):
             pixels, labels = self._decoded[number]
-            crops.append(scale_and_crop(pixels, labels, config.resize, config.crop_size, seeded(config.seed, visit, 1)))
+            crops.append(
+                scale_and_crop(pixels, labels, config.resize, config.crop_size, seeded(config.seed, sample, 1))
+            )
         images, labels = zip(*crops, strict=True)
         return np.stack(images), np.stack(labels)
 
@@ -84,7 +86,7 @@ def run(
     """Train, resuming from a checkpoint below `out` if there is one.
 
     Raises:
-        WeightsError: training is to start from the classifier, whose trunk is another; the message says where.
+        WeightsError: training is to start from the classifier, whose backbone is another; the message says where.
     """
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
@@ -92,9 +94,9 @@ def run(
     segmenter = network.segmenter
     load_pretrained(segmenter.backbone, config.backbone, weights)
     if classifier is not None:
-        load_trunk(classifier, segmenter.backbone)
+        load_backbone(classifier, segmenter.backbone)
     place(network, runtime.device)
-    data = LabelledCrops(index, labels, config)
+    data = LabeledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
 
     def loss_of_step(step: int) -> Tensor:
@@ -111,9 +113,9 @@ def run(
         return total
 
     groups = parameter_groups(segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False)
-    optimiser = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     schedule = poly(config.power, config.iterations)
-    training = Training(network, optimiser, config.iterations, loss_of_step, schedule, calls_backward=True)
+    training = Training(network, optimizer, config.iterations, loss_of_step, schedule, calls_backward=True)
     try:
         train(training, out, runtime)
     finally:

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from tag2mask.flows.prefect_settings import set_prefect_defaults
+from tag2mask.flows.serving.settings import set_prefect_defaults
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -27,17 +27,17 @@ WITHOUT_FILES = {"io", "json", "os", "pathlib", "pickle", "shutil", "tempfile"}
 """Modules of the standard library that a network has no business with."""
 PREFECT_FILES = {
     "flows/deployments.py",
-    "flows/gate_page.py",
-    "flows/lost_runs.py",
-    "flows/missed_runs.py",
-    "flows/pipeline.py",
-    "flows/progress_pages.py",
-    "flows/run_pages.py",
-    "flows/slots.py",
-    "flows/stage_flows.py",
-    "flows/step.py",
+    "flows/pages/gate_page.py",
+    "flows/serving/lost_runs.py",
+    "flows/serving/missed_runs.py",
+    "flows/regenerate.py",
+    "flows/pages/progress_pages.py",
+    "flows/pages/run_pages.py",
+    "flows/serving/slots.py",
+    "flows/single_stage.py",
+    "flows/node_task.py",
 }
-TORCH_FILES = {"flows/stage_process.py"}
+TORCH_FILES = {"flows/engine/stage_process.py"}
 """Sets threads and determinism in a stage's own process."""
 
 

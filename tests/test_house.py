@@ -13,9 +13,9 @@ import typer
 import yaml
 
 from tag2mask.configs.load import load_config
-from tag2mask.flows.command_line import app
-from tag2mask.flows.dag import build_dag
-from tag2mask.flows.resolve import SECTIONS
+from tag2mask.flows.cli.main import app
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.resolve import SECTIONS
 from tag2mask.tasks import STAGE_VERSIONS
 
 ROOT = Path(__file__).parents[1]
@@ -138,7 +138,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 def package_name(requirement: str) -> str:
-    """Normalised name of the package that a requirement is about."""
+    """Normalized name of the package that a requirement is about."""
     name = re.match(r"[A-Za-z0-9._-]+", requirement)
     assert name, requirement
     return re.sub(r"[-_.]+", "-", name.group()).lower()

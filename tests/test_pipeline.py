@@ -11,19 +11,19 @@ import pytest
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import EvaluationOf
-from tag2mask.flows.beginning import Sources, packaged, write_settings
-from tag2mask.flows.dag import build_dag
-from tag2mask.flows.execution import Session, execute
-from tag2mask.flows.node import Node, select
-from tag2mask.flows.outcome import RunResult
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.node import Node, select
+from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.engine.session import Session, execute
+from tag2mask.flows.init import Sources, packaged, write_settings
 from tag2mask.tasks import STAGE_VERSIONS, evaluate
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.ground_truth import GroundTruthLeak
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_labels
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.scenes import CLASSES, write_demo
-from tag2mask.tasks.common.store import Store
+from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.demo.scenes import CLASSES, write_demo
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.store import Store
 from tests.flows.toys import Ledger, states
 from tests.tasks.drawn_files import files_of
 
@@ -33,7 +33,7 @@ SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
     *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
     *(f"{section}.class_init=published" for section in ("classifier", "attention")),
-    *(f"{section}.optimiser=sgd" for section in ("classifier", "attention", "saliency")),
+    *(f"{section}.optimizer=sgd" for section in ("classifier", "attention", "saliency")),
     *(f"{section}.learning_rate=0.005" for section in ("classifier", "attention")),
     "classifier.epochs=4",
     "attention.epochs=6",
@@ -50,10 +50,10 @@ SMALL = (
     "masking.minimum_foreground=0",
     "refinement.iterations=2",
     "dataset.minimum_images=1",
-    "report.photographs=2",
+    "report.images=2",
 )
 """Changes to the demo's settings: seconds instead of minutes."""
-WHERE_ASKED_FOR = {"predict_prior", "mine_saliency", "train_cosaliency", "predict_cosaliency"}
+WHERE_ASKED_FOR = {"predict_prior", "make_saliency_pseudo_labels", "train_cosaliency", "predict_cosaliency"}
 """Stages that the demo's settings do without."""
 AFTER_MINING = {
     "mine_objects",
@@ -139,7 +139,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_settings_without_masks_run(tmp_path: Path) -> None:
-    """What `init --saliency-prior` writes for drawn photographs runs until its saliency maps are there."""
+    """What `init --saliency-prior` writes for drawn images runs until its saliency maps are there."""
     write_demo(tmp_path / "data", scenes=14, validation=4, saliency=1, size=80)
     shutil.rmtree(tmp_path / "data/saliency")
     write_settings(Sources(tmp_path / "data/images", saliency_prior=True), tmp_path / "mine.yaml")
@@ -176,10 +176,8 @@ def test_every_stage_leaves_an_artifact(finished: Finished) -> None:
         ("refine_masks-2-val", "", "val", False),
     ],
 )
-def test_label_maps_fit_their_photographs(
-    finished: Finished, node: str, folder: str, split: str, ignores: bool
-) -> None:
-    """Each photograph of the split has one label map of its size, of class numbers and, where labels are made, 255."""
+def test_label_maps_fit_their_images(finished: Finished, node: str, folder: str, split: str, ignores: bool) -> None:
+    """Each image of the split has one label map of its size, of class numbers and, where labels are made, 255."""
     allowed = {*range(len(CLASSES) + 1), *([255] if ignores else [])}
     place = finished.artifact(node) / folder
     index = ImageIndex.read(finished.artifact("index_dataset")).split(split)
@@ -191,7 +189,7 @@ def test_label_maps_fit_their_photographs(
 
 
 def test_mined_labels_are_among_the_tags(finished: Finished) -> None:
-    """Mining finds objects, and gives a photograph no class that it is not tagged with."""
+    """Mining finds objects, and gives an image no class that it is not tagged with."""
     found: set[int] = set()
     for record in ImageIndex.read(finished.artifact("index_dataset")).split("train"):
         labels = read_labels(finished.artifact("mine_objects") / f"{record.image_id}.png")
@@ -233,8 +231,8 @@ def test_a_mining_threshold_rebuilds_what_follows(finished: Finished) -> None:
     assert CERTAIN_TO_CHANGE <= built(changed) <= AFTER_MINING
 
 
-def test_added_photographs_cost_their_own_inference_alone(finished: Finished) -> None:
-    """With the saliency network unchanged, only the two new photographs are predicted; the others are taken over."""
+def test_added_images_cost_their_own_inference_alone(finished: Finished) -> None:
+    """With the saliency network unchanged, only the two new images are predicted; the others are taken over."""
     data = finished.folder / "more"
     write_demo(data, scenes=16, validation=4, saliency=8, size=80)
     nodes = select(dag(data), until="predict_saliency")
@@ -251,8 +249,8 @@ def test_added_photographs_cost_their_own_inference_alone(finished: Finished) ->
     }
 
 
-def test_kept_models_label_new_photographs(finished: Finished) -> None:
-    """With the models of the run before kept, two new photographs cost their own inference and no training."""
+def test_kept_models_label_new_images(finished: Finished) -> None:
+    """With the models of the run before kept, two new images cost their own inference and no training."""
     data = finished.folder / "kept"
     write_demo(data, scenes=16, validation=4, saliency=8, size=80)
     nodes = select(dag(data), until="refine_masks-1")
@@ -314,8 +312,12 @@ def test_a_run_needs_no_salient_object_masks(finished: Finished) -> None:
     assert not result.failures
     assert built(result) == {
         "predict_prior",
-        *(f"{stage}-{r}" for stage in ("mine_saliency", "train_saliency", "predict_saliency") for r in (1, 2)),
+        *(
+            f"{stage}-{r}"
+            for stage in ("make_saliency_pseudo_labels", "train_saliency", "predict_saliency")
+            for r in (1, 2)
+        ),
         "mine_objects",
     }
-    mined = result.outcomes["mine_saliency-1"].artifact
+    mined = result.outcomes["make_saliency_pseudo_labels-1"].artifact
     assert mined.manifest["metrics"]["images_with_targets"] > 0 and len(mined.items) == 10

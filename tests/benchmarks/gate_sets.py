@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.configs.schema import Config, Mining, PredictionOf, Refinement
-from tag2mask.flows.record import latest
+from tag2mask.flows.dag.record import latest
 from tag2mask.tasks import (
     infer_attention,
     infer_cams,
@@ -23,12 +23,12 @@ from tag2mask.tasks import (
     refine_masks,
     train_segmenter,
 )
-from tag2mask.tasks.common.class_maps import read_class_maps
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_labels, write_labels
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.step_scores import write_table
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
+from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 STORE = Path(os.environ.get("TAG2MASK_VOC_STORE", "artifacts"))
 WORK = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "gate"
@@ -129,7 +129,7 @@ def masked(config: Config, given: Evidence, **changes: int) -> Callable[[Path], 
 
 
 def shuffled(config: Config, given: Evidence, share: float) -> Evidence:
-    """Tags permuted among a share of the training photographs; the run's networks are asked for these tags."""
+    """Tags permuted among a share of the training images; the run's networks are asked for these tags."""
     name = f"shuffled_{share:g}"
     dataset = made(f"{name}/dataset", lambda out: permute_tags(given.dataset, share, out))
     quick: dict[str, Any] = {"scales": (1.0,), "flip": False}
@@ -154,7 +154,7 @@ def model_of(given: Evidence, maps: Path) -> Path:
 
 
 def permute_tags(dataset: Path, share: float, out: Path) -> None:
-    """An index with the tags of a share of the training photographs in another order; the photographs are linked to."""
+    """An index with the tags of a share of the training images in another order; the images are linked to."""
     with (dataset / "index.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     train = [row for row in rows if row["split"] == "train"]
@@ -203,7 +203,7 @@ def painted(given: Evidence, paint: Callable[[str, tuple[int, int]], np.ndarray]
 
 
 def of_another(given: Evidence) -> Callable[[Path], None]:
-    """The labels of the next photograph, stretched: what a set looks like whose ids have shifted."""
+    """The labels of the next image, stretched: what a set looks like whose ids have shifted."""
     ids = ImageIndex.read(given.dataset).split("train").ids
     following = dict(zip(ids, (*ids[1:], ids[0]), strict=True))
 
@@ -215,7 +215,7 @@ def of_another(given: Evidence) -> Callable[[Path], None]:
 
 
 def mixed(given: Evidence, other: Path, share: float) -> Callable[[Path], None]:
-    """The run's labels, a share of the photographs with those of another set."""
+    """The run's labels, a share of the images with those of another set."""
     ids = ImageIndex.read(given.dataset).split("train").ids
     old = set(np.random.default_rng(0).permutation(ids)[: round(share * len(ids))].tolist())
     return painted(
@@ -257,7 +257,7 @@ def label_sets(config: Config, given: Evidence) -> dict[str, tuple[Path, Evidenc
     sets["untrained segmenter"] = (made("steps_1/masked", masked(config, untrained)), untrained)
     nothing = painted(given, lambda _, size: np.zeros(size, np.uint8))
     sets["all background"] = (made("background", nothing), given)
-    sets["labels of the next photograph"] = (made("shifted", of_another(given)), given)
+    sets["labels of the next image"] = (made("shifted", of_another(given)), given)
     old = sets["mined, foreground 0.7"][0]
     sets["40 % from foreground 0.7"] = (made("mixed_old", mixed(given, old, 0.4)), given)
     empty = sets["untrained segmenter"][0]

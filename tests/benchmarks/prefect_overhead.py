@@ -29,7 +29,7 @@ class Bench:
         Raises:
             CalledProcessError: the run failed.
         """
-        command = [sys.executable, "-m", "tag2mask.flows.command_line", "run", str(self.config)]
+        command = [sys.executable, "-m", "tag2mask.flows.cli.main", "run", str(self.config)]
         command += ["--root", str(self.folder / store), "--engine", "local" if engine == LOCAL else "prefect"]
         started = time.monotonic()
         ran = subprocess.run(

@@ -16,28 +16,28 @@ import torch
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.schema import Config, EvaluationOf
-from tag2mask.flows.dag import build_dag
-from tag2mask.flows.node import Node, select
-from tag2mask.flows.resolve import Resolved, resolve
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.node import Node, select
+from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.tasks import evaluate
-from tag2mask.tasks.common.artifact import Artifact
-from tag2mask.tasks.common.background_prior import background_prior
-from tag2mask.tasks.common.building import build
-from tag2mask.tasks.common.class_maps import read_class_maps
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_grey, write_grey, write_labels
-from tag2mask.tasks.common.photographs import find_images
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.store import Store
+from tag2mask.tasks.algorithms.background_prior import background_prior
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import find_images
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray, write_labels
 from tag2mask.tasks.index_saliency_set import list_pairs, read_mask
+from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.build import build
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.store import Store
 from tests.benchmarks.saliency_table import Row, budget, markdown
 from tests.benchmarks.saliency_timing import group_predictor, lone_predictor, median_seconds, single_predictor
 
-NETWORKS = ("reciprocal", "purificatory")
+NETWORKS = ("reciprocal", "purnet")
 GROUP_SYSTEMS = ("icnet", "gconet_plus")
 EVERY = 5
-"""One photograph in so many of the saliency set is held out, the first one among them."""
+"""One image in so many of the saliency set is held out, the first one among them."""
 
 
 class Benchmark:
@@ -68,7 +68,7 @@ class Benchmark:
     def run(self) -> list[Row]:
         """Train what is not trained yet, measure, and write the table."""
         held_out = self.part_saliency_set()
-        print(f"held out, {len(held_out)} photographs: {' '.join(held_out)}", flush=True)
+        print(f"held out, {len(held_out)} images: {' '.join(held_out)}", flush=True)
         rows = [self.single(provider) for provider in ("prior", *NETWORKS)]
         rows += [self.groups_of_one(provider) for provider in GROUP_SYSTEMS]
         groups = [row for provider in GROUP_SYSTEMS for row in self.groups(provider)]
@@ -87,8 +87,8 @@ class Benchmark:
         """
         given = self.config.saliency_set
         assert given is not None
-        photographs, masks = list_pairs(given.root / given.images, given.root / given.masks)
-        held_out = sorted(photographs)[::EVERY]
+        images, masks = list_pairs(given.root / given.images, given.root / given.masks)
+        held_out = sorted(images)[::EVERY]
         if (self.work / "parted").exists():
             assert sorted(find_images(self.work / "held-out" / "images")) == held_out, f"{self.work}: of another set"
             return held_out
@@ -96,21 +96,21 @@ class Benchmark:
             shutil.rmtree(self.work / name, ignore_errors=True)
             for kind in ("images", "masks"):
                 (self.work / name / kind).mkdir(parents=True)
-        for image_id, path in photographs.items():
+        for image_id, path in images.items():
             part = self.work / ("held-out" if image_id in held_out else "trained-on")
             shutil.copy(path, part / "images" / path.name)
             salient = read_mask(masks[image_id], maximum_megapixels=given.maximum_megapixels)
             if image_id in held_out:
                 write_labels(part / "masks" / f"{image_id}.png", (salient > 0).astype(np.uint8))
             else:
-                write_grey(part / "masks" / f"{image_id}.png", salient)
+                write_gray(part / "masks" / f"{image_id}.png", salient)
         lines = ["image_id,labels", *(f"{image_id},object" for image_id in held_out)]
         (self.work / "held-out" / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         (self.work / "parted").touch()
         return held_out
 
     def held_out(self, provider: str) -> Config:
-        """Settings of a run whose photographs are those held out."""
+        """Settings of a run whose images are those held out."""
         dataset = {"images": "images", "tags": "labels.csv", "masks": "masks", "train_split": "null"}
         changes = [f"dataset.root={self.work / 'held-out'}", f"saliency.provider={provider}", "dataset.val_split=null"]
         changes += ["dataset.minimum_images=1", *(f"dataset.{name}={value}" for name, value in dataset.items())]
@@ -130,7 +130,7 @@ class Benchmark:
         return Row("single", provider, figures_of(made["evaluate-saliency"]), seconds, parameters, trained)
 
     def groups_of_one(self, provider: str) -> Row:
-        """A group system on the photographs held out, each of them a group by itself.
+        """A group system on the images held out, each of them a group by itself.
 
         It is the one that was trained without masks, on tags; `icnet` also reads the maps of `reciprocal`.
         """
@@ -142,8 +142,8 @@ class Benchmark:
         shutil.rmtree(folder, ignore_errors=True)
         for record in index:
             with torch.inference_mode():
-                grey = (predict(record)[0, 0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
-            write_grey(folder / "saliency" / f"{record.image_id}.png", grey)
+                gray = (predict(record)[0, 0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
+            write_gray(folder / "saliency" / f"{record.image_id}.png", gray)
         config = EvaluationOf(kind="saliency", split="train", title="groups of one")
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
         evaluate.run(config, folder / "scores", self.runtime, **given)
@@ -152,7 +152,7 @@ class Benchmark:
         return Row("single", f"{provider}, trained on tags", figures, seconds, parameters, trained.manifest["seconds"])
 
     def groups(self, provider: str) -> list[Row]:
-        """Train without masks on the training photographs, measure on the groups by tag of the validation ones.
+        """Train without masks on the training images, measure on the groups by tag of the validation ones.
 
         Beside `icnet` stand the maps that it starts from: one and the same for every tag, and gated like its own.
         """
@@ -190,14 +190,14 @@ class Benchmark:
         folder = self.work / "same-map"
         shutil.rmtree(folder, ignore_errors=True)
         for record in index:
-            grey = read_grey(made["predict_saliency-val"].path / "saliency" / f"{record.image_id}.png")
+            gray = read_gray(made["predict_saliency-val"].path / "saliency" / f"{record.image_id}.png")
             factors = {number: np.ones(record.size) for number in record.tags}
             if gate > 0:
                 maps, numbers = read_class_maps(made["infer_cams-val"].path / f"{record.image_id}.npz", record.size)
                 factors = {n: np.minimum(plane / gate, 1) for n, plane in zip(numbers.tolist(), maps, strict=True)}
             for number in record.tags:
-                gated = (grey * factors[number]).round().astype(np.uint8)
-                write_grey(folder / "cosaliency" / str(number) / f"{record.image_id}.png", gated)
+                gated = (gray * factors[number]).round().astype(np.uint8)
+                write_gray(folder / "cosaliency" / str(number) / f"{record.image_id}.png", gated)
         config = EvaluationOf(kind="cosaliency", split="val", title="the same map for every tag")
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
         evaluate.run(config, folder / "scores", self.runtime, **given)

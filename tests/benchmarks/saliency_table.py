@@ -7,9 +7,9 @@ from tag2mask.configs.schema import Config
 
 FIGURES = {"mae": "MAE ↓", "s_measure": "S ↑", "max_f": "max F ↑", "max_e": "max E ↑"}
 PARTS = {
-    "single": "{images} held-out photographs of the saliency set; networks trained on the masks of the others, "
-    "or, each photograph a group by itself, on the tags of other photographs without masks",
-    "groups": "validation photographs, one map per photograph and tag; trained without masks on training photographs",
+    "single": "{images} held-out images of the saliency set; networks trained on the masks of the others, "
+    "or, each image a group by itself, on the tags of other images without masks",
+    "groups": "validation images, one map per image and tag; trained without masks on training images",
 }
 TIMING = (
     "s / image: median on one core, from the file to maps of its size; in groups once its tags' consensus is known."
@@ -18,32 +18,30 @@ TIMING = (
 
 @dataclass(frozen=True)
 class Row:
-    """One system on one kind of photographs."""
+    """One system on one kind of images."""
 
     part: str
-    """`single`: held-out photographs of the saliency set; `groups`: maps by tag of validation photographs."""
+    """`single`: held-out images of the saliency set; `groups`: maps by tag of validation images."""
     system: str
     figures: Mapping[str, float]
     """All of the evaluation's summary."""
     seconds: float | None
-    """Median time of a photograph on one core; None where the system is another one's maps."""
+    """Median time of an image on one core; None where the system is another one's maps."""
     parameters: int
     training_seconds: float
     """Of the last attempt, if the training was interrupted."""
 
 
 def budget(config: Config) -> dict[str, int]:
-    """Steps, photographs a step and their side, the same for every network."""
+    """Steps, images a step and their side, the same for every network."""
     saliency = config.saliency
     return {"iterations": saliency.iterations, "batch_size": saliency.batch_size, "image_size": saliency.image_size}
 
 
 def markdown(rows: Sequence[Row], config: Config, held_out: int) -> str:
     """One table a part, below a line that says what was measured."""
-    given, trunk = budget(config), config.saliency.backbone.name
-    lines = [
-        f"{trunk}, {given['iterations']} steps of {given['batch_size']} photographs at {given['image_size']} pixels"
-    ]
+    given, backbone = budget(config), config.saliency.backbone.name
+    lines = [f"{backbone}, {given['iterations']} steps of {given['batch_size']} images at {given['image_size']} pixels"]
     for part, about in PARTS.items():
         columns = ("system", *FIGURES.values(), "s / image", "parameters")
         lines += [

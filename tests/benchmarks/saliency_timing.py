@@ -1,4 +1,4 @@
-"""What a map costs: one photograph at a time, on one core, from its file to maps of its size."""
+"""What a map costs: one image at a time, on one core, from its file to maps of its size."""
 
 import statistics
 import time
@@ -10,27 +10,27 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import CosaliencyMaps
-from tag2mask.models.gconet_plus import GCoNetPlus
-from tag2mask.models.icnet import ICNet
+from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
+from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.tasks import predict_saliency
-from tag2mask.tasks.common.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.common.model_folders import cosaliency_settings, saliency_settings
-from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, saliency_network
-from tag2mask.tasks.common.photographs import resize
-from tag2mask.tasks.common.tensors import to_batch
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.networks.factory import cosaliency_network, load_for_inference, saliency_network
+from tag2mask.tasks.networks.model_folder import cosaliency_settings, saliency_settings
+from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.predict_cosaliency import Groups
 
 TIMED = 20
-"""Photographs of which the median time is taken."""
+"""Images of which the median time is taken."""
 
 
 def timed(index: ImageIndex) -> list[ImageRecord]:
-    """The photographs that are timed, evenly spread."""
+    """The images that are timed, evenly spread."""
     return list(index)[:: max(1, len(index) // TIMED)][:TIMED]
 
 
 def median_seconds(predict: Callable[[ImageRecord], Any], index: ImageIndex) -> float:
-    """Median seconds of a photograph with one thread; the first one is done twice and its first time not counted."""
+    """Median seconds of an image with one thread; the first one is done twice and its first time not counted."""
     threads, records, seconds = torch.get_num_threads(), timed(index), []
     torch.set_num_threads(1)
     try:
@@ -45,7 +45,7 @@ def median_seconds(predict: Callable[[ImageRecord], Any], index: ImageIndex) -> 
 
 
 def single_predictor(model: Path, index: ImageIndex, *, flip: bool) -> tuple[Callable[[ImageRecord], Any], int]:
-    """What makes the map of a photograph, from its file to its size; and the network's parameters."""
+    """What makes the map of an image, from its file to its size; and the network's parameters."""
     settings = saliency_settings(model)
     network = saliency_network(settings)
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -62,7 +62,7 @@ def single_predictor(model: Path, index: ImageIndex, *, flip: bool) -> tuple[Cal
 def group_predictor(
     model: Path, index: ImageIndex, config: CosaliencyMaps, saliency: Path | None
 ) -> tuple[Callable[[ImageRecord], Any], int]:
-    """What makes a photograph's maps of all its tags, once their consensus is known; and the network's parameters."""
+    """What makes an image's maps of all its tags, once their consensus is known; and the network's parameters."""
     network, side, parameters = _group_network(model)
     groups = Groups(network, index, config, side=side, saliency=saliency, device="cpu")
     with torch.inference_mode():
@@ -79,7 +79,7 @@ def group_predictor(
 def lone_predictor(
     model: Path, index: ImageIndex, config: CosaliencyMaps, saliency: Path | None
 ) -> tuple[Callable[[ImageRecord], torch.Tensor], int]:
-    """What makes the map (1, 1, H, W) of a photograph that is a group by itself; and the network's parameters."""
+    """What makes the map (1, 1, H, W) of an image that is a group by itself; and the network's parameters."""
     network, side, parameters = _group_network(model)
 
     def predict(record: ImageRecord) -> torch.Tensor:

@@ -3,7 +3,7 @@
 Label sets, good and bad, are made from the artifacts of a finished run of `configs/voc-mini.yaml` and measured twice:
 without masks, as the gate does, and with them.  Each signal's rank correlation with the mean IoU says what it is worth.
 
-The photographs' tags are shuffled under the run's own networks, which learned the right tags; networks that learned the
+The images' tags are shuffled under the run's own networks, which learned the right tags; networks that learned the
 wrong ones would agree with themselves better.  The release before, for `changed_images`, is the run's own labels.
 
 Environment  TAG2MASK_VOC_STORE   the store of the finished run (`artifacts`); it is only read
@@ -24,12 +24,12 @@ from scipy import stats
 from tag2mask.configs.load import load_config
 from tag2mask.configs.schema import Config, EvaluationOf, Release
 from tag2mask.tasks import evaluate, measure_labels
-from tag2mask.tasks.common.comparison import compare_maps
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_labels
-from tag2mask.tasks.common.release_gate import SIGNALS, judge
-from tag2mask.tasks.common.step_scores import write_table
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.release.comparison import compare_maps
+from tag2mask.tasks.release.gate import SIGNALS, judge
+from tag2mask.tasks.store.files import read_json
 from tests.benchmarks.gate_sets import MASKS, RUNTIME, WORK, Evidence, evidence_of_run, label_sets
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "voc-mini.yaml"
@@ -63,7 +63,7 @@ def measure(config: Config, given: Evidence, name: str, labels: Path, held_again
     return {
         "set": name,
         "miou": scores["miou"],
-        "miou_labelled": scores["miou_labelled"],
+        "miou_labeled": scores["miou_labeled"],
         "verdict": "kept back" if first else "released",
         "failed": " ".join(failed),
         **{figure: signals.get(figure) for figure in FIGURES},
@@ -78,7 +78,7 @@ def correlations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         known = [row for row in rows if row[figure] is not None]
         values = [row[figure] for row in known]
         row: dict[str, Any] = {"signal": figure, "sets": len(known)}
-        for score in ("miou", "miou_labelled"):
+        for score in ("miou", "miou_labeled"):
             told = len(set(values)) > 1
             row[score] = float(stats.spearmanr(values, [r[score] for r in known]).statistic) if told else math.nan
         found.append(row)

@@ -1,7 +1,7 @@
 """What each saliency system does to the labels: labels 0 and labels 1 of voc-mini, plain and class-conditional.
 
 `make benchmark-labels` prints the table of the README.  It uses the systems that `make benchmark-saliency` trained (and
-trains those that are missing), so every system had the same photographs and steps; class maps are the same for all, and
+trains those that are missing), so every system had the same images and steps; class maps are the same for all, and
 so is the segmenter, with fewer steps than `configs/voc-mini.yaml` gives it.  Labels 1 are the mean of segmenters with
 several seeds, as so short a training varies.
 
@@ -20,8 +20,8 @@ import pytest
 import torch
 
 from tag2mask.configs.runtime import available_cores
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.scenes import write_demo
+from tag2mask.tasks.demo.scenes import write_demo
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.benchmarks.saliency_systems import Benchmark, figures_of
 from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, told_every_100
 
@@ -33,7 +33,7 @@ BY_TAG = "mining.class_conditional=true"
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "prior": ("saliency.provider=prior",),
     "reciprocal": ("saliency.provider=reciprocal",),
-    "purificatory": ("saliency.provider=purificatory",),
+    "purnet": ("saliency.provider=purnet",),
     "reciprocal, then icnet by tag": ("cosaliency.provider=icnet", BY_TAG),
     "reciprocal, then gconet_plus by tag": ("cosaliency.provider=gconet_plus", BY_TAG),
     "reciprocal without masks, self-trained": ("saliency.targets=prior",),
@@ -74,7 +74,7 @@ def mean_of(seeds: Sequence[Mapping[str, float | None]]) -> dict[str, float | No
 COLUMNS = {
     "miou": "mIoU",
     "miou_as_background": "ignored as background",
-    "miou_labelled": "of the labelled",
+    "miou_labeled": "of the labeled",
     "ignored_share": "ignored",
 }
 """Figure -> its name in the table."""
@@ -92,13 +92,13 @@ def markdown(rows: Rows) -> str:
 
 
 def percent(figure: float | None) -> str:
-    """A share as the table shows it; None: nothing is labelled."""
+    """A share as the table shows it; None: nothing is labeled."""
     return "–" if figure is None else f"{100 * figure:.1f}"
 
 
 @pytest.mark.benchmark
 @pytest.mark.usefixtures("as_in_a_run")
-def test_saliency_in_labels_of_photographs() -> None:
+def test_saliency_in_labels_of_images() -> None:
     """Labels 0 from reciprocal attention are better than those from the prior."""
     torch.set_num_threads(available_cores())
     runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=told_every_100)

@@ -1,4 +1,4 @@
-"""The four saliency systems and the prior beside each other: same data, same trunk, same number of photographs seen.
+"""The four saliency systems and the prior beside each other: same data, same backbone, same number of images seen.
 
 `make benchmark-saliency` prints the table of the README.  TAG2MASK_BENCHMARK names the folder that is kept,
 TAG2MASK_VOC_STORE the store of a finished run of `configs/voc-mini.yaml`, whose class maps are then used.
@@ -13,9 +13,9 @@ import torch
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import available_cores
-from tag2mask.flows.dag import build_dag
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.scenes import write_demo
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.tasks.demo.scenes import write_demo
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.benchmarks.saliency_systems import Benchmark, same_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -33,7 +33,7 @@ TINY = (
     "saliency.channels=8",
     "saliency.key_channels=4",
     "saliency.iterations=20",
-    "saliency.optimiser=sgd",
+    "saliency.optimizer=sgd",
     "saliency.learning_rate=0.03",
     "saliency.batch_size=4",
     "prior.image_size=64",
@@ -49,8 +49,8 @@ TINY = (
 
 @pytest.mark.benchmark
 @pytest.mark.usefixtures("as_in_a_run")
-def test_saliency_systems_on_photographs() -> None:
-    """On photographs that no network has seen, reciprocal attention is far better than the prior."""
+def test_saliency_systems_on_images() -> None:
+    """On images that no network has seen, reciprocal attention is far better than the prior."""
     config = load_config(SETTINGS)
     assert config.saliency_set is not None
     for root in (config.dataset.root, config.saliency_set.root):
@@ -77,7 +77,7 @@ def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.Capture
     assert [(row.part, row.system) for row in rows] == [
         ("single", "prior"),
         ("single", "reciprocal"),
-        ("single", "purificatory"),
+        ("single", "purnet"),
         ("single", "icnet, trained on tags"),
         ("single", "gconet_plus, trained on tags"),
         ("groups", "reciprocal"),
@@ -89,9 +89,9 @@ def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.Capture
     learned = {path.stem for path in (tmp_path / "work" / "trained-on" / "images").iterdir()}
     assert len(told["held_out"]) == 3 and len(learned) == 9 and learned.isdisjoint(told["held_out"])
     table = (tmp_path / "work" / "table.md").read_text()
-    assert all(f"| {row.system} | " in table for row in rows) and "20 steps of 4 photographs at 64 pixels" in table
+    assert all(f"| {row.system} | " in table for row in rows) and "20 steps of 4 images at 64 pixels" in table
     first = capsys.readouterr().out
-    assert f"held out, 3 photographs: {' '.join(told['held_out'])}" in first and "train_saliency" in first
+    assert f"held out, 3 images: {' '.join(told['held_out'])}" in first and "train_saliency" in first
     lender = tmp_path / "work" / "store"
     again = Benchmark(CONFIGS / "demo.yaml", tmp_path / "other", StageRuntime(), lender=lender, **given).run()
     assert [row.figures for row in again] == [row.figures for row in rows]
@@ -103,7 +103,7 @@ def test_older_artifacts_lack_only_settings_at_their_default() -> None:
     """An artifact is taken over if the settings that it does not know stand at their default, and not otherwise."""
     nodes = {node.name: node for node in build_dag(load_config(SETTINGS))}
     node = nodes["train_classifier"]
-    older = {name: value for name, value in node.hashed.items() if name != "optimiser"}
+    older = {name: value for name, value in node.hashed.items() if name != "optimizer"}
     assert same_settings(node, node.hashed) and same_settings(node, older)
     assert not same_settings(node, {**older, "epochs": 9})
     assert not same_settings(node, {**older, "gone": 1})

@@ -16,8 +16,8 @@ from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import EvaluationOf, PredictionOf
 from tag2mask.tasks import evaluate, index_dataset, index_masks, predict_masks, refine_masks, train_segmenter
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "voc-mini.yaml"
 WORK = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark"))
@@ -25,7 +25,7 @@ WORK = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark"))
 
 @pytest.mark.benchmark
 def test_segmenter_trained_on_masks() -> None:
-    """The same network, settings and steps, trained on the masks of the training photographs, beats chance by far."""
+    """The same network, settings and steps, trained on the masks of the training images, beats chance by far."""
     config = load_config(SETTINGS)
     data = config.dataset
     if not data.root.is_dir():

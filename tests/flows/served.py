@@ -19,8 +19,8 @@ from typing import Any
 
 from tag2mask.configs.document import commented_yaml
 from tag2mask.configs.load import load_config
-from tag2mask.flows.beginning import packaged
-from tag2mask.tasks.common.scenes import write_demo
+from tag2mask.flows.init import packaged
+from tag2mask.tasks.demo.scenes import write_demo
 
 CSRF = "PREFECT_SERVER_CSRF_PROTECTION_ENABLED"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -39,7 +39,7 @@ SMALL = (
     "refinement.iterations=1",
     "dataset.minimum_images=1",
     "dataset.val_split=null",
-    "report.photographs=2",
+    "report.images=2",
 )
 """Changes to the demo's settings: a run of a few seconds."""
 
@@ -223,7 +223,7 @@ def environment_of(folder: Path, port: int) -> dict[str, str]:
 @contextmanager
 def program(*arguments: str, environment: Mapping[str, str], log: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A command of ours at work in a process group of its own, ended at last."""
-    command = [sys.executable, "-m", "tag2mask.flows.command_line", *arguments]
+    command = [sys.executable, "-m", "tag2mask.flows.cli.main", *arguments]
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=dict(environment), stdout=file, stderr=file, start_new_session=True)
     try:

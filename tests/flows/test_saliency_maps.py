@@ -10,14 +10,14 @@ import pytest
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows import saliency_maps
-from tag2mask.flows.engines import Request
+from tag2mask.flows.run import Request
 from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.model_folders import WeightsError
-from tag2mask.tasks.common.photographs import read_rgb
-from tag2mask.tasks.common.saliency_folder import FolderInTheWay
-from tests.tasks.drawn_files import save_photograph
+from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
+from tag2mask.tasks.dataset.saliency_folder import FolderInTheWay
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.files import read_json
+from tests.tasks.drawn_files import save_image
 
 SMALL = (
     "saliency.image_size=64",
@@ -31,13 +31,13 @@ SMALL = (
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Three photographs to map, and three with masks to learn from."""
+    """Three images to map, and three with masks to learn from."""
     for seed in range(3):
-        save_photograph(tmp_path / "photos" / f"p{seed}.jpg", seed, (40, 50 + seed))
-        save_photograph(tmp_path / "learn" / f"l{seed}.jpg", 10 + seed, (40, 40))
+        save_image(tmp_path / "photos" / f"p{seed}.jpg", seed, (40, 50 + seed))
+        save_image(tmp_path / "learn" / f"l{seed}.jpg", 10 + seed, (40, 40))
         mask = np.zeros((40, 40), np.uint8)
         mask[10:30, 10:30] = 255
-        write_grey(tmp_path / "masks" / f"l{seed}.png", mask)
+        write_gray(tmp_path / "masks" / f"l{seed}.png", mask)
     return tmp_path
 
 
@@ -49,15 +49,15 @@ def asked(folders: Path, name: str = "maps", **options: object) -> SaliencyReque
     return SaliencyRequest(folders / "photos", folders / name, **given)  # type: ignore[arg-type]
 
 
-def test_a_folder_of_photographs_gets_maps(folders: Path) -> None:
-    """Each photograph gets a map of its size and a row of the table; a second request trains nothing."""
+def test_a_folder_of_images_gets_maps(folders: Path) -> None:
+    """Each image gets a map of its size and a row of the table; a second request trains nothing."""
     runtime = Runtime(root=folders / "store", cores=1)
     told = make_saliency_maps(asked(folders), runtime, "local")
     assert told.startswith("3 maps in ")
     with (folders / "maps" / "maps.csv").open(newline="") as file:
         assert [row["image_id"] for row in csv.DictReader(file)] == ["p0", "p1", "p2"]
     for photo in (folders / "photos").iterdir():
-        assert read_grey(folders / "maps" / f"{photo.stem}.png").shape == read_rgb(photo).shape[:2]
+        assert read_gray(folders / "maps" / f"{photo.stem}.png").shape == read_rgb(photo).shape[:2]
     trained = os.listdir(folders / "store" / "train_saliency")
     make_saliency_maps(asked(folders, "again"), runtime, "local")
     assert os.listdir(folders / "store" / "train_saliency") == trained
@@ -80,18 +80,18 @@ def test_the_folder_one_stands_in_takes_maps(folders: Path, monkeypatch: pytest.
 
 def test_another_run_that_ends_in_between_changes_nothing(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps of another folder, made at the same time in the same store, are not taken for one's own."""
-    save_photograph(folders / "others" / "q.jpg", 5, (40, 50))
-    runtime, real = Runtime(root=folders / "store", cores=1), saliency_maps.carry_out
+    save_image(folders / "others" / "q.jpg", 5, (40, 50))
+    runtime, real = Runtime(root=folders / "store", cores=1), saliency_maps.run
     other = SaliencyRequest(folders / "others", folders / "of-others", "prior")
 
     def with_company(request: Request) -> None:
         real(request)
-        monkeypatch.setattr(saliency_maps, "carry_out", real)
+        monkeypatch.setattr(saliency_maps, "run", real)
         make_saliency_maps(other, runtime, "local")
 
-    monkeypatch.setattr(saliency_maps, "carry_out", with_company)
+    monkeypatch.setattr(saliency_maps, "run", with_company)
     (folders / "photos" / "more").mkdir()
-    save_photograph(folders / "photos" / "p9.gif", 5, (40, 50))
+    save_image(folders / "photos" / "p9.gif", 5, (40, 50))
     told = make_saliency_maps(SaliencyRequest(folders / "photos", folders / "own", "prior"), runtime, "local")
     assert told.startswith("3 maps") and told.endswith("photos: not read: 1 .gif, 1 folder")
     assert sorted(path.stem for path in (folders / "own").glob("*.png")) == ["p0", "p1", "p2"]
@@ -127,7 +127,7 @@ def test_a_model_is_fine_tuned(folders: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("change", ["saliency.channels=12", "saliency.provider=purificatory"])
+@pytest.mark.parametrize("change", ["saliency.channels=12", "saliency.provider=purnet"])
 def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, change: str) -> None:
     """A training that cannot start from its model is refused before any stage is built."""
     root = folders / "store"

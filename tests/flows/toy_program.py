@@ -10,10 +10,10 @@ from pathlib import Path
 from types import FrameType
 
 from tag2mask.configs.runtime import Runtime
-from tag2mask.flows import child
-from tag2mask.flows.execution import Session, execute
-from tag2mask.flows.node import Node
-from tag2mask.tasks.common.store import Store
+from tag2mask.flows.dag.node import Node
+from tag2mask.flows.engine import child
+from tag2mask.flows.engine.session import Session, execute
+from tag2mask.tasks.store.store import Store
 from tests.flows import toys
 
 

@@ -15,14 +15,14 @@ from types import ModuleType
 from typing import Literal
 
 from tag2mask.configs.runtime import Runtime
-from tag2mask.configs.section import Section
-from tag2mask.flows.execution import Session
-from tag2mask.flows.node import Node
-from tag2mask.flows.outcome import Failure, Outcome, RunResult
+from tag2mask.configs.sections.section import Section
+from tag2mask.flows.dag.node import Node
+from tag2mask.flows.dag.outcome import Failure, Outcome, RunResult
+from tag2mask.flows.engine.session import Session
 from tag2mask.tasks import STAGE_VERSIONS
-from tag2mask.tasks.common.durable import write_file, write_json
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.store import Store
+from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.store import Store
 
 STAGES = ("toy_read", "toy_join", "train_toy")
 

@@ -17,7 +17,7 @@ from tag2mask.models.backbones import (
     build_backbone,
     load_imagenet,
 )
-from tag2mask.models.dilation import PhaseConv2d
+from tag2mask.models.parts.dilation import PhaseConv2d
 
 BUILDS = [(name, stride) for name in BACKBONES for stride in OUTPUT_STRIDES[name]]
 DILATED = [(name, stride) for name, stride in BUILDS if name != "vgg16" and stride < OUTPUT_STRIDES[name][-1]]

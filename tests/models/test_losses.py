@@ -84,7 +84,7 @@ def test_complementary_maps_cost_nothing() -> None:
     assert _cooperative(0.99, 0.99, "complementary") == pytest.approx(9.0, abs=0.01)
 
 
-def test_literal_divergence_favours_not_knowing() -> None:
+def test_literal_divergence_favors_not_knowing() -> None:
     """The printed divergence is -2 H(q) - log p - log(1-p), zero at 1/2 only and large at confident complements."""
     assert _cooperative(0.5, 0.5, "literal") == pytest.approx(0.0, abs=1e-6)
     p, q = 0.8, 0.3
@@ -142,7 +142,7 @@ def test_nothing_valid_costs_nothing() -> None:
 
 
 def test_segmentation_loss_by_hand() -> None:
-    """Outputs on two grids add up, labels being taken at the nearest centre and 255 left out of the average."""
+    """Outputs on two grids add up, labels being taken at the nearest center and 255 left out of the average."""
     labels = torch.tensor([[[0, 0, 1, 1], [0, 0, 1, 1], [255, 255, 0, 0], [255, 255, 0, 0]]])
     fine, coarse = torch.randn(1, 2, 4, 4), torch.randn(1, 2, 2, 2)
     fine_log, coarse_log = fine.log_softmax(1)[0], coarse.log_softmax(1)[0]

@@ -8,7 +8,7 @@ from tag2mask.models.backbones import build_backbone
 from tag2mask.models.graph_reasoning import GraphReasoning
 from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.losses import integral_attention_loss, tag_loss
-from tag2mask.models.parameter_groups import parameter_groups
+from tag2mask.models.parts.parameter_groups import parameter_groups
 from tag2mask.models.tag_classifier import TagClassifier
 from tests.models.tiny import TinyBackbone, assert_gradients_reach, flip_symmetric
 

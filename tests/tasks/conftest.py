@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tasks.drawn_files import save_photograph, write_tags
+from tests.tasks.drawn_files import save_image, write_tags
 from tests.tasks.indexed_folder import TAGS
 
 
@@ -21,8 +21,8 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """A folder of five photographs with tags."""
+    """A folder of five images with tags."""
     for seed, image_id in enumerate(TAGS):
-        save_photograph(tmp_path / "raw" / "photos" / f"{image_id}.jpg", seed, (12, 16 + seed))
+        save_image(tmp_path / "raw" / "photos" / f"{image_id}.jpg", seed, (12, 16 + seed))
     write_tags(tmp_path / "raw" / "labels.csv", TAGS)
     return tmp_path / "raw"

@@ -14,23 +14,23 @@ def pixels(seed: int, size: tuple[int, int] = (12, 16)) -> np.ndarray:
     return np.array(Image.fromarray(corners).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
-def save_photograph(path: Path, seed: int = 0, size: tuple[int, int] = (12, 16)) -> Path:
-    """Save an upright RGB photograph of `size` = (height, width)."""
+def save_image(path: Path, seed: int = 0, size: tuple[int, int] = (12, 16)) -> Path:
+    """Save an upright RGB image of `size` = (height, width)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels(seed, size)).save(path)
     return path
 
 
 def save_mask(path: Path, values: np.ndarray) -> Path:
-    """Save (H, W) values as an 8-bit grey PNG."""
+    """Save (H, W) values as an 8-bit gray PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(values.astype(np.uint8)).save(path)
     return path
 
 
-def save_raw_png(path: Path, size: tuple[int, int], bits: int, colour: int, rows: bytes) -> Path:
-    """Save a PNG of `size` = (height, width) with the bits and the colour type that its header is to name."""
-    header = struct.pack(">IIBBBBB", size[1], size[0], bits, colour, 0, 0, 0)
+def save_raw_png(path: Path, size: tuple[int, int], bits: int, color: int, rows: bytes) -> Path:
+    """Save a PNG of `size` = (height, width) with the bits and the color type that its header is to name."""
+    header = struct.pack(">IIBBBBB", size[1], size[0], bits, color, 0, 0, 0)
     chunks = b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))

@@ -8,15 +8,15 @@ from PIL import Image
 
 from tag2mask.configs.schema import EvaluationOf
 from tag2mask.tasks import evaluate
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.label_images import write_grey, write_labels
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.label_maps import write_gray, write_labels
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
 
 Labels = dict[str, np.ndarray]
 
 
 def write_dataset(folder: Path, classes: tuple[str, ...], masks: Labels, val: tuple[str, ...] = ()) -> Path:
-    """An `index_dataset` artifact whose photographs are flat colours by class; tags are the classes in the masks."""
+    """An `index_dataset` artifact whose images are flat colors by class; tags are the classes in the masks."""
     write_json(folder / "classes.json", list(classes))
     rows = []
     for image_id, mask in masks.items():
@@ -62,8 +62,8 @@ def write_class_maps(folder: Path, stage: str, maps: dict[str, tuple[np.ndarray,
 def write_saliency(folder: Path, maps: Labels) -> Path:
     """A `predict_saliency` artifact."""
     for image_id, pixels in maps.items():
-        write_grey(folder / "saliency" / f"{image_id}.png", pixels)
-        write_grey(folder / "background" / f"{image_id}.png", 255 - pixels)
+        write_gray(folder / "saliency" / f"{image_id}.png", pixels)
+        write_gray(folder / "background" / f"{image_id}.png", 255 - pixels)
     write_manifest(folder, "predict_saliency")
     return folder
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.configs.release import Release as Rules
 from tag2mask.configs.schema import Measurement
+from tag2mask.configs.sections.release import Release as Rules
 from tag2mask.tasks import measure_labels
-from tag2mask.tasks.common.artifact import Artifact, Recipe
-from tag2mask.tasks.common.durable import write_json
-from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.publishing import Publication, publish
-from tag2mask.tasks.common.release_contents import Draft
-from tag2mask.tasks.common.releases import Releases
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.store import Store
+from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.release.contents import Draft
+from tag2mask.tasks.release.publish import Publication, publish
+from tag2mask.tasks.release.releases import Releases
+from tag2mask.tasks.store.artifact import Artifact, Recipe
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
 
 CLASSES = ("ant", "bee", "cow")
@@ -58,7 +58,7 @@ def digest_of(labels: Labels) -> str:
 
 
 def draft_of(store: Store, labels: Labels, masks: Labels | None = None) -> Draft:
-    """A finished run with these labels; `masks` say what the photographs show and where CAM and saliency see it."""
+    """A finished run with these labels; `masks` say what the images show and where CAM and saliency see it."""
     masks = labels if masks is None else masks
     shown = digest_of(masks)
     maps = {image_id: maps_of(mask) for image_id, mask in masks.items()}
@@ -106,4 +106,4 @@ def changed(labels: Labels, image_id: str, share: float) -> Labels:
 
 LABELS = drawn_labels()
 OTHER = changed(LABELS, "p01", 0.5)
-"""The same labels, but for half of a photograph."""
+"""The same labels, but for half of an image."""

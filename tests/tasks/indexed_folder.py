@@ -1,4 +1,4 @@
-"""A folder of photographs with tags, and its index."""
+"""A folder of images with tags, and its index."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks import index_dataset
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.store.runtime import StageRuntime
 
 TAGS = {"a": "cat", "b": "dog", "c": "dog cat", "d": "cat", "e": "dog"}
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tag2mask.configs.section import Section
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.configs.sections.section import Section
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 
 Stage = Callable[..., None]

@@ -1,4 +1,4 @@
-"""Settings of stages that take a second, and their inputs: seven drawn photographs."""
+"""Settings of stages that take a second, and their inputs: seven drawn images."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tag2mask.tasks.common.attention_accumulation import AttentionAccumulator
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import write_grey
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
 
 CLASSES = ("cat", "dog", "owl")
@@ -30,8 +30,8 @@ FROZEN_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32}, "backbone
 """Its batch norms are folded while it trains, which a checkpoint must survive."""
 TRAINED_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32, "freeze_batch_norm": False}}
 """Its batch norms have running statistics, which a checkpoint must hold."""
-MIRRORED = {"flip": True, "optimiser": "adamw"}
-"""AdamW keeps more per parameter than SGD, and which photographs are mirrored must not depend on where it stopped."""
+MIRRORED = {"flip": True, "optimizer": "adamw"}
+"""AdamW keeps more per parameter than SGD, and which images are mirrored must not depend on where it stopped."""
 SALIENCY: dict[str, Any] = {
     "backbone": TRUNK,
     "channels": 8,
@@ -42,9 +42,9 @@ SALIENCY: dict[str, Any] = {
 }
 PURIFICATORY: dict[str, Any] = {
     **{key: value for key, value in SALIENCY.items() if key != "key_channels"},
-    "provider": "purificatory",
+    "provider": "purnet",
     "iterations": 6,
-    "purificatory": {
+    "purnet": {
         "superpixels": 20,
         "stages": [
             {"share": 0.34, "attention": False, "structural_similarity": 1.0},
@@ -53,7 +53,7 @@ PURIFICATORY: dict[str, Any] = {
         ],
     },
 }
-"""Two steps in each of three stages that differ in losses, trained parts, batch and step size."""
+"""Two steps in each of three stages that differ in losses, trained parts, batch and learning rate."""
 SEGMENTER: dict[str, Any] = {
     "backbone": TRUNK,
     "rates": (1, 2),
@@ -66,12 +66,12 @@ SEGMENTER: dict[str, Any] = {
 
 
 def write_inputs(folder: Path) -> dict[str, Path]:
-    """A dataset of seven photographs, label maps, saliency pairs, and accumulated attention."""
+    """A dataset of seven images, label maps, saliency pairs, and accumulated attention."""
     masks = blocks(3, 7, len(CLASSES), size=(48, 72))
     dataset = write_dataset(folder / "dataset", CLASSES, masks)
     write_label_maps(folder / "labels", "mine_objects", masks)
     for image_id, mask in masks.items():
-        write_grey(folder / "pairs" / "masks" / f"{image_id}.png", np.where(mask > 0, 255, 0).astype(np.uint8))
+        write_gray(folder / "pairs" / "masks" / f"{image_id}.png", np.where(mask > 0, 255, 0).astype(np.uint8))
         (folder / "pairs" / "images").mkdir(exist_ok=True)
         (folder / "pairs" / "images" / f"{image_id}.png").write_bytes((dataset / f"images/{image_id}.png").read_bytes())
     rows = {"image_id": list(masks), "file": [f"images/{image_id}.png" for image_id in masks]}

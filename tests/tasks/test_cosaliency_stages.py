@@ -11,18 +11,18 @@ import torch
 from PIL import Image
 
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
-from tag2mask.models.icnet import ICNet
+from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.tasks import predict_cosaliency, train_cosaliency
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.group_batches import NoTargets
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.intake import BadDataset
-from tag2mask.tasks.common.label_images import read_grey
-from tag2mask.tasks.common.networks import cosaliency_network, load_for_inference, load_model, save_model
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tensors import to_batch
-from tests.tasks.drawn_files import files_of, save_mask, save_photograph
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.ingest import BadDataset
+from tag2mask.tasks.dataset.label_maps import read_gray
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.networks.factory import cosaliency_network, load_for_inference, load_model, save_model
+from tag2mask.tasks.networks.tensors import to_batch
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.group_batches import NoTargets
+from tests.tasks.drawn_files import files_of, save_image, save_mask
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
 from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
 
@@ -48,7 +48,7 @@ def settings(provider: str, **changes: Any) -> Cosaliency:
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Ten photographs of three classes, some of two; certain saliency and CAM; three of them for validation."""
+    """Ten images of three classes, some of two; certain saliency and CAM; three of them for validation."""
     folder = tmp_path_factory.mktemp("inputs")
     masks = blocks(5, 10, len(CLASSES), size=(48, 72))
     write_dataset(folder / "dataset", CLASSES, masks, val=VALIDATION)
@@ -59,7 +59,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def model_folder(folder: Path, provider: str, **changes: Any) -> Path:
-    """A model folder whose network has weights large enough to tell photographs apart."""
+    """A model folder whose network has weights large enough to tell images apart."""
     config = settings(provider, **changes)
     torch.manual_seed(4)
     network = cosaliency_network(config)
@@ -79,7 +79,7 @@ def counts_of(folder: Path) -> dict[str, Any]:
 
 def maps_below(folder: Path) -> dict[str, np.ndarray]:
     """`<number>/<id>` -> map."""
-    return {f"{p.parent.name}/{p.stem}": read_grey(p) for p in sorted((folder / "cosaliency").rglob("*.png"))}
+    return {f"{p.parent.name}/{p.stem}": read_gray(p) for p in sorted((folder / "cosaliency").rglob("*.png"))}
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -94,7 +94,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Pa
 
 
 def test_the_step_size_stays_or_falls(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A falling step size takes the same first step as a constant one, and another second step."""
+    """A falling learning rate takes the same first step as a constant one, and another second step."""
     losses = {}
     for falling in (False, True):
         out = tmp_path / str(falling)
@@ -103,8 +103,8 @@ def test_the_step_size_stays_or_falls(tmp_path: Path, inputs: dict[str, Path]) -
     assert losses[False][:2] == losses[True][:2] and losses[False][2] != losses[True][2]
 
 
-def test_a_frozen_trunk_stays(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """With factor 0 no weight of the trunk moves, while the others do."""
+def test_a_frozen_backbone_stays(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """With factor 0 no weight of the backbone moves, while the others do."""
     config = settings("gconet_plus", backbone_factor=0.0, iterations=2)
     train_cosaliency.run(config, tmp_path, StageRuntime(), **inputs)
     torch.manual_seed(config.seed)
@@ -124,10 +124,10 @@ def test_nothing_to_train_on_is_told(tmp_path: Path, inputs: dict[str, Path]) ->
 
 
 def group_folder(folder: Path, *, saliency: bool) -> Path:
-    """Two groups of three photographs with masks."""
+    """Two groups of three images with masks."""
     for number, group in enumerate(("boats", "cars")):
         for image in range(3):
-            save_photograph(folder / "images" / group / f"x{image}.png", 10 * number + image, (40, 56))
+            save_image(folder / "images" / group / f"x{image}.png", 10 * number + image, (40, 56))
             mask = np.zeros((40, 56))
             mask[10:30, 8 + 8 * image : 40] = 255
             save_mask(folder / "masks" / group / f"x{image}.png", mask)
@@ -145,7 +145,7 @@ def test_a_folder_of_groups_trains(tmp_path: Path, provider: str) -> None:
     counts = counts_of(tmp_path / "out")
     assert counts == {"images": 6, "groups": 2, "steps": 2, "with_target": 6, "without_target": 0}
     (given / "masks" / "cars" / "x1.png").unlink()
-    with pytest.raises(BadDataset, match=r"masks/cars: 1 photographs have no <id>.png here: x1"):
+    with pytest.raises(BadDataset, match=r"masks/cars: 1 images have no <id>.png here: x1"):
         train_cosaliency.run(config, tmp_path / "other", StageRuntime(), training_set=given)
 
 
@@ -157,9 +157,9 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadDataset, match="boats/x0.png: its brightest value is 1"):
         train_cosaliency.run(config, tmp_path / "out", StageRuntime(), training_set=given)
     save_mask(given / "masks" / "boats" / "x0.png", np.full((40, 50), 255))
-    with pytest.raises(BadDataset, match="is 50x40, but its photograph is 56x40"):
+    with pytest.raises(BadDataset, match="is 50x40, but its image is 56x40"):
         train_cosaliency.run(config, tmp_path / "out", StageRuntime(), training_set=given)
-    with pytest.raises(BadDataset, match="saliency/boats: 3 photographs"):
+    with pytest.raises(BadDataset, match="saliency/boats: 3 images"):
         (given / "saliency" / "boats").mkdir(parents=True)
         train_cosaliency.run(settings("icnet"), tmp_path / "out", StageRuntime(), training_set=given)
 
@@ -203,7 +203,7 @@ def test_masks_of_groups_are_what_their_folder_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_maps_equal_the_whole_group_at_once(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
-    """Where all photographs of a tag are references, the streamed maps are those of one forward pass over the group."""
+    """Where all images of a tag are references, the streamed maps are those of one forward pass over the group."""
     model = model_folder(tmp_path / "model", provider)
     config = CosaliencyMaps(references=99, gate=0.0)
     predict_cosaliency.run(config, tmp_path / "out", StageRuntime(), model=model, **inputs)
@@ -215,8 +215,8 @@ def test_maps_equal_the_whole_group_at_once(tmp_path: Path, inputs: dict[str, Pa
     for number in (1, 2, 3):
         group = [record for record in index if number in record.tags]
         pixels = [np.array(Image.fromarray(index.pixels(r)).resize((64, 64), Image.Resampling.BILINEAR)) for r in group]
-        grey = [Image.open(inputs["saliency"] / "saliency" / f"{r.image_id}.png").resize((64, 64), 2) for r in group]
-        saliency = torch.stack([torch.from_numpy(np.array(one)) for one in grey])[:, None] / 255
+        gray = [Image.open(inputs["saliency"] / "saliency" / f"{r.image_id}.png").resize((64, 64), 2) for r in group]
+        saliency = torch.stack([torch.from_numpy(np.array(one)) for one in gray])[:, None] / 255
         with torch.inference_mode():
             images = to_batch(pixels, "cpu")
             maps = network(images, saliency)[-1] if isinstance(network, ICNet) else network(images).soft
@@ -277,10 +277,10 @@ def test_the_gate_keeps_a_map_where_the_cam_is_and_hard_maps_are_masks(tmp_path:
     assert ((values < 3) | (values > 252)).mean() > 0.5
 
 
-def test_validation_has_groups_of_its_own_and_one_photograph_is_a_group(
+def test_validation_has_groups_of_its_own_and_one_image_is_a_group(
     tmp_path: Path, inputs: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """On the validation split groups are made of its photographs alone, a single one included."""
+    """On the validation split groups are made of its images alone, a single one included."""
     model = model_folder(tmp_path / "model", "icnet")
     with caplog.at_level(logging.WARNING, "tag2mask"):
         config = CosaliencyMapsOf(split="val")
@@ -304,7 +304,7 @@ def test_missing_inputs_are_told(tmp_path: Path, inputs: dict[str, Path]) -> Non
     few = tmp_path / "few"
     shutil.copytree(inputs["cams"], few)
     (few / "p02.npz").unlink()
-    with pytest.raises(predict_cosaliency.MissingMaps, match="1 of 7 photographs have no <id>.npz: p02"):
+    with pytest.raises(predict_cosaliency.MissingMaps, match="1 of 7 images have no <id>.npz: p02"):
         predict_cosaliency.run(
             CosaliencyMaps(), tmp_path / "out", StageRuntime(), **given, cams=few, saliency=inputs["saliency"]
         )

@@ -9,10 +9,10 @@ import pytest
 
 from tag2mask.configs.schema import EvaluationOf
 from tag2mask.tasks import evaluate
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
-from tag2mask.tasks.common.report_steps import Evaluated
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
+from tag2mask.tasks.report.steps import Evaluated
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import (
     Labels,
     blocks,
@@ -51,7 +51,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_labels_are_scored_as_worked_out_by_hand(tmp_path: Path) -> None:
-    """Ignored pixels lower the mean IoU but not that of the labelled pixels, and void pixels count nowhere."""
+    """Ignored pixels lower the mean IoU but not that of the labeled pixels, and void pixels count nowhere."""
     labels = {
         "a": np.array([[1, 255, 0, 0], [1, 2, 0, 1]], np.uint8),
         "b": np.array([[2, 0, 0, 0], [0, 0, 0, 0]], np.uint8),
@@ -62,7 +62,7 @@ def test_labels_are_scored_as_worked_out_by_hand(tmp_path: Path) -> None:
     iou = [9 / 11, 2 / 4, 1 / 2]
     assert [row["iou"] for row in scores["per_class"]] == pytest.approx(iou)
     assert scores["summary"]["miou"] == pytest.approx(np.mean(iou))
-    assert scores["summary"]["miou_labelled"] == pytest.approx(np.mean([9 / 11, 2 / 3, 1 / 2]))
+    assert scores["summary"]["miou_labeled"] == pytest.approx(np.mean([9 / 11, 2 / 3, 1 / 2]))
     assert scores["summary"]["ignored_share"] == pytest.approx(1 / 15)
     assert (scores["title"], scores["images"], scores["classes"]) == ("labels 0", 2, ["background", "cat", "dog"])
     assert read_json(tmp_path / "out" / "metrics.json") == scores["summary"]
@@ -81,7 +81,7 @@ def test_predictions_are_read_from_their_own_folder(tmp_path: Path) -> None:
     subject = write_label_maps(tmp_path / "scores", "predict_masks", perfect)
     summary = score(tmp_path, truth, subject, "predictions")["summary"]
     assert summary.pop("ignored_share") == 0
-    assert set(summary) == {"miou", "miou_labelled", "miou_as_background", "precision", "recall"}
+    assert set(summary) == {"miou", "miou_labeled", "miou_as_background", "precision", "recall"}
     assert set(summary.values()) == {1}
 
 
@@ -198,11 +198,11 @@ def test_the_guard_refuses_more_than_its_share() -> None:
 
 
 def test_missing_files_are_named_before_the_work(tmp_path: Path) -> None:
-    """A step that lacks photographs with masks is refused with their ids."""
+    """A step that lacks images with masks is refused with their ids."""
     masks = blocks(2, 4, 2)
     labels = {image_id: mask for image_id, mask in masks.items() if image_id != "p02"}
     subject = write_label_maps(tmp_path / "labels", "mine_objects", labels)
-    with pytest.raises(ValueError, match=r"1 of 4 photographs with masks have no <id>\.png: p02"):
+    with pytest.raises(ValueError, match=r"1 of 4 images with masks have no <id>\.png: p02"):
         score(tmp_path, masks, subject, "labels")
 
 
@@ -219,7 +219,7 @@ def test_files_of_another_size_are_named(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_split_without_masks_has_no_figures(tmp_path: Path) -> None:
-    """Where no photograph of the split has a mask, the run goes on and the result says so."""
+    """Where no image of the split has a mask, the run goes on and the result says so."""
     masks = small_masks()
     subject = write_label_maps(tmp_path / "scores", "predict_masks", masks)
     scores = score(tmp_path, masks, subject, "predictions", split="val")

@@ -9,11 +9,11 @@ import torch
 
 from tag2mask.configs.schema import Prediction, Saliency, SaliencySet
 from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
-from tag2mask.tasks.common.durable import read_json, write_json
-from tag2mask.tasks.common.model_folders import WeightsError, architecture_of_start, check_start
-from tag2mask.tasks.common.networks import read_state
-from tag2mask.tasks.common.runtime import StageRuntime
-from tests.tasks.drawn_files import files_of, save_mask, save_photograph
+from tag2mask.tasks.networks.factory import read_state
+from tag2mask.tasks.networks.model_folder import WeightsError, architecture_of_start, check_start
+from tag2mask.tasks.store.files import read_json, write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tests.tasks.drawn_files import files_of, save_image, save_mask
 from tests.tasks.drawn_run import blocks, write_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,7 +27,7 @@ COMMON: dict[str, Any] = {
 }
 NETWORKS: dict[str, dict[str, Any]] = {
     "reciprocal": {**COMMON, "provider": "reciprocal", "key_channels": 4},
-    "purificatory": {**COMMON, "provider": "purificatory", "purificatory": {"stages": [{"share": 1.0}]}},
+    "purnet": {**COMMON, "provider": "purnet", "purnet": {"stages": [{"share": 1.0}]}},
 }
 STILL = {"learning_rate": 1e-30, "weight_decay": 0.0}
 """A training that moves nothing."""
@@ -36,9 +36,9 @@ SECOND = {"masks": "masks of our own", "shows_target_classes": "no", "images": 2
 
 
 def saliency_set(folder: Path, count: int, about: dict[str, Any]) -> Path:
-    """An indexed saliency set of drawn photographs."""
+    """An indexed saliency set of drawn images."""
     for seed in range(count):
-        save_photograph(folder / "raw/images" / f"s{seed}.png", seed, (48, 60))
+        save_image(folder / "raw/images" / f"s{seed}.png", seed, (48, 60))
         mask = np.zeros((48, 60), np.uint8)
         mask[10:30, 12 + seed : 40] = 255
         save_mask(folder / "raw/masks" / f"s{seed}.png", mask)
@@ -76,7 +76,7 @@ def fine_tuned(out: Path, provider: str, start: Path, pairs: Path, **changes: An
 def test_training_starts_from_the_model(
     provider: str, models: dict[str, Path], sets: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """With a vanishing step size every parameter stays the first model's, although the seed is another."""
+    """With a vanishing learning rate every parameter stays the first model's, although the seed is another."""
     still = fine_tuned(tmp_path / "still", provider, models[provider], sets[1], **STILL)
     moved = fine_tuned(tmp_path / "moved", provider, models[provider], sets[1])
     before, after, other = (read_state(folder / "model.pt") for folder in (models[provider], still, moved))
@@ -130,7 +130,7 @@ MISFITS = [
         {"backbone": {"name": "squeezenet1_1", "output_stride": 8}, "attention_strides": (8,)},
         "backbone.output_stride is 16 there",
     ),
-    ("purificatory", {"purificatory": {"rescale": True}, "iterations": 9}, "purificatory.rescale is False there"),
+    ("purnet", {"purnet": {"rescale": True}, "iterations": 9}, "purnet.rescale is False there"),
 ]
 
 
@@ -155,8 +155,8 @@ def test_a_model_that_does_not_fit_is_refused(
 
 def test_a_model_of_another_network_is_refused(models: dict[str, Path]) -> None:
     """Another provider is named alone, for its settings are those of another network; the same one passes."""
-    other = Saliency.model_validate({**NETWORKS["purificatory"], "start_from": models["reciprocal"]})
-    with pytest.raises(WeightsError, match="provider is 'reciprocal' there and 'purificatory' here; give"):
+    other = Saliency.model_validate({**NETWORKS["purnet"], "start_from": models["reciprocal"]})
+    with pytest.raises(WeightsError, match="provider is 'reciprocal' there and 'purnet' here; give"):
         check_start(other)
     for provider, settings in NETWORKS.items():
         check_start(Saliency.model_validate({**settings, "start_from": models[provider], "learning_rate": 0.5}))
@@ -172,7 +172,7 @@ def test_a_damaged_model_folder_is_named(models: dict[str, Path], sets: tuple[Pa
     write_json(tmp_path / "model.json", said)
     with pytest.raises(WeightsError, match=f"{tmp_path}/model.pt: no such file"):
         check_start(config)
-    (tmp_path / "model.pt").write_bytes((models["purificatory"] / "model.pt").read_bytes())
+    (tmp_path / "model.pt").write_bytes((models["purnet"] / "model.pt").read_bytes())
     with pytest.raises(WeightsError, match=f"{tmp_path}/model.pt: does not fit the network"):
         fine_tuned(tmp_path / "out", "reciprocal", tmp_path, sets[1])
     write_json(tmp_path / "model.json", said | {"config": said["config"] | {"depth": 3}})

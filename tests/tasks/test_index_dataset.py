@@ -11,13 +11,13 @@ from PIL import Image
 
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks import index_dataset
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.photographs import BadImage, read_photograph
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import BadImage, read_image
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import (
     files_of,
     pixels,
-    save_photograph,
+    save_image,
     save_turned,
     truncate,
     write_annotation,
@@ -26,8 +26,8 @@ from tests.tasks.drawn_files import (
 from tests.tasks.indexed_folder import IN_PAIRS, TAGS, index, metrics, table
 
 
-def test_every_photograph_is_indexed(raw: Path) -> None:
-    """Without splits every photograph trains; the index gives back tags, sizes and the bytes of upright RGB files."""
+def test_every_image_is_indexed(raw: Path) -> None:
+    """Without splits every image trains; the index gives back tags, sizes and the bytes of upright RGB files."""
     found = ImageIndex.read(index(raw))
     assert found.classes == ("cat", "dog")
     assert found.ids == tuple("abcde")
@@ -47,9 +47,9 @@ def test_every_photograph_is_indexed(raw: Path) -> None:
     assert (found.folder / "set_aside.csv").read_text() == "source,reason\n"
 
 
-def test_splits_choose_the_photographs(raw: Path) -> None:
-    """With both splits only the listed ids matter; photographs and tags of others may be missing."""
-    save_photograph(raw / "photos" / "untagged.jpg")
+def test_splits_choose_the_images(raw: Path) -> None:
+    """With both splits only the listed ids matter; images and tags of others may be missing."""
+    save_image(raw / "photos" / "untagged.jpg")
     write_tags(raw / "labels.csv", {**TAGS, "lost": "cow"})
     found = ImageIndex.read(index(raw, train=["e", "c", "a"], val=["b"], minimum_images=1))
     assert [(record.image_id, record.split) for record in found] == [
@@ -63,15 +63,15 @@ def test_splits_choose_the_photographs(raw: Path) -> None:
 
 
 def test_names_with_blanks_are_not_cut(raw: Path) -> None:
-    """A list that names `a b` chooses that photograph, not `a`."""
-    save_photograph(raw / "photos" / "a b.jpg")
+    """A list that names `a b` chooses that image, not `a`."""
+    save_image(raw / "photos" / "a b.jpg")
     write_tags(raw / "labels.csv", {**TAGS, "a b": "cat"})
     found = ImageIndex.read(index(raw, train=["a b", "c 1"], minimum_images=1))
     assert found.ids == ("a b", "c")
 
 
 def test_validation_alone_is_kept_apart(raw: Path) -> None:
-    """With a list of validation photographs alone, all the others train."""
+    """With a list of validation images alone, all the others train."""
     found = ImageIndex.read(index(raw, val=["c"]))
     assert found.split("val").ids == ("c",)
     assert found.split("train").ids == ("a", "b", "d", "e")
@@ -84,8 +84,8 @@ def test_annotations_serve_as_tags(raw: Path) -> None:
     assert files_of(index(raw, "one")) == files_of(index(raw, "two", tags="Annotations"))
 
 
-def test_photographs_without_tags_are_indexed_without_classes(raw: Path) -> None:
-    """Where there is no table of tags, every photograph is taken in and none has a class."""
+def test_images_without_tags_are_indexed_without_classes(raw: Path) -> None:
+    """Where there is no table of tags, every image is taken in and none has a class."""
     (raw / "labels.csv").unlink()
     out = raw.parent / "untagged"
     out.mkdir()
@@ -116,16 +116,16 @@ def _transparent(path: Path) -> None:
     "save, noted, size",
     [
         (lambda path: Image.fromarray(pixels(1)).convert("CMYK").save(path), "CMYK", (12, 16)),
-        (lambda path: Image.fromarray(pixels(1)).convert("L").save(path), "greyscale", (12, 16)),
+        (lambda path: Image.fromarray(pixels(1)).convert("L").save(path), "grayscale", (12, 16)),
         (_sixteen_bit, "16-bit", (12, 16)),
         (_transparent, "transparent", (12, 16)),
         (lambda path: save_turned(path, 1, 6), "rotated by EXIF", (16, 12)),
     ],
 )
-def test_odd_photographs_are_converted(
+def test_odd_images_are_converted(
     raw: Path, caplog: pytest.LogCaptureFixture, save: Callable[[Path], None], noted: str, size: tuple[int, int]
 ) -> None:
-    """A photograph that is not upright 8-bit RGB is stored as what a person sees, as PNG, listed and logged."""
+    """An image that is not upright 8-bit RGB is stored as what a person sees, as PNG, listed and logged."""
     (raw / "photos" / "b.jpg").unlink()
     save(raw / "photos" / "b.jpg")
     source = next((raw / "photos").glob("b.*"))
@@ -135,7 +135,7 @@ def test_odd_photographs_are_converted(
     assert (record.file, record.size) == ("images/b.png", size)
     line = table(found.folder / "index.csv")[1]
     assert (line["source"], line["converted"]) == (source.name, noted)
-    np.testing.assert_array_equal(found.pixels(record), read_photograph(source, maximum_megapixels=1).pixels)
+    np.testing.assert_array_equal(found.pixels(record), read_image(source, maximum_megapixels=1).pixels)
     assert metrics(found.folder)["converted"] == 1
     assert f"{source.name} ({noted})" in caplog.text
 
@@ -151,13 +151,13 @@ def test_same_bytes_whatever_the_resources(raw: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """After a crash finished photographs are not decoded again, and the bytes are those of an undisturbed run."""
+    """After a crash finished images are not decoded again, and the bytes are those of an undisturbed run."""
     save_turned(raw / "photos" / "b.jpg", 1, 6)
     truncate(raw / "photos" / "a.jpg")
     runtime = StageRuntime(shard=2, threads=threads)
     settings = {"on_bad_image": "skip", "minimum_images": 1}
     undisturbed = files_of(index(raw, "undisturbed", runtime, **settings))
-    original, decoded = index_dataset.take_photograph, []
+    original, decoded = index_dataset.ingest_image, []
 
     def crashing(image_id: str, *arguments: Any, **keywords: Any) -> Any:
         if image_id == "d":
@@ -168,17 +168,17 @@ def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch, thr
         decoded.append(image_id)
         return original(image_id, *arguments, **keywords)
 
-    monkeypatch.setattr(index_dataset, "take_photograph", crashing)
+    monkeypatch.setattr(index_dataset, "ingest_image", crashing)
     with pytest.raises(KeyboardInterrupt):
         index(raw, "out", runtime, **settings)
     assert not (raw.parent / "out" / "index.csv").exists()
-    monkeypatch.setattr(index_dataset, "take_photograph", counting)
+    monkeypatch.setattr(index_dataset, "ingest_image", counting)
     assert files_of(index(raw, "out", runtime, **settings)) == undisturbed
     assert {"d", "e"} <= set(decoded) <= {"c", "d", "e"}  # at most the shard of the crash is repeated
 
 
-def test_bad_photograph_is_looked_at_again(raw: Path) -> None:
-    """A run that ended on a bad photograph can be resumed once the file is whole."""
+def test_bad_image_is_looked_at_again(raw: Path) -> None:
+    """A run that ended on a bad image can be resumed once the file is whole."""
     whole = (raw / "photos" / "d.jpg").read_bytes()
     truncate(raw / "photos" / "d.jpg")
     with pytest.raises(BadImage):
@@ -187,14 +187,14 @@ def test_bad_photograph_is_looked_at_again(raw: Path) -> None:
     assert files_of(index(raw)) == files_of(index(raw, "other"))
 
 
-def test_items_change_with_photograph_and_tags_alone(raw: Path) -> None:
+def test_items_change_with_image_and_tags_alone(raw: Path) -> None:
     """An item's digest stays when images are added or change the split, and changes with its bytes or its tags."""
     read = lambda out: json.loads((out / "items.json").read_text())  # noqa: E731
     before = read(index(raw, "before"))
     assert read(index(raw, "splits", train=["a", "b", "c", "d"], val=["e"])) == before
-    save_photograph(raw / "photos" / "f.jpg", 9)
+    save_image(raw / "photos" / "f.jpg", 9)
     write_tags(raw / "labels.csv", TAGS | {"f": "cat", "a": "dog"})
-    save_photograph(raw / "photos" / "b.jpg", 8)
+    save_image(raw / "photos" / "b.jpg", 8)
     after = read(index(raw, "after"))
     assert {image_id for image_id in before if after[image_id] == before[image_id]} == {"c", "d", "e"}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.intake import BadDataset
-from tag2mask.tasks.common.photographs import BadImage
-from tag2mask.tasks.common.tag_table import BadTable
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import BadImage
+from tag2mask.tasks.dataset.ingest import BadDataset
+from tag2mask.tasks.dataset.tag_table import BadTable
 from tests.tasks.drawn_files import (
     save_bomb,
     truncate,
@@ -31,10 +31,10 @@ def _bomb(path: Path) -> None:
     "spoil, reason",
     [(_empty, "is empty"), (truncate, "damaged or cut short"), (_bomb, "88.0 megapixels, above maximum_megapixels")],
 )
-def test_bad_photograph_ends_the_run_or_is_set_aside(
+def test_bad_image_ends_the_run_or_is_set_aside(
     raw: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None], reason: str
 ) -> None:
-    """A bad photograph is an error that names the way out, or is listed while the rest goes on."""
+    """A bad image is an error that names the way out, or is listed while the rest goes on."""
     spoil(raw / "photos" / "c.jpg")
     with pytest.raises(BadImage, match=rf"1 of 5 images are bad; on_bad_image: skip .*\n  .*c\.jpg: .*{reason}"):
         index(raw)
@@ -45,11 +45,11 @@ def test_bad_photograph_ends_the_run_or_is_set_aside(
     assert not (out / "images" / "c.jpg").exists()
     assert list(json.loads((out / "items.json").read_text())) == list("abde")
     assert metrics(out)["set_aside"] == 1 and metrics(out)["train"] == 4
-    assert "1 photographs are set aside: c.jpg" in caplog.text
+    assert "1 images are set aside: c.jpg" in caplog.text
 
 
-def test_all_bad_photographs_are_counted_and_ten_are_named(raw: Path) -> None:
-    """One error tells of all bad photographs."""
+def test_all_bad_images_are_counted_and_ten_are_named(raw: Path) -> None:
+    """One error tells of all bad images."""
     names = [f"x{number:02}" for number in range(12)]
     for name in names:
         (raw / "photos" / f"{name}.jpg").touch()
@@ -59,7 +59,7 @@ def test_all_bad_photographs_are_counted_and_ten_are_named(raw: Path) -> None:
 
 
 def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
-    """A class that loses its photographs to the list of bad ones is an error, too."""
+    """A class that loses its images to the list of bad ones is an error, too."""
     truncate(raw / "photos" / "a.jpg")
     truncate(raw / "photos" / "d.jpg")
     with pytest.raises(BadDataset, match="'cat' has 1"):
@@ -72,10 +72,10 @@ def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
         (
             {**TAGS, "f": "cat", "g": "cat"},
             {},
-            r"photos: 2 ids have no photograph: f, g; .* drop the ids from .*labels\.csv$",
+            r"photos: 2 ids have no image: f, g; .* drop the ids from .*labels\.csv$",
         ),
         ({"a": "cat", "b": "cat"}, {}, r"labels\.csv: 3 images have no tag: c, d, e; tag them or remove them"),
-        (TAGS, {"train": ["a", "f"]}, r"1 ids have no photograph: f; .* drop the ids from .*train\.txt$"),
+        (TAGS, {"train": ["a", "f"]}, r"1 ids have no image: f; .* drop the ids from .*train\.txt$"),
         (
             TAGS,
             {"train": ["a b"], "val": ["b", "f"]},
@@ -106,7 +106,7 @@ def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
 def test_what_does_not_fit_is_refused_before_copying(
     raw: Path, tags: dict[str, str], settings: dict[str, Any], message: str
 ) -> None:
-    """Photographs, tags, splits and classes that do not fit are refused with the remedy, and nothing is written."""
+    """Images, tags, splits and classes that do not fit are refused with the remedy, and nothing is written."""
     write_tags(raw / "labels.csv", tags)
     with pytest.raises(BadDataset, match=message):
         index(raw, **settings)
@@ -131,7 +131,7 @@ def test_wrong_table_is_refused_before_copying(raw: Path, text: str, message: st
 
 
 def test_empty_dataset_is_refused(raw: Path) -> None:
-    """No photographs and no tags are an error that says so."""
+    """No images and no tags are an error that says so."""
     for path in (raw / "photos").iterdir():
         path.unlink()
     write_tags(raw / "labels.csv", {})
@@ -143,14 +143,14 @@ def test_empty_dataset_is_refused(raw: Path) -> None:
 
 
 def test_file_of_an_unread_kind_is_pointed_at(raw: Path) -> None:
-    """Where a missing photograph is there in a format that is not read, the error says so."""
+    """Where a missing image is there in a format that is not read, the error says so."""
     (raw / "photos" / "b.jpg").rename(raw / "photos" / "b.heic")
-    with pytest.raises(BadDataset, match=r"1 ids have no photograph \(b\.heic: this kind of file is not read\): b"):
+    with pytest.raises(BadDataset, match=r"1 ids have no image \(b\.heic: this kind of file is not read\): b"):
         index(raw)
 
 
 def test_many_faults_are_counted_and_ten_are_named(raw: Path) -> None:
     """An error names ten ids and counts the others."""
     write_tags(raw / "labels.csv", TAGS | {f"x{number:02}": "cat" for number in range(13)})
-    with pytest.raises(BadDataset, match="13 ids have no photograph: x00, .*x09, and 3 more;"):
+    with pytest.raises(BadDataset, match="13 ids have no image: x00, .*x09, and 3 more;"):
         index(raw)

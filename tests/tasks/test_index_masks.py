@@ -1,4 +1,4 @@
-"""Ground-truth masks: those that fit their photographs are copied, all others are refused together."""
+"""Ground-truth masks: those that fit their images are copied, all others are refused together."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,10 @@ from PIL import Image
 
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks import index_dataset, index_masks
-from tag2mask.tasks.common.intake import BadDataset
-from tag2mask.tasks.common.label_images import write_labels
-from tag2mask.tasks.common.runtime import StageRuntime
-from tests.tasks.drawn_files import files_of, save_mask, save_photograph, save_turned, write_tags
+from tag2mask.tasks.dataset.ingest import BadDataset
+from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.store.runtime import StageRuntime
+from tests.tasks.drawn_files import files_of, save_image, save_mask, save_turned, write_tags
 
 SIZE = (6, 9)
 SPLITS = {"train": "a b c".split(), "val": "d e".split()}
@@ -20,9 +20,9 @@ SPLITS = {"train": "a b c".split(), "val": "d e".split()}
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """An index of five photographs of two classes."""
+    """An index of five images of two classes."""
     for seed, image_id in enumerate("abcde"):
-        save_photograph(tmp_path / "photos" / f"{image_id}.jpg", seed, SIZE)
+        save_image(tmp_path / "photos" / f"{image_id}.jpg", seed, SIZE)
     write_tags(tmp_path / "labels.csv", dict.fromkeys("abcde", "cat dog"))
     for name, ids in SPLITS.items():
         (tmp_path / f"{name}.txt").write_text("\n".join(ids))
@@ -56,7 +56,7 @@ def index(dataset: Path, name: str = "out", threads: int = 1) -> Path:
 
 
 def test_masks_are_copied_and_listed(dataset: Path) -> None:
-    """Palette and grey masks keep their bytes; photographs and masks that stand alone are counted."""
+    """Palette and gray masks keep their bytes; images and masks that stand alone are counted."""
     masks = dataset.parent / "masks"
     write_labels(masks / "b.png", mask())
     save_mask(masks / "a.png", mask())
@@ -72,7 +72,7 @@ def test_masks_are_copied_and_listed(dataset: Path) -> None:
         "val": 1,
         "train_without_mask": 1,
         "val_without_mask": 1,
-        "without_photograph": 1,
+        "without_image": 1,
         "same_classes_as_tags": 2,
     }
 
@@ -84,25 +84,23 @@ def test_a_split_may_have_no_masks(dataset: Path) -> None:
 
 
 def test_no_masks_at_all_are_refused(dataset: Path) -> None:
-    """Masks that are named after no photograph are an error that shows the right name, and so is a missing folder."""
+    """Masks that are named after no image are an error that shows the right name, and so is a missing folder."""
     with pytest.raises(FileNotFoundError, match="masks: no such folder"):
         index(dataset)
     save_mask(dataset.parent / "masks" / "a_mask.png", mask())
-    with pytest.raises(
-        BadDataset, match=r"masks: holds 1 \.png files, none of them .* 5 photographs \(such as a\.png\)"
-    ):
+    with pytest.raises(BadDataset, match=r"masks: holds 1 \.png files, none of them .* 5 images \(such as a\.png\)"):
         index(dataset)
 
 
 def test_mask_of_another_size_is_refused(dataset: Path) -> None:
     """A mask of another size is named with both sizes."""
     save_mask(dataset.parent / "masks" / "a.png", mask(size=(9, 6)))
-    with pytest.raises(BadDataset, match=r"1 of 1 masks .*\n.*a\.png: is 6x9, but its photograph images/a\.jpg is 9x6"):
+    with pytest.raises(BadDataset, match=r"1 of 1 masks .*\n.*a\.png: is 6x9, but its image images/a\.jpg is 9x6"):
         index(dataset)
 
 
-def test_mask_fits_the_upright_photograph(tmp_path: Path, dataset: Path) -> None:
-    """The size that counts is that of the photograph as a person sees it."""
+def test_mask_fits_the_upright_image(tmp_path: Path, dataset: Path) -> None:
+    """The size that counts is that of the image as a person sees it."""
     save_turned(tmp_path / "photos" / "a.jpg", 0, 6, SIZE)
     index_dataset.run(
         Dataset(root=tmp_path),
@@ -125,8 +123,8 @@ def test_values_that_are_no_class_are_refused(dataset: Path, values: tuple[int, 
         index(dataset)
 
 
-def test_colour_masks_and_damaged_files_are_refused(dataset: Path) -> None:
-    """Masks whose pixels are colours, and files that cannot be read, are named together; nothing is listed."""
+def test_color_masks_and_damaged_files_are_refused(dataset: Path) -> None:
+    """Masks whose pixels are colors, and files that cannot be read, are named together; nothing is listed."""
     masks = dataset.parent / "masks"
     save_mask(masks / "a.png", mask())
     Image.new("RGB", SIZE[::-1]).save(masks / "b.png")
@@ -141,7 +139,7 @@ def test_colour_masks_and_damaged_files_are_refused(dataset: Path) -> None:
 def test_many_faults_are_counted_and_ten_are_named(tmp_path: Path) -> None:
     """One error names ten masks and counts the others."""
     for number in range(12):
-        save_photograph(tmp_path / "photos" / f"p{number:02}.jpg", number, SIZE)
+        save_image(tmp_path / "photos" / f"p{number:02}.jpg", number, SIZE)
         save_mask(tmp_path / "masks" / f"p{number:02}.png", mask((77,)))
     write_tags(tmp_path / "labels.csv", {f"p{number:02}": "cat" for number in range(12)})
     index_dataset.run(

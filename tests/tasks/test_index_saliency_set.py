@@ -1,4 +1,4 @@
-"""The saliency set: photographs and masks in pairs, masks 0 and 255, and what is wrong named before training."""
+"""The saliency set: images and masks in pairs, masks 0 and 255, and what is wrong named before training."""
 
 import csv
 import json
@@ -11,12 +11,12 @@ from PIL import Image
 
 from tag2mask.configs.schema import SaliencySet
 from tag2mask.tasks import index_saliency_set
-from tag2mask.tasks.common.intake import BadDataset
-from tag2mask.tasks.common.label_images import read_grey
-from tag2mask.tasks.common.photographs import BadImage
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.tag_table import BadTable
-from tests.tasks.drawn_files import files_of, save_bomb, save_mask, save_photograph, save_turned, truncate
+from tag2mask.tasks.dataset.images import BadImage
+from tag2mask.tasks.dataset.ingest import BadDataset
+from tag2mask.tasks.dataset.label_maps import read_gray
+from tag2mask.tasks.dataset.tag_table import BadTable
+from tag2mask.tasks.store.runtime import StageRuntime
+from tests.tasks.drawn_files import files_of, save_bomb, save_image, save_mask, save_turned, truncate
 
 SIZE = (6, 9)
 IN_PAIRS = StageRuntime(shard=2)
@@ -25,9 +25,9 @@ VALUES = np.resize(np.array([0, 100, 127, 128, 255], np.uint8), SIZE)
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Four photographs with masks."""
+    """Four images with masks."""
     for seed, image_id in enumerate("abcd"):
-        save_photograph(tmp_path / "raw" / "images" / f"{image_id}.jpg", seed, SIZE)
+        save_image(tmp_path / "raw" / "images" / f"{image_id}.jpg", seed, SIZE)
         save_mask(tmp_path / "raw" / "masks" / f"{image_id}.png", np.roll(VALUES, seed))
     return tmp_path / "raw"
 
@@ -47,7 +47,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def test_pairs_are_indexed(raw: Path) -> None:
-    """Photographs keep their bytes, masks become 0 and 255 about the value 127."""
+    """Images keep their bytes, masks become 0 and 255 about the value 127."""
     out = index(raw)
     assert table(out / "index.csv")[0] == {"image_id": "a", "file": "images/a.jpg", "width": "9", "height": "6"}
     assert [line["image_id"] for line in table(out / "index.csv")] == list("abcd")
@@ -55,7 +55,7 @@ def test_pairs_are_indexed(raw: Path) -> None:
         name = f"images/{image_id}.jpg"
         assert (out / name).read_bytes() == (raw / name).read_bytes()
         expected = np.where(np.roll(VALUES, seed) > 127, 255, 0)
-        np.testing.assert_array_equal(read_grey(out / "masks" / f"{image_id}.png"), expected)
+        np.testing.assert_array_equal(read_gray(out / "masks" / f"{image_id}.png"), expected)
     assert json.loads((out / "metrics.json").read_text()) == {"images": 4, "set_aside": 0, "converted": 0}
     assert list(json.loads((out / "items.json").read_text())) == list("abcd")
     assert (out / "set_aside.csv").read_text() == "source,reason\n"
@@ -63,14 +63,14 @@ def test_pairs_are_indexed(raw: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "P", "RGB"])
 def test_masks_of_other_modes_are_read_by_their_looks(raw: Path, mode: str) -> None:
-    """Black-and-white, palette and colour masks that look black and white mean the same as grey ones."""
+    """Black-and-white, palette and color masks that look black and white mean the same as gray ones."""
     black_and_white = np.where(VALUES > 127, 255, 0).astype(np.uint8)
     Image.fromarray(black_and_white).convert(mode).save(raw / "masks" / "a.png")
-    np.testing.assert_array_equal(read_grey(index(raw) / "masks" / "a.png"), black_and_white)
+    np.testing.assert_array_equal(read_gray(index(raw) / "masks" / "a.png"), black_and_white)
 
 
-def test_turned_photograph_stands_upright(raw: Path) -> None:
-    """A photograph from a turned camera is stored upright, and its mask has that size."""
+def test_turned_image_stands_upright(raw: Path) -> None:
+    """An image from a turned camera is stored upright, and its mask has that size."""
     save_turned(raw / "images" / "a.jpg", 0, 6, SIZE)
     save_mask(raw / "masks" / "a.png", VALUES.T)
     out = index(raw)
@@ -79,9 +79,9 @@ def test_turned_photograph_stands_upright(raw: Path) -> None:
 
 
 def test_mask_without_anything_salient_is_kept(raw: Path) -> None:
-    """A photograph on which nothing stands out has a black mask."""
+    """An image on which nothing stands out has a black mask."""
     save_mask(raw / "masks" / "a.png", VALUES * 0)
-    assert read_grey(index(raw) / "masks" / "a.png").max() == 0
+    assert read_gray(index(raw) / "masks" / "a.png").max() == 0
 
 
 @pytest.mark.parametrize("brightest, factor", [(1, 255), (100, 2), (127, 2)])
@@ -96,7 +96,7 @@ def test_mask_of_zero_and_one_is_refused(raw: Path, brightest: int, factor: int)
 def test_transparent_mask_is_refused(raw: Path) -> None:
     """A mask with an alpha channel does not say what is salient."""
     Image.fromarray(VALUES).convert("LA").save(raw / "masks" / "b.png")
-    with pytest.raises(BadDataset, match=r"b\.png: has transparency; a mask is 8-bit grey"):
+    with pytest.raises(BadDataset, match=r"b\.png: has transparency; a mask is 8-bit gray"):
         index(raw)
 
 
@@ -110,15 +110,13 @@ def test_mask_of_another_size_is_refused(raw: Path) -> None:
 
 
 def test_pairs_must_be_complete(raw: Path) -> None:
-    """Photographs without mask and masks without photograph are named before anything is copied."""
+    """Images without mask and masks without image are named before anything is copied."""
     (raw / "masks" / "a.png").rename(raw / "masks" / "a.jpg")
     save_mask(raw / "masks" / "z.png", VALUES)
     with pytest.raises(BadDataset) as caught:
         index(raw)
-    assert "masks: 1 photographs have no mask <id>.png (a.jpg: this kind of file is not read): a; add" in str(
-        caught.value
-    )
-    assert "images: 1 masks have no photograph: z; add or remove them" in str(caught.value)
+    assert "masks: 1 images have no mask <id>.png (a.jpg: this kind of file is not read): a; add" in str(caught.value)
+    assert "images: 1 masks have no image: z; add or remove them" in str(caught.value)
     assert not (raw.parent / "out").exists()
 
 
@@ -139,7 +137,7 @@ def test_name_that_cannot_be_an_id_is_refused(raw: Path) -> None:
 
 
 def test_bad_files_end_the_run_or_are_set_aside(raw: Path) -> None:
-    """An unreadable photograph or mask is an error, or is listed by its own name while the rest goes on."""
+    """An unreadable image or mask is an error, or is listed by its own name while the rest goes on."""
     truncate(raw / "images" / "a.jpg")
     (raw / "masks" / "b.png").write_bytes(b"")
     save_bomb(raw / "masks" / "d.png", (9_000, 9_000))
@@ -152,7 +150,7 @@ def test_bad_files_end_the_run_or_are_set_aside(raw: Path) -> None:
     assert "cut short" in aside["a.jpg"] and "empty" in aside["b.png"] and "81.0 megapixels" in aside["d.png"]
     assert [path.name for path in (out / "masks").iterdir()] == ["c.png"]
     truncate(raw / "images" / "c.jpg")
-    with pytest.raises(BadDataset, match="all 4 photographs were set aside"):
+    with pytest.raises(BadDataset, match="all 4 images were set aside"):
         index(raw, "nothing", on_bad_image="skip")
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 from tag2mask.configs.schema import Activation, Classifier, Prediction, Saliency
 from tag2mask.tasks import infer_attention, infer_cams, predict_saliency
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.model_folders import WeightsError
-from tag2mask.tasks.common.networks import classifier_network, saliency_network, save_model
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
+from tag2mask.tasks.networks.factory import classifier_network, saliency_network, save_model
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 from tests.tasks.interruption import Interrupted, interrupted_after
 from tests.tasks.small_stages import CLASSES, PURIFICATORY, SALIENCY, TAGGER, write_inputs
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A dataset of seven photographs, label maps, saliency pairs, and accumulated attention."""
+    """A dataset of seven images, label maps, saliency pairs, and accumulated attention."""
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
@@ -62,7 +62,7 @@ def test_interrupted_inference_resumes_to_the_same_bytes(tmp_path: Path, inputs:
 
 
 def test_class_maps_do_not_depend_on_the_batch(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A photograph alone has the class maps it has in a batch, up to one grey level of rounding."""
+    """An image alone has the class maps it has in a batch, up to one gray level of rounding."""
     model = classifier_folder(tmp_path / "model")
     for size in (1, 7):
         config = Activation(image_size=64, batch_size=size)
@@ -104,7 +104,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, inputs: dict[str, Pa
 def write_maps(folder: Path, dataset: Path) -> Path:
     """A folder of saliency maps that fits a dataset."""
     for number, record in enumerate(ImageIndex.read(dataset)):
-        write_grey(folder / f"{record.image_id}.png", np.full(record.size, 20 * number, np.uint8))
+        write_gray(folder / f"{record.image_id}.png", np.full(record.size, 20 * number, np.uint8))
     return folder
 
 
@@ -113,14 +113,14 @@ def test_a_folder_of_maps_is_taken_over(tmp_path: Path, inputs: dict[str, Path])
     maps = write_maps(tmp_path / "maps", inputs["dataset"])
     config = Prediction(threshold=0.2)
     predict_saliency.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
-    values = [int(np.unique(read_grey(path)).item()) for path in sorted((tmp_path / "out/saliency").glob("*.png"))]
-    rest = [int(np.unique(read_grey(path)).item()) for path in sorted((tmp_path / "out/background").glob("*.png"))]
+    values = [int(np.unique(read_gray(path)).item()) for path in sorted((tmp_path / "out/saliency").glob("*.png"))]
+    rest = [int(np.unique(read_gray(path)).item()) for path in sorted((tmp_path / "out/background").glob("*.png"))]
     assert values == [0, 0, 0, 60, 80, 100, 120]
     assert rest == [255, 235, 215, 195, 175, 155, 135]
 
 
 def test_missing_maps_are_listed(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Photographs without a map stop the stage before it writes, and the message lists them."""
+    """Images without a map stop the stage before it writes, and the message lists them."""
     maps = write_maps(tmp_path / "maps", inputs["dataset"])
     for image_id in ("p02", "p05"):
         (maps / f"{image_id}.png").unlink()
@@ -130,10 +130,10 @@ def test_missing_maps_are_listed(tmp_path: Path, inputs: dict[str, Path]) -> Non
 
 
 def test_maps_of_another_size_are_listed(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Maps of another size than their photograph are listed with both sizes."""
+    """Maps of another size than their image are listed with both sizes."""
     maps = write_maps(tmp_path / "maps", inputs["dataset"])
     Image.new("L", (10, 20)).save(maps / "p03.png")
-    with pytest.raises(predict_saliency.BadMaps, match=r"1 saliency maps .*: p03 \(10x20, photograph 72x48\)$"):
+    with pytest.raises(predict_saliency.BadMaps, match=r"1 saliency maps .*: p03 \(10x20, image 72x48\)$"):
         predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
     assert not (tmp_path / "out").exists()
 
@@ -142,17 +142,17 @@ def test_maps_of_0_and_1_are_refused(tmp_path: Path, inputs: dict[str, Path]) ->
     """Masks of 0 and 1 in place of maps would make everything background: they are told, with the remedy."""
     maps = write_maps(tmp_path / "maps", inputs["dataset"])
     for path in maps.glob("*.png"):
-        write_grey(path, (read_grey(path) > 50).astype(np.uint8))
+        write_gray(path, (read_gray(path) > 50).astype(np.uint8))
     with pytest.raises(predict_saliency.BadMaps, match="no map is brighter than 1; .* multiply 0/1 masks by 255"):
         predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
-@pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purificatory"])
+@pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purnet"])
 def test_interrupted_saliency_resumes_to_the_same_bytes(
     tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any], stop: int
 ) -> None:
-    """Saliency maps of the photographs' sizes are the same bytes wherever their prediction was interrupted."""
+    """Saliency maps of the images' sizes are the same bytes wherever their prediction was interrupted."""
     config = Saliency.model_validate(settings)
     torch.manual_seed(4)
     network = saliency_network(config)
@@ -166,4 +166,4 @@ def test_interrupted_saliency_resumes_to_the_same_bytes(
     predict_saliency.run(prediction, tmp_path / "parts", StageRuntime(shard=4), **given)
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
     for record in ImageIndex.read(inputs["dataset"]):
-        assert read_grey(tmp_path / "whole/background" / f"{record.image_id}.png").shape == record.size
+        assert read_gray(tmp_path / "whole/background" / f"{record.image_id}.png").shape == record.size

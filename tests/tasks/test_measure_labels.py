@@ -9,14 +9,14 @@ import pytest
 
 from tag2mask.configs.schema import Measurement
 from tag2mask.tasks import measure_labels
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_label_maps, write_saliency
 
 CLASSES = ("ant", "bee", "cow")
 
 
 def inputs(folder: Path) -> dict[str, Path]:
-    """Artifacts whose evidences all see what the labels say, and one photograph of the validation split."""
+    """Artifacts whose evidences all see what the labels say, and one image of the validation split."""
     masks = blocks(3, 5, 3)
     maps = {image_id: maps_of(mask) for image_id, mask in masks.items()}
     salient = {image_id: ((mask % 255) > 0) * np.uint8(200) for image_id, mask in masks.items()}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Mining
-from tag2mask.tasks.common.label_images import read_labels, write_grey
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.label_maps import read_labels, write_gray
 from tag2mask.tasks.mine_objects import mine_labels, mining_threshold, run, scale_to_range
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import write_class_maps, write_dataset, write_saliency
 
 CLASSES = 20
@@ -223,7 +223,7 @@ def test_strong_attention_that_loses_is_ignored() -> None:
     assert labels == [255, 0, 5, 0]
 
 
-def test_mined_pixels_are_ignored_not_labelled() -> None:
+def test_mined_pixels_are_ignored_not_labeled() -> None:
     """Background with more CAM than the median of the class's own pixels becomes 255, never the class."""
     attention = maps([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
     cams = maps([0.2, 0.5, 1.0, 0.6, 0.5, 0.0])
@@ -339,7 +339,7 @@ def test_the_stage_reads_the_background_map_where_the_settings_say_so(tmp_path: 
         "attention": write_class_maps(tmp_path / "attention", "infer_attention", {"p": (evidence[None], [1])}),
         "cams": write_class_maps(tmp_path / "cams", "infer_cams", {"p": (evidence[None], [1])}),
     }
-    write_grey(tmp_path / "saliency" / "background" / "p.png", np.full_like(mask, 255))
+    write_gray(tmp_path / "saliency" / "background" / "p.png", np.full_like(mask, 255))
     for background, expected in (("complement", mask), ("map", np.full_like(mask, 255))):
         config = Mining.model_validate({"background": background, "minimum_foreground": 0.0})
         run(config, tmp_path / background, StageRuntime(), **given)

@@ -11,11 +11,11 @@ import pytest
 
 from tag2mask.configs.schema import Report, ReportOf
 from tag2mask.tasks import render_report
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.label_images import write_grey
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.report_pictures import picture_pixels
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.report.pictures import picture_pixels
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import (
     blocks,
     evaluated,
@@ -68,7 +68,7 @@ def check_page(path: Path) -> tuple[str, Checker]:
 
 
 def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
-    """A run of one round on ten photographs, two of them for validation."""
+    """A run of one round on ten images, two of them for validation."""
     masks = blocks(5, 10, 3)
     train = {i: m for i, m in masks.items() if i not in VAL}
     val = {i: masks[i] for i in VAL}
@@ -108,7 +108,7 @@ def render(root: Path, dataset: Path, masks: Path | None, inputs: dict[str, Path
 def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
     """The page holds every figure and picture itself: no script, no link, no address but `data:`."""
     dataset, masks, inputs = draw_run(tmp_path)
-    config = ReportOf(title="my <run>", photographs=2, thumbnail=40)
+    config = ReportOf(title="my <run>", images=2, thumbnail=40)
     text, page = check_page(render(tmp_path / "out", dataset, masks, inputs, config))
     assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text)
     assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
@@ -117,7 +117,7 @@ def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
     for title in ("CAM", "labels 0", "labels 1", "segmenter 2, validation", "saliency"):
         assert f"<td>{title}</td>" in text
     for caption in (
-        "photograph",
+        "image",
         "CAM · 100.0",
         "saliency",
         "labels 0 · ",
@@ -135,7 +135,7 @@ def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> N
     dataset, masks, inputs = draw_run(tmp_path)
     for image_id, mask in blocks(5, 10, 3).items():
         for number in set(np.unique(mask).tolist()) - {0, 255}:
-            write_grey(
+            write_gray(
                 tmp_path / "k" / "cosaliency" / str(number) / f"{image_id}.png", (mask == number) * np.uint8(255)
             )
     write_manifest(tmp_path / "k", "predict_cosaliency")
@@ -143,14 +143,14 @@ def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> N
     inputs["predict_saliency_val"] = inputs["predict_saliency"]
     for name, split in (("cosaliency", "train"), ("cosaliency_val", "val")):
         inputs[f"evaluate_{name}"] = evaluated(tmp_path / name, dataset, masks, tmp_path / "k", "cosaliency", split)
-    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=2, thumbnail=32)))
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=2, thumbnail=32)))
     assert re.search(r"<td>co-saliency</td><td>train</td><td[^>]*>8</td><td[^>]*>0.000</td>", text)
     assert "<td>co-saliency, validation, by the co-saliency protocol</td><td>val</td>" in text
     assert "<td>co-saliency, validation</td><td>val</td>" in text and text.count("Masks behind the saliency maps") == 1
 
 
 def test_every_tag_has_its_map_in_the_gallery(tmp_path: Path) -> None:
-    """A photograph's row shows the map of each of its tags under the tag's name, and names a tag's map that is lost."""
+    """An image's row shows the map of each of its tags under the tag's name, and names a tag's map that is lost."""
     dataset, masks, inputs = draw_run(tmp_path)
     drawn = {"p00": {1: 200, 2: 90}}
     inputs["predict_cosaliency"] = tmp_path / "k"
@@ -160,8 +160,8 @@ def test_every_tag_has_its_map_in_the_gallery(tmp_path: Path) -> None:
             value = drawn.get(image_id, {}).get(number, 40 * number)
             if image_id != "p02":
                 path = tmp_path / "k" / "cosaliency" / str(number) / f"{image_id}.png"
-                write_grey(path, np.full(mask.shape, value, np.uint8))
-    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=12, thumbnail=32)))
+                write_gray(path, np.full(mask.shape, value, np.uint8))
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=12, thumbnail=32)))
     rows = dict(re.findall(r"<header><code>(p\d\d)</code>(.*?)(?=<header>|</section>)", text, re.S))
     tags = {i: sorted(set(np.unique(m).tolist()) - {0, 255}) for i, m in blocks(5, 10, 3).items()}
     assert {len(own) for own in tags.values()} == {1, 2}
@@ -173,21 +173,21 @@ def test_every_tag_has_its_map_in_the_gallery(tmp_path: Path) -> None:
         assert cell is not None and bool(cell[1]) == (len(own) > 1)
         names = re.findall(r"</span>(.*?)</span>", cell[2])
         assert names == [escape(CLASSES[number - 1]) for number in own]
-        greys = [picture_pixels(address).mean() for address in re.findall(r'src="(data:[^"]+)"', cell[2])]
-        assert greys == pytest.approx([drawn.get(image_id, {}).get(n, 40 * n) for n in own], abs=3)
+        grays = [picture_pixels(address).mean() for address in re.findall(r'src="(data:[^"]+)"', cell[2])]
+        assert grays == pytest.approx([drawn.get(image_id, {}).get(n, 40 * n) for n in own], abs=3)
 
 
 def test_names_of_classes_are_escaped(tmp_path: Path) -> None:
     """A class named like a script is shown and not run."""
     dataset, masks, inputs = draw_run(tmp_path)
-    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=4, thumbnail=32)))
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=4, thumbnail=32)))
     assert "<script" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "a&quot;b&amp;c" in text
 
 
 def test_results_are_written_as_tables(tmp_path: Path) -> None:
     """JSON and CSV hold one row an evaluated step, in the order of the method."""
     dataset, masks, inputs = draw_run(tmp_path)
-    render(tmp_path / "out", dataset, masks, inputs, Report(photographs=1, thumbnail=32))
+    render(tmp_path / "out", dataset, masks, inputs, Report(images=1, thumbnail=32))
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table.step.tolist() == ["cams", "saliency", "labels_0", "labels_1", "segmenter_2_val"]
     assert table.miou.notna().tolist() == [True, False, True, True, True]
@@ -196,10 +196,10 @@ def test_results_are_written_as_tables(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == table.step.tolist() and rows[0]["title"] == "CAM"
 
 
-def test_worst_and_best_photographs_are_those_of_the_final_labels(tmp_path: Path) -> None:
-    """The rows are the photographs with the lowest and highest mean IoU of the last labels, worst first."""
+def test_worst_and_best_images_are_those_of_the_final_labels(tmp_path: Path) -> None:
+    """The rows are the images with the lowest and highest mean IoU of the last labels, worst first."""
     dataset, masks, inputs = draw_run(tmp_path)
-    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(photographs=2, thumbnail=32)))
+    text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=2, thumbnail=32)))
     table = pd.read_csv(inputs["evaluate_labels_1"] / "per_image.csv").sort_values(["miou", "image_id"])
     ranked = table.image_id.tolist()
     shown = re.findall(r"<header><code>(p\d\d)</code>", text)
@@ -208,10 +208,10 @@ def test_worst_and_best_photographs_are_those_of_the_final_labels(tmp_path: Path
 
 
 def test_without_masks_the_page_shows_pictures_only(tmp_path: Path) -> None:
-    """Without masks there are no figures and no truth, but the photographs still go through every step."""
+    """Without masks there are no figures and no truth, but the images still go through every step."""
     dataset, _, inputs = draw_run(tmp_path)
     bare = {name: path for name, path in inputs.items() if not name.startswith("evaluate")}
-    text, _ = check_page(render(tmp_path / "out", dataset, None, bare, Report(photographs=2, thumbnail=32)))
+    text, _ = check_page(render(tmp_path / "out", dataset, None, bare, Report(images=2, thumbnail=32)))
     assert "no ground-truth masks" in text and "truth</figcaption>" not in text and "mIoU" not in text
     assert re.findall(r"<header><code>(p\d\d)</code>", text)[:4] == ["p00", "p02", "p05", "p07"]
     assert (tmp_path / "out" / "results.csv").read_text() == "step,title,kind,split,images\n"
@@ -232,7 +232,7 @@ def test_masks_for_validation_alone_still_make_a_page(tmp_path: Path) -> None:
         "evaluate_labels_0": evaluated(tmp_path / "e0", dataset, truth, labels, "training_labels"),
         "evaluate_segmenter_1_val": evaluated(tmp_path / "e1", dataset, truth, scores, "predictions", "val"),
     }
-    text, _ = check_page(render(tmp_path / "out", dataset, truth, inputs, Report(photographs=2, thumbnail=32)))
+    text, _ = check_page(render(tmp_path / "out", dataset, truth, inputs, Report(images=2, thumbnail=32)))
     assert "<td>segmenter 1, validation</td>" in text and "<td>labels 0</td>" not in text
     assert pd.read_csv(tmp_path / "out" / "results.csv").images.tolist() == [0, 1]
 
@@ -240,7 +240,7 @@ def test_masks_for_validation_alone_still_make_a_page(tmp_path: Path) -> None:
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     """Two pages of the same artifacts are equal, whatever the number of threads."""
     dataset, masks, inputs = draw_run(tmp_path)
-    config = Report(photographs=2, thumbnail=32)
+    config = Report(images=2, thumbnail=32)
     first = render(tmp_path / "first", dataset, masks, inputs, config).read_bytes()
     render_report.run(config, tmp_path / "second", StageRuntime(threads=1), dataset=dataset, masks=masks, **inputs)
     assert (tmp_path / "second" / "report.html").read_bytes() == first
@@ -253,4 +253,4 @@ def test_the_page_says_which_masks_are_behind_the_saliency(tmp_path: Path) -> No
     assert "nobody has said whether they show target classes" in text
     Provenance("masks of <anything>", "yes", 800).write(inputs["predict_saliency"])
     text, _ = check_page(render(tmp_path / "two", dataset, truth, inputs, Report()))
-    assert "masks of &lt;anything&gt; (800 photographs); they show target classes." in text
+    assert "masks of &lt;anything&gt; (800 images); they show target classes." in text

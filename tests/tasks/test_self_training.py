@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from tag2mask.configs.schema import Prediction, Prior, Saliency, SelfTraining
-from tag2mask.tasks import mine_saliency, predict_prior, predict_saliency, train_saliency
-from tag2mask.tasks.common.agreed_targets import UNKNOWN, NothingAgreed, agreed_source, agreed_target
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.image_index import ImageIndex
-from tag2mask.tasks.common.label_images import read_grey, write_grey
-from tag2mask.tasks.common.provenance import Provenance
-from tag2mask.tasks.common.runtime import StageRuntime
-from tag2mask.tasks.common.saliency_pairs import SaliencyPairs
+from tag2mask.tasks import make_saliency_pseudo_labels as make_saliency_pseudo_labels
+from tag2mask.tasks import predict_prior, predict_saliency, train_saliency
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
+from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.pseudo_targets import UNKNOWN, NothingAgreed, agreed_source, agreed_target
+from tag2mask.tasks.training.saliency_pairs import SaliencyPairs
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import Labels, blocks, maps_of, write_class_maps, write_dataset, write_saliency
 
@@ -68,7 +69,7 @@ def test_targets_are_where_saliency_and_class_maps_agree() -> None:
 
 
 @pytest.mark.parametrize("minimum", [0.01, 0.0])
-def test_photographs_without_a_salient_pixel_teach_nothing(minimum: float) -> None:
+def test_images_without_a_salient_pixel_teach_nothing(minimum: float) -> None:
     """Too little foreground makes all unknown, unless the rule is off; without a tag nothing can be salient."""
     target = agreed_target(
         np.zeros((4, 5), np.uint8), np.zeros((0, 4, 5), np.float32), SelfTraining(minimum_foreground=minimum)
@@ -77,15 +78,17 @@ def test_photographs_without_a_salient_pixel_teach_nothing(minimum: float) -> No
 
 
 def test_mined_targets_tell_their_shares(tmp_path: Path) -> None:
-    """With saliency and CAMs that hold the truth the targets are the truth, but for photographs without an object."""
+    """With saliency and CAMs that hold the truth the targets are the truth, but for images without an object."""
     masks = drawn()
     masks["p02"][:] = 0
     dataset, cams = write_dataset(tmp_path / "data", CLASSES, masks), write_perfect_cams(tmp_path / "cams", masks)
     saliency = write_saliency(tmp_path / "s", {i: (mask > 0) * np.uint8(255) for i, mask in masks.items()})
-    mine_saliency.run(SelfTraining(), tmp_path / "out", StageRuntime(), dataset=dataset, saliency=saliency, cams=cams)
+    make_saliency_pseudo_labels.run(
+        SelfTraining(), tmp_path / "out", StageRuntime(), dataset=dataset, saliency=saliency, cams=cams
+    )
     for image_id, mask in masks.items():
         expected = (mask > 0) * np.uint8(255) if image_id != "p02" else np.full_like(mask, UNKNOWN)
-        np.testing.assert_array_equal(read_grey(tmp_path / "out" / f"{image_id}.png"), expected)
+        np.testing.assert_array_equal(read_gray(tmp_path / "out" / f"{image_id}.png"), expected)
     metrics = read_json(tmp_path / "out" / "metrics.json")
     assert (metrics["images"], metrics["images_with_targets"]) == (5, 4)
     assert metrics["unknown_share"] == pytest.approx(1 / 5)
@@ -100,30 +103,30 @@ def test_interrupted_mining_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         "cams": write_perfect_cams(tmp_path / "cams", masks),
         "saliency": write_saliency(tmp_path / "s", {i: (mask > 0) * np.uint8(255) for i, mask in masks.items()}),
     }
-    mine_saliency.run(SelfTraining(), tmp_path / "whole", StageRuntime(shard=2), **given)
+    make_saliency_pseudo_labels.run(SelfTraining(), tmp_path / "whole", StageRuntime(shard=2), **given)
     with pytest.raises(Interrupted):
-        mine_saliency.run(SelfTraining(), tmp_path / "parts", interrupted_after(3), **given)
-    mine_saliency.run(SelfTraining(), tmp_path / "parts", StageRuntime(shard=2), **given)
+        make_saliency_pseudo_labels.run(SelfTraining(), tmp_path / "parts", interrupted_after(3), **given)
+    make_saliency_pseudo_labels.run(SelfTraining(), tmp_path / "parts", StageRuntime(shard=2), **given)
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
 
 
 def test_saliency_and_class_maps_that_never_agree_are_refused(tmp_path: Path) -> None:
-    """Where no photograph has a pixel to learn from, the message names the settings to lower."""
+    """Where no image has a pixel to learn from, the message names the settings to lower."""
     masks = drawn()
     dataset, cams = write_dataset(tmp_path / "data", CLASSES, masks), write_perfect_cams(tmp_path / "cams", masks)
     saliency = write_saliency(tmp_path / "s", {i: (mask == 0) * np.uint8(255) for i, mask in masks.items()})
     given = {"dataset": dataset, "saliency": saliency, "cams": cams}
-    with pytest.raises(NothingAgreed, match=r"no pixel of 5 photographs; lower self_training\.saliency_foreground"):
-        mine_saliency.run(SelfTraining(), tmp_path / "out", StageRuntime(), **given)
+    with pytest.raises(NothingAgreed, match=r"no pixel of 5 images; lower self_training\.saliency_foreground"):
+        make_saliency_pseudo_labels.run(SelfTraining(), tmp_path / "out", StageRuntime(), **given)
 
 
 def test_saliency_of_another_size_is_refused(tmp_path: Path) -> None:
-    """A saliency map that does not fit its photograph is named with both sizes."""
+    """A saliency map that does not fit its image is named with both sizes."""
     masks = drawn()
     dataset, cams = write_dataset(tmp_path / "data", CLASSES, masks), write_perfect_cams(tmp_path / "cams", masks)
     saliency = write_saliency(tmp_path / "s", {image_id: np.zeros((3, 4), np.uint8) for image_id in masks})
-    with pytest.raises(ValueError, match=r"p00\.png: is 4x3, its photograph 56x40"):
-        mine_saliency.run(
+    with pytest.raises(ValueError, match=r"p00\.png: is 4x3, its image 56x40"):
+        make_saliency_pseudo_labels.run(
             SelfTraining(), tmp_path / "out", StageRuntime(), dataset=dataset, saliency=saliency, cams=cams
         )
 
@@ -135,8 +138,8 @@ def test_pairs_know_only_what_targets_know(tmp_path: Path) -> None:
     for image_id in masks:
         target = np.full((40, 56), UNKNOWN, np.uint8)
         target[:, :14], target[:, 42:] = 0, 255
-        write_grey(tmp_path / "targets" / f"{image_id}.png", target)
-    write_grey(tmp_path / "targets" / "p01.png", np.full((40, 56), UNKNOWN, np.uint8))
+        write_gray(tmp_path / "targets" / f"{image_id}.png", target)
+    write_gray(tmp_path / "targets" / "p01.png", np.full((40, 56), UNKNOWN, np.uint8))
     config, source = Saliency.model_validate(NETWORK | {"iterations": 4}), agreed_source(dataset, tmp_path / "targets")
     data = SaliencyPairs(source, config, lambda step: range(2 * step, 2 * step + 2), lambda step: False, tmp_path)
     assert len(data) == 2
@@ -169,7 +172,7 @@ def test_unknown_pixels_enter_no_loss(tmp_path: Path, monkeypatch: pytest.Monkey
     for image_id, mask in masks.items():
         target = np.where(mask > 0, 255, 0).astype(np.uint8)
         target[:, 28:] = UNKNOWN
-        write_grey(tmp_path / "targets" / f"{image_id}.png", target)
+        write_gray(tmp_path / "targets" / f"{image_id}.png", target)
     given = {"dataset": dataset, "targets": tmp_path / "targets"}
     train_saliency.run(config, tmp_path / "one", StageRuntime(), **given)
     monkeypatch.setattr(train_saliency, "SaliencyPairs", Inverted)
@@ -186,8 +189,8 @@ def test_training_needs_something_to_learn_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_prior_of_photographs_resumes_to_the_same_bytes(tmp_path: Path, workers: int) -> None:
-    """Both maps of every photograph are there at its size, the same bytes after an interruption and from processes."""
+def test_prior_of_images_resumes_to_the_same_bytes(tmp_path: Path, workers: int) -> None:
+    """Both maps of every image are there at its size, the same bytes after an interruption and from processes."""
     masks = drawn()
     dataset = write_dataset(tmp_path / "data", CLASSES, masks, val=("p04",))
     predict_prior.run(Prior(), tmp_path / "whole", StageRuntime(), dataset=dataset)
@@ -200,21 +203,21 @@ def test_prior_of_photographs_resumes_to_the_same_bytes(tmp_path: Path, workers:
     assert set(files) == {*maps, "provenance.json"}
     assert Provenance.read(tmp_path / "whole", otherwise="").images == 0
     for image_id in list(masks)[:4]:
-        assert read_grey(tmp_path / "whole" / "saliency" / f"{image_id}.png").shape == (40, 56)
+        assert read_gray(tmp_path / "whole" / "saliency" / f"{image_id}.png").shape == (40, 56)
 
 
 def test_prior_of_drawn_objects_finds_them(tmp_path: Path) -> None:
-    """On flat grounds the prior of a rectangle of another colour is high inside and low outside."""
+    """On flat grounds the prior of a rectangle of another color is high inside and low outside."""
     masks = drawn(seed=2, count=4)
     dataset = write_dataset(tmp_path / "data", CLASSES, masks)
     predict_prior.run(Prior(), tmp_path / "prior", StageRuntime(), dataset=dataset)
     for image_id, mask in masks.items():
-        saliency = read_grey(tmp_path / "prior" / "saliency" / f"{image_id}.png")
+        saliency = read_gray(tmp_path / "prior" / "saliency" / f"{image_id}.png")
         assert saliency[mask > 0].mean() > saliency[mask == 0].mean() + 120, image_id
 
 
 def test_two_rounds_without_masks_run_through(tmp_path: Path) -> None:
-    """From photographs and CAMs alone: prior, targets, a network, its maps, and targets of these maps."""
+    """From images and CAMs alone: prior, targets, a network, its maps, and targets of these maps."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     masks = drawn(seed=2, count=4)
@@ -224,11 +227,11 @@ def test_two_rounds_without_masks_run_through(tmp_path: Path) -> None:
     for number in (1, 2):
         targets, model = tmp_path / f"targets{number}", tmp_path / f"model{number}"
         config = SelfTraining(saliency_foreground=0.02, saliency_background=0.02)
-        mine_saliency.run(config, targets, StageRuntime(), dataset=dataset, saliency=saliency, cams=cams)
+        make_saliency_pseudo_labels.run(config, targets, StageRuntime(), dataset=dataset, saliency=saliency, cams=cams)
         settings = Saliency.model_validate(NETWORK | {"iterations": 30, "learning_rate": 1e-2})
         train_saliency.run(settings, model, StageRuntime(), dataset=dataset, targets=targets)
         saliency = tmp_path / f"saliency{number}"
         predict_saliency.run(Prediction(), saliency, StageRuntime(), dataset=dataset, model=model)
     torch.set_num_threads(threads)
     for record in ImageIndex.read(dataset):
-        assert read_grey(saliency / "saliency" / f"{record.image_id}.png").shape == record.size
+        assert read_gray(saliency / "saliency" / f"{record.image_id}.png").shape == record.size

@@ -13,11 +13,11 @@ import torch
 
 from tag2mask.configs.schema import Attention, Backbone, Classifier, Saliency, Segmenter
 from tag2mask.tasks import train_attention, train_classifier, train_saliency, train_segmenter
-from tag2mask.tasks.common.durable import read_json
-from tag2mask.tasks.common.label_images import read_labels
-from tag2mask.tasks.common.model_folders import WeightsError
-from tag2mask.tasks.common.networks import read_state
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.networks.factory import read_state
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import write_label_maps
 from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A dataset of seven photographs, label maps, saliency pairs, and accumulated attention."""
+    """A dataset of seven images, label maps, saliency pairs, and accumulated attention."""
     return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
@@ -63,7 +63,7 @@ def test_attention_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, P
 
 
 def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """With a vanishing step size the model stays the classifier that it starts from; another network is refused."""
+    """With a vanishing learning rate the model stays the classifier that it starts from; another network is refused."""
     train_classifier.run(
         Classifier.model_validate(TAGGER), tmp_path / "classifier", StageRuntime(), dataset=inputs["dataset"]
     )
@@ -72,7 +72,9 @@ def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
     train_attention.run(Attention.model_validate(still), tmp_path / "one", StageRuntime(), **given)
     before, after = (read_state(folder / "model.pt") for folder in (given["classifier"], tmp_path / "one"))
     assert all(torch.equal(before[name], after[name]) for name in before if "classify" in name)
-    train_attention.run(Attention.model_validate(still | {"start": "trunk"}), tmp_path / "two", StageRuntime(), **given)
+    train_attention.run(
+        Attention.model_validate(still | {"start": "backbone"}), tmp_path / "two", StageRuntime(), **given
+    )
     other = read_state(tmp_path / "two" / "model.pt")
     assert not all(torch.equal(before[name], other[name]) for name in before if "classify" in name)
     wider = Attention.model_validate(still | {"head_channels": 12})
@@ -80,20 +82,20 @@ def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
         train_attention.run(wider, tmp_path / "three", StageRuntime(), **given)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], optimizer: str) -> None:
     """The saliency network of an interrupted training equals that of an undisturbed one."""
-    config = Saliency.model_validate(SALIENCY | {"optimiser": optimiser})
+    config = Saliency.model_validate(SALIENCY | {"optimizer": optimizer})
     check_resumed(train_saliency.run, config, tmp_path, (2, 4), saliency_set=inputs["pairs"])
 
 
-@pytest.mark.parametrize("provider", ["reciprocal", "purificatory"])
-def test_the_optimisers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
-    """Each optimiser takes steps of its own from the same start; momentum is read by SGD alone."""
+@pytest.mark.parametrize("provider", ["reciprocal", "purnet"])
+def test_the_optimizers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
+    """Each optimizer takes steps of its own from the same start; momentum is read by SGD alone."""
     base = (SALIENCY if provider == "reciprocal" else PURIFICATORY) | {"iterations": 3}
     models = []
     for number, changes in enumerate(
-        ({"optimiser": "adamw"}, {"optimiser": "adamw", "momentum": 0.5}, {}, {"momentum": 0.5})
+        ({"optimizer": "adamw"}, {"optimizer": "adamw", "momentum": 0.5}, {}, {"momentum": 0.5})
     ):
         out = tmp_path / str(number)
         train_saliency.run(Saliency.model_validate(base | changes), out, StageRuntime(), saliency_set=inputs["pairs"])
@@ -102,13 +104,11 @@ def test_the_optimisers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Pat
 
 
 @pytest.mark.parametrize("stops", [(3, 5), (2, 4)], ids=["between", "within"])
-def test_purificatory_resumes_to_the_same_bytes(
-    tmp_path: Path, inputs: dict[str, Path], stops: tuple[int, ...]
-) -> None:
-    """The purificatory network of an interrupted training equals that of an undisturbed one, in and between stages."""
+def test_purnet_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], stops: tuple[int, ...]) -> None:
+    """The purnet network of an interrupted training equals that of an undisturbed one, in and between stages."""
     config = Saliency.model_validate(PURIFICATORY)
     whole = check_resumed(train_saliency.run, config, tmp_path, stops, saliency_set=inputs["pairs"])
-    assert read_json(whole / "model.json")["provider"] == "purificatory"
+    assert read_json(whole / "model.json")["provider"] == "purnet"
 
 
 def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
@@ -119,7 +119,7 @@ def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, P
 
 
 def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """With a vanishing step size the trunk stays that of the classifier it starts from; another trunk is refused."""
+    """With a vanishing learning rate the backbone stays the classifier's that it starts from; another is refused."""
     train_classifier.run(
         Classifier.model_validate(TAGGER), tmp_path / "classifier", StageRuntime(), dataset=inputs["dataset"]
     )
@@ -128,9 +128,9 @@ def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
     train_segmenter.run(still, tmp_path / "one", StageRuntime(), **given, classifier=tmp_path / "classifier")
     train_segmenter.run(still, tmp_path / "two", StageRuntime(), **given)
     before, after, other = (read_state(tmp_path / name / "model.pt") for name in ("classifier", "one", "two"))
-    trunk = [name for name in before if name.startswith("backbone.")]
-    assert all(torch.allclose(before[name], after[f"segmenter.{name}"], rtol=0, atol=1e-20) for name in trunk)
-    assert not all(torch.equal(before[name], other[f"segmenter.{name}"]) for name in trunk)
+    backbone = [name for name in before if name.startswith("backbone.")]
+    assert all(torch.allclose(before[name], after[f"segmenter.{name}"], rtol=0, atol=1e-20) for name in backbone)
+    assert not all(torch.equal(before[name], other[f"segmenter.{name}"]) for name in backbone)
     wider = still.model_copy(update={"backbone": Backbone(name="resnet18", output_stride=16)})
     with pytest.raises(WeightsError, match="classifier/model.pt: does not fit the network: conv"):
         train_segmenter.run(wider, tmp_path / "three", StageRuntime(), **given, classifier=tmp_path / "classifier")
@@ -142,7 +142,7 @@ from pathlib import Path
 import torch
 from tag2mask.configs.schema import Classifier
 from tag2mask.tasks import train_classifier
-from tag2mask.tasks.common.runtime import StageRuntime
+from tag2mask.tasks.store.runtime import StageRuntime
 
 def report(done, total, note):
     if done == 5:
@@ -180,7 +180,7 @@ def test_a_damaged_checkpoint_starts_over(tmp_path: Path, inputs: dict[str, Path
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
 
 
-def test_ignored_photographs_train_nothing_and_are_counted(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_ignored_images_train_nothing_and_are_counted(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """The segmenter leaves out what is ignored throughout, says how many, and refuses a set without a label."""
     config = Segmenter.model_validate(SEGMENTER | {"iterations": 1})
     labels = {path.stem: read_labels(path) for path in inputs["labels"].glob("*.png")}

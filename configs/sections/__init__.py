@@ -1,0 +1,1 @@
+"""One frozen section of settings per stage."""

@@ -1,0 +1,93 @@
+"""Training of the two networks that give class maps, and their inference."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tag2mask.configs.sections.networks import Backbone, GraphReasoning
+from tag2mask.configs.sections.section import Optimizer, Precision, Scales, Section, Share
+
+
+class Classifier(Section):
+    """Training of the tag classifier, or of the integral attention model, which has the same backbone."""
+
+    backbone: Backbone = Backbone()
+    """Backbone."""
+    head_convolutions: int = Field(default=3, ge=0)
+    """Convolutions between backbone and graph unit."""
+    head_channels: int = Field(default=512, ge=1)
+    """Channels of these convolutions."""
+    head_kernel: Literal[1, 3] = 3
+    """Side of their kernels, in cells."""
+    graph: GraphReasoning = GraphReasoning()
+    """Graph-reasoning unit."""
+    class_init: Literal["published", "zero"] = "published"
+    """Initial weights of the class convolution.  `zero` leaves no random evidence in the maps of a short training."""
+    image_size: int = Field(default=256, ge=32)
+    """Side to which images are squashed, in pixels; no crop, so that maps of all epochs align."""
+    jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)
+    """Strength of the random change of brightness, contrast, saturation and hue."""
+    flip: bool = False
+    """Mirror half of the images; their maps are mirrored back and so still align.  Not in the published method."""
+    epochs: int = Field(default=15, ge=1)
+    """Passes over the training images."""
+    batch_size: int = Field(default=5, ge=1)
+    """Images per step."""
+    optimizer: Optimizer = "sgd"
+    """`sgd` is published; `adamw` learns faster from random weights (every parameter at the same rate)."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Learning rate; with SGD of the backbone's weights at `backbone_factor` 1: biases take 2x, the head 10x that."""
+    backbone_factor: float = Field(default=1.0, ge=0)
+    """Factor on the backbone's learning rate; 0 keeps the backbone as it comes and is much faster."""
+    drop_epochs: tuple[Annotated[int, Field(ge=0)], ...] = (5, 10)
+    """Epochs (counted from 0) at whose start the learning rate is multiplied by 0.1."""
+    momentum: Share = 0.9
+    """Nesterov momentum of SGD."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty on all parameters."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
+    accumulate_from: int = Field(default=1, ge=0)
+    """First epoch (counted from 0) whose attention is accumulated."""
+    accumulate_probability: Share = 0.1
+    """A class's attention is accumulated only while the classifier gives it at least this probability."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initialization, order and augmentation."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Classifier":
+        if self.accumulate_from >= self.epochs:
+            raise ValueError(f"accumulate_from {self.accumulate_from} must be below epochs {self.epochs}")
+        if self.optimizer == "adamw" and self.backbone_factor not in (0, 1):
+            raise ValueError(
+                f"backbone_factor {self.backbone_factor:g} has no effect with adamw: 0 (a backbone as it comes) or 1"
+            )
+        return self
+
+
+class Attention(Classifier):
+    """Training of the integral attention model, which has the classifier's backbone and head."""
+
+    start: Literal["backbone", "classifier"] = "backbone"
+    """What training starts from: the backbone's weights, as published; or the trained classifier, whose backbone, head
+    and graph must be the same: for backbones without ImageNet weights, which a short training cannot teach twice."""
+
+
+class Activation(Section):
+    """Inference of class maps: of the classifier (CAM) or of the integral attention model (OA-CAM)."""
+
+    image_size: int = Field(default=256, ge=32)
+    """Side to which images are squashed at scale 1, in pixels."""
+    scales: Scales = (1.0,)
+    """Factors on `image_size`; the maps of all scales are averaged."""
+    flip: bool = False
+    """Average with the map of the mirrored image."""
+    batch_size: int = Field(default=16, ge=1)
+    """Images per forward pass."""
+
+
+class ActivationOf(Activation):
+    """Class maps of one split; the flow fills in which."""
+
+    split: Literal["train", "val"] = "train"
+    """Images to process."""

@@ -1,0 +1,65 @@
+"""The images, their tags, and the sets that networks are trained on."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from tag2mask.configs.sections.section import Section
+
+
+def _spelt_out(value: Any) -> Any:
+    """YAML reads a bare yes or no as a truth value."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_spelt_out)]
+
+
+class Dataset(Section):
+    """The images, their tags and, for evaluation only, their masks.  Relative paths start at `root`."""
+
+    root: Path
+    """Folder of the dataset.  In a settings file a relative path starts at the file's own folder."""
+    images: str = "images"
+    """Folder of the images, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level."""
+    tags: str | None = "labels.csv"
+    """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files.
+    `null`: the images have no tags, and saliency maps are all that is made."""
+    train_split: str | None = None
+    """Text file of ids, one a line: the images to train on and to label.  Without it: all that are tagged.  A 1,
+    -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
+    val_split: str | None = None
+    """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
+    masks: str | None = None
+    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
+    classes: tuple[str, ...] | None = None
+    """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
+    minimum_images: int = Field(default=2, ge=1)
+    """Training images a class needs at least; one image cannot teach a class apart from its background."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What an unreadable image does: end the run, or be set aside and listed while the rest goes on."""
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
+    """Images above this many megapixels (by their header, before decoding) count as bad: a decompression bomb."""
+
+
+class SaliencySet(Section):
+    """Images with masks of their salient objects, of any kind: what the saliency network is trained on."""
+
+    root: Path
+    """Folder of the set.  In a settings file a relative path starts at the file's own folder."""
+    images: str = "images"
+    """Folder of the images below `root`."""
+    masks: str = "masks"
+    """Folder of the masks `<id>.png` below `root`, 8-bit, above 127 = salient."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """What an unreadable image or mask does."""
+    maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
+    """Images above this many megapixels count as bad."""
+    about: str = ""
+    """Which masks these are, in words: every model and map made with them carries it, and the report prints it.
+
+    It belongs to the key of what is trained on the set, as does `shows_target_classes`: a model folder that said
+    something else than the settings would be worse than a training done twice.  Fill in both before training."""
+    shows_target_classes: Answer = "unknown"
+    """Whether the masks show objects of the classes that the tags name."""

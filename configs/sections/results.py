@@ -1,0 +1,43 @@
+"""What is measured and shown."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tag2mask.configs.sections.section import Section, Share
+
+
+class Evaluation(Section):
+    """Comparison with ground-truth masks.  The only section whose stages read them."""
+
+    thresholds: int = Field(default=100, ge=2, le=255)
+    """Background thresholds tried for the class maps, evenly spaced in (0, 1); the best one is reported."""
+    maximum_equal: Share = 0.1
+    """A run stops when more than this share of its training labels equals the ground truth pixel for pixel."""
+
+
+class EvaluationOf(Evaluation):
+    """Evaluation of one step; the flow fills in what the step is."""
+
+    kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"]
+    """What the step made; `training_labels` are also checked for being the ground truth itself."""
+    split: Literal["train", "val"]
+    """Images to evaluate on."""
+    title: str
+    """Name of the step in tables and charts."""
+
+
+class Report(Section):
+    """The page of results."""
+
+    images: int = Field(default=12, ge=1)
+    """Worst and best images shown through every stage (this many of each)."""
+    thumbnail: int = Field(default=160, ge=32)
+    """Long side of a picture, in pixels."""
+
+
+class ReportOf(Report):
+    """Report of one run; the flow fills in which."""
+
+    title: str
+    """Heading of the page: the name of the run."""

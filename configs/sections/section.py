@@ -1,0 +1,32 @@
+"""The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan."""
+
+import difflib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+Precision = Literal["float32", "bfloat16"]
+Optimizer = Literal["sgd", "adamw"]
+
+
+class Section(BaseModel):
+    """One group of settings.  The docstring below each field says its unit and what it does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_nearest_key(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        for key in values:
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
+                raise ValueError(f"unknown key {key!r}; the nearest known one is {near[0]!r}")
+        return values
+
+    def replaced(self, **changes: Any) -> Self:
+        """A validated copy with some fields changed."""
+        return type(self).model_validate({**self.model_dump(), **changes})

@@ -1,0 +1,78 @@
+"""Training and use of the segmenter."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from tag2mask.configs.sections.networks import Backbone
+from tag2mask.configs.sections.section import Precision, Scales, Section, Share
+
+
+def _first_is_whole(scales: tuple[float, ...]) -> tuple[float, ...]:
+    """The wrapper takes its maximum on the grid of the first scale."""
+    if scales[0] != 1.0:
+        raise ValueError(f"must begin with 1.0, not {scales[0]:g}")
+    return scales
+
+
+class Segmenter(Section):
+    """Training of the segmentation network (DeepLab with atrous spatial pyramid pooling)."""
+
+    backbone: Backbone = Backbone(name="resnet101", output_stride=8)
+    """Backbone."""
+    start: Literal["backbone", "classifier"] = "backbone"
+    """What every round starts from: the backbone's weights, as published; or the trained classifier's, which must
+    have the same layers: for backbones without ImageNet weights, which a few hundred label maps teach little."""
+    rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18, 24), min_length=1)
+    """Dilations of the parallel 3x3 convolutions, in cells."""
+    low_level_channels: int = Field(default=0, ge=0)
+    """Channels taken from the stride-4 features to sharpen borders (DeepLabV3+); 0 is the published DeepLabV2."""
+    train_scales: Annotated[Scales, AfterValidator(_first_is_whole)] = (1.0, 0.75, 0.5)
+    """Scales of the multi-scale wrapper in training and prediction; the first is 1.0, and (1.0,) turns it off.  The
+    losses of the scales and of their maximum add up: four of them as published, one where there is one scale."""
+    resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
+    """Random scales of the image in training."""
+    image_size: int | None = Field(default=None, ge=32)
+    """Long side to which images are brought first, in pixels; without it they keep their size."""
+    crop_size: int = Field(default=321, ge=32)
+    """Side of the random crop, in pixels; what lies outside the image is its mean color and ignored."""
+    iterations: int = Field(default=20_000, ge=1)
+    """Steps of the optimizer."""
+    batch_size: int = Field(default=10, ge=1)
+    """Crops per step."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """Crops per forward pass (their gradients add up to one step); without it all at once."""
+    learning_rate: float = Field(default=2.5e-4, gt=0)
+    """Initial learning rate of SGD for the backbone; head weights take ten, head biases twenty times as much."""
+    power: float = Field(default=0.9, ge=0)
+    """The learning rate falls as (1 - step / iterations) ** power."""
+    momentum: Share = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty; none on head biases."""
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initialization, order and augmentation."""
+
+
+class MaskPrediction(Section):
+    """How a segmenter is applied to images."""
+
+    image_size: int | None = Field(default=None, ge=32)
+    """Long side to which images are brought first, in pixels; without it they keep their size."""
+    scales: Scales = (1.0,)
+    """Factors on that size; the probabilities are averaged."""
+    flip: bool = False
+    """Average with the mirrored image."""
+    batch_size: int = Field(default=8, ge=1)
+    """Images of the same size per forward pass."""
+    filter_by_tags: bool = False
+    """On tagged training images, drop classes that are not among the tags (not in the published method)."""
+
+
+class PredictionOf(MaskPrediction):
+    """Prediction for one split of the dataset."""
+
+    split: Literal["train", "val"]
+    """Images to predict.  Tags filter the training images only, whatever `filter_by_tags` says."""

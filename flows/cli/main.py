@@ -1,0 +1,254 @@
+"""The command line.  What is heavy is imported by the command that needs it, so that `--help` answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.cli.releases import register
+
+app = typer.Typer(
+    name="tag2mask",
+    help="Tags in, masks out: pixel labels and a segmentation network from image-level tags.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings file (YAML).", show_default=False)]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be repeated.")
+]
+Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run; auto takes the GPU.")]
+Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
+EngineName = Annotated[
+    Literal["auto", "local", "prefect"],
+    typer.Option(help="auto: Prefect where PREFECT_API_URL is set, otherwise this process, without any server."),
+]
+Force = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Build it even if it is there; repeatable.")]
+RetrainWhen = Annotated[
+    Literal["never", "when_changed", "always"],
+    typer.Option(help="never: label new images with the models of the last run."),
+]
+ROOT = Path("artifacts")
+
+
+@app.command()
+def run(
+    config: Settings,
+    changes: Changes = None,
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="Build this stage alone.")] = None,
+    since: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Build from this stage on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Build up to this stage.")] = None,
+    force: Force = None,
+    retrain: RetrainWhen = "when_changed",
+    root: Root = ROOT,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Run all stages that are not up to date."""
+    from tag2mask.flows.engine.running import Selection
+    from tag2mask.flows.run import Request, run
+
+    selection = Selection(only, since, until, force or (), retrain)
+    run(Request(config, changes or (), selection, runtime_of(root, device, cores), engine))
+
+
+@app.command()
+def plan(
+    config: Settings,
+    changes: Changes = None,
+    force: Force = None,
+    retrain: RetrainWhen = "when_changed",
+    root: Root = ROOT,
+) -> None:
+    """Say what a run would build, what is cached, and why, without running it."""
+    from tag2mask.configs.load import load_config
+    from tag2mask.flows.cli.listing import print_plan
+
+    print_plan(load_config(config, changes or []), root, force or (), retrain)
+
+
+@app.command("ls")
+def list_artifacts(
+    stage: Annotated[str | None, typer.Argument(help="Only this stage's.", show_default=False)] = None,
+    root: Root = ROOT,
+) -> None:
+    """List the artifacts."""
+    from tag2mask.flows.cli.listing import print_artifacts
+
+    print_artifacts(root, stage)
+
+
+@app.command()
+def why(
+    name: Annotated[str, typer.Argument(help="STAGE/KEY, or a stage or node of the last run.", show_default=False)],
+    root: Root = ROOT,
+) -> None:
+    """Say what made an artifact: settings, inputs, versions, figures."""
+    from tag2mask.flows.cli.listing import print_why
+
+    print_why(root, name)
+
+
+@app.command()
+def verify(root: Root = ROOT) -> None:
+    """Read every byte of every artifact again and name what is damaged."""
+    from tag2mask.flows.cli.listing import print_faults
+
+    if print_faults(root):
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = 3,
+    root: Root = ROOT,
+) -> None:
+    """Delete artifacts that none of the newest runs refers to, and remains of damaged and abandoned ones."""
+    from tag2mask.flows.cli.listing import collect
+
+    collect(root, keep, dry_run)
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="Name of the run.", show_default=False)] = None, root: Root = ROOT
+) -> None:
+    """Say where the newest report lies."""
+    from tag2mask.flows.cli.listing import newest_report
+
+    typer.echo(newest_report(root, name))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Settings file to write.", show_default=False)],
+    tags: Annotated[Path | None, typer.Option(help="Tag table (image_id,labels).  [default: beside it]")] = None,
+    masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, to measure with.")] = None,
+    saliency_images: Annotated[Path | None, typer.Option(help="Images to train saliency on.")] = None,
+    saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
+    saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
+    saliency_prior: Annotated[
+        bool, typer.Option("--saliency-prior", help="Learn saliency without masks, from a prior and the tags.")
+    ] = False,
+    weights: Annotated[
+        str, typer.Option(help="Weights of the backbones: none, torchvision (fetched), a file.")
+    ] = "none",
+) -> None:
+    """Write a commented settings file that runs, for a folder of images and a table of tags."""
+    from tag2mask.flows.init import Sources, write_settings
+
+    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, saliency_prior, weights)
+    typer.echo(write_settings(sources, out))
+
+
+@app.command()
+def demo(
+    root: Root = ROOT,
+    changes: Changes = None,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Draw a small dataset, run everything on it, and say where the report is."""
+    from tag2mask.flows.engine.running import Selection
+    from tag2mask.flows.init import demo_settings
+    from tag2mask.flows.run import Request, run
+
+    path, own = demo_settings(root)
+    run(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, cores), engine))
+
+
+@app.command()
+def saliency(
+    images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
+    provider: Annotated[
+        Literal["reciprocal", "purnet", "prior"] | None,
+        typer.Option(help="Saliency system; `prior` needs no training.  [default: the model's, or reciprocal]"),
+    ] = None,
+    train_images: Annotated[Path | None, typer.Option(help="Images to train on.")] = None,
+    train_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks <id>.png.")] = None,
+    about: Annotated[
+        str | None, typer.Option(help="Which masks these are, in words, for the maps' provenance.")
+    ] = None,
+    shows_target_classes: Annotated[
+        Literal["yes", "no", "unknown"] | None, typer.Option(help="Whether they show classes that you tag.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Trained model, folder or KEY, to predict with; with --train-images to fine-tune."),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Where training starts: torchvision, a file, none.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Settings file.  [default: the installed one]")] = None,
+    changes: Changes = None,
+    root: Root = ROOT,
+    device: Device = "auto",
+    cores: Cores = None,
+    engine: EngineName = "auto",
+) -> None:
+    """Make saliency maps of any folder of images, without tags and without the rest."""
+    from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
+
+    request = SaliencyRequest(
+        images,
+        out,
+        provider,
+        settings,
+        train_images,
+        train_masks,
+        about,
+        shows_target_classes,
+        model,
+        weights,
+        changes or (),
+    )
+    typer.echo(make_saliency_maps(request, runtime_of(root, device, cores), engine))
+
+
+register(app)
+
+
+def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | None) -> Runtime:
+    """The resources asked for."""
+    given: dict[str, Any] = {"root": root, "device": device}
+    return Runtime(**given) if cores is None else Runtime(**given, cores=cores)
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,
+) -> None:
+    if debug:
+        os.environ["TAG2MASK_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; an error becomes one message on stderr and exit code 1, an interruption 130."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("TAG2MASK_DEBUG"):
+            raise
+        kind = type(error)
+        foreseen = kind.__module__.startswith("tag2mask.")
+        text = str(error) if foreseen else f"{kind.__name__}: {error} (`tag2mask --debug …` shows where)"
+        typer.echo(f"tag2mask: {text}", err=True)
+        sys.exit(130 if kind.__name__ == "RunStopped" else 1)
+
+
+from tag2mask.flows.cli import serving as _serving  # noqa: E402, F401  its commands register themselves
+
+if __name__ == "__main__":
+    from tag2mask.flows.cli.main import main as installed  # the module whose commands are all there
+
+    installed()

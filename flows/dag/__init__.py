@@ -1,0 +1,1 @@
+"""Which stages a run has, fed by what; nothing is run here."""

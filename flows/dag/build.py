@@ -1,0 +1,192 @@
+"""The DAG of a run as data: which stages, with which settings, fed by what.  Nothing is run or read here."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tag2mask.configs.schema import Config, PredictionOf, ReportOf, SaliencyOf
+from tag2mask.flows.dag.cosaliency import add_cosaliency
+from tag2mask.flows.dag.node import Node, Source
+from tag2mask.flows.dag.node_list import NodeList
+
+
+def build_dag(config: Config) -> tuple[Node, ...]:
+    """All nodes of a run, every node after those that it needs."""
+    return tuple(_Builder(config).build())
+
+
+class _Builder:
+    """Adds the nodes of a run in order."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.run = NodeList(config)
+        self.saliency = ""
+        """Node with the saliency maps of the training images."""
+        self.saliency_model: Source | None = None
+        """What predicts saliency; None for a folder of maps or a prior."""
+
+    def build(self) -> list[Node]:
+        self._index()
+        if self.config.dataset.tags is None:  # nothing can be labeled
+            self._saliency()
+            return self.run.nodes
+        self._class_maps()
+        self._saliency()
+        add_cosaliency(self.run, self.saliency, self.saliency_model)
+        self._labels()
+        self._report()
+        return self.run.nodes
+
+    def _index(self) -> None:
+        data = self.config.dataset
+        content = data.model_dump(
+            mode="json", include={"classes", "minimum_images", "on_bad_image", "maximum_megapixels"}
+        )
+        dataset = self.run.add(
+            "index_dataset",
+            "index_dataset",
+            data,
+            hashed=content,
+            images=data.root / data.images,
+            tags=data.root / data.tags if data.tags else None,
+            train_split=data.root / data.train_split if data.train_split else None,
+            val_split=data.root / data.val_split if data.val_split else None,
+        )
+        self.run.checks.append(dataset)
+        if data.masks is not None:
+            masks = data.root / data.masks
+            self.run.checks.append(
+                self.run.add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks)
+            )
+        if self.config.saliency.is_trained and self.config.saliency.targets == "masks":
+            pairs = self.config.saliency_set
+            assert pairs is not None  # the settings' own validation
+            content = pairs.model_dump(mode="json", exclude={"root", "images", "masks"})
+            images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
+            name = "index_saliency_set"
+            self.run.checks.append(self.run.add(name, name, pairs, hashed=content, images=images, masks=masks))
+
+    def _class_maps(self) -> None:
+        config, data = self.config, "index_dataset"
+        self.run.train("train_classifier", "train_classifier", config.classifier, dataset=data)
+        self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
+        self.run.train(
+            "train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier"
+        )
+        self.run.add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
+        self.run.evaluate("cams", "infer_cams", "class_maps")
+        self.run.evaluate("attention", "infer_attention", "class_maps")
+
+    def _saliency(self) -> None:
+        saliency = self.config.saliency
+        if saliency.provider == "prior" or saliency.targets == "prior":
+            self.saliency = self.run.add("predict_prior", "predict_prior", self.config.prior, dataset="index_dataset")
+        if saliency.targets == "prior":
+            self._train_saliency_without_masks()
+        elif saliency.provider != "prior":
+            model: Source | None = saliency.checkpoint
+            if saliency.is_trained:
+                model = self._train_saliency("train_saliency", saliency_set="index_saliency_set")
+            self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
+        self.run.evaluate("saliency", self.saliency, "saliency")
+
+    def _train_saliency_without_masks(self) -> None:
+        """Networks trained in turn on what the saliency so far and the CAMs agree on; the prior is the first."""
+        data = "index_dataset"
+        for r in range(1, self.config.saliency.self_training_rounds + 1):
+            self.run.evaluate("prior" if r == 1 else f"saliency_{r - 1}", self.saliency, "saliency")
+            targets = self.run.add(
+                f"make_saliency_pseudo_labels-{r}",
+                "make_saliency_pseudo_labels",
+                self.config.self_training,
+                dataset=data,
+                saliency=self.saliency,
+                cams="infer_cams",
+            )
+            model = self._train_saliency(f"train_saliency-{r}", dataset=data, targets=targets)
+            self._predict_saliency(f"predict_saliency-{r}", model)
+
+    def _train_saliency(self, name: str, **inputs: Source | None) -> str:
+        """Whoever starts from a trained model reads no ImageNet weights."""
+        settings = self.config.saliency
+        if settings.start_from is not None:
+            settings = settings.replaced(backbone=settings.backbone.replaced(weights="none"))
+        return self.run.train(name, "train_saliency", settings, (), start=settings.start_from, **inputs)
+
+    def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
+        self.saliency_model = None if maps else model
+        self.saliency = self.run.add(
+            name,
+            "predict_saliency",
+            SaliencyOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
+            dataset="index_dataset",
+            model=self.saliency_model,
+            maps=maps,
+        )
+
+    def _labels(self) -> None:
+        config, data = self.config, "index_dataset"
+        labels = self.run.add(
+            "mine_objects",
+            "mine_objects",
+            config.mining,
+            dataset=data,
+            saliency=self.saliency,
+            attention="infer_attention",
+            cams="infer_cams",
+            cosaliency="predict_cosaliency" if config.mining.class_conditional else None,
+        )
+        guard = self.run.evaluate("labels_0", labels, "training_labels")
+        for r in range(1, config.rounds + 1):
+            model = self._segmenter(r, labels, guard)
+            scores = self._predict(f"predict_masks-{r}", "train", model)
+            refined = self.run.add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
+            self.run.evaluate(f"predictions_{r}", scores, "predictions")
+            self.run.evaluate(f"refined_{r}", refined, "labels")
+            labels = self.run.add(
+                f"mask_nonsalient-{r}",
+                "mask_nonsalient",
+                config.masking,
+                dataset=data,
+                predictions=refined,
+                labels=labels,
+                saliency=self.saliency,
+            )
+            guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
+        evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
+        name = f"measure_labels-{config.rounds}"
+        self.run.add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
+        self._segmenter(config.rounds + 1, labels, guard)
+
+    def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
+        """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
+        name = f"train_segmenter-{number}"
+        data, settings = "index_dataset", self.config.segmenter
+        given = {"dataset": data, "labels": labels}
+        if settings.start == "classifier":
+            given["classifier"] = "train_classifier"
+        model = self.run.train(name, "train_segmenter", settings, after=guard, **given)
+        if self.config.dataset.val_split is not None:
+            scores = self._predict(f"predict_masks-{number}-val", "val", model)
+            refinement = self.config.refinement
+            refined = self.run.add(
+                f"refine_masks-{number}-val", "refine_masks", refinement, dataset=data, scores=scores
+            )
+            self.run.evaluate(f"segmenter_{number}_val", scores, "predictions", split="val")
+            self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
+        return name
+
+    def _predict(self, name: str, split: Literal["train", "val"], model: str) -> str:
+        settings = self.config.prediction.model_dump()
+        return self.run.add(
+            name, "predict_masks", PredictionOf(**settings, split=split), dataset="index_dataset", model=model
+        )
+
+    def _report(self) -> None:
+        given = ("index_dataset", "index_masks")
+        shown: dict[str, Any] = {
+            node.name.replace("-", "_"): node.name for node in self.run.nodes if node.name not in given
+        }
+        masks = "index_masks" if self.config.dataset.masks is not None else None
+        config = ReportOf(**self.config.report.model_dump(), title=self.config.name)
+        self.run.add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)

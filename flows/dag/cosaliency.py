@@ -1,0 +1,66 @@
+"""The part of the DAG that makes one map per image and tag; it is there only where a group system is chosen."""
+
+from typing import Literal
+
+from tag2mask.configs.schema import ActivationOf, CosaliencyMapsOf, SaliencyOf
+from tag2mask.flows.dag.node import Source
+from tag2mask.flows.dag.node_list import NodeList
+
+
+def add_cosaliency(nodes: NodeList, saliency: str, saliency_model: Source | None) -> None:
+    """Add the group system, its maps of the training images, and of the validation ones if they are measured.
+
+    Args:
+        nodes: of the run; `infer_cams` is among them.
+        saliency: node with the saliency maps of the training images.
+        saliency_model: what predicts saliency; None for a folder of maps or a prior.
+    """
+    config, data = nodes.config.cosaliency, nodes.config.dataset
+    if config.provider == "none":
+        return
+    model: Source | None = config.checkpoint
+    if model is None:
+        tagged = config.training_set is None
+        model = nodes.train(
+            "train_cosaliency",
+            "train_cosaliency",
+            config,
+            training_set=config.training_set,
+            dataset="index_dataset" if tagged else None,
+            saliency=saliency if tagged else None,
+            cams="infer_cams" if tagged else None,
+        )
+    _predict(nodes, "train", model, saliency, "infer_cams")
+    known = config.provider != "icnet" or saliency_model is not None  # else of training images alone
+    if data.val_split is not None and data.masks is not None and known:
+        _predict(nodes, "val", model, *_validation_maps(nodes, saliency_model))
+
+
+def _validation_maps(nodes: NodeList, saliency_model: Source | None) -> tuple[str | None, str | None]:
+    """Saliency (for ICNet alone) and CAM (for the gate alone) of the validation images."""
+    config, data = nodes.config, "index_dataset"
+    saliency = cams = None
+    if config.cosaliency.provider == "icnet":
+        settings = SaliencyOf(**config.saliency_maps.model_dump(), provider=config.saliency.provider, split="val")
+        saliency = nodes.add("predict_saliency-val", "predict_saliency", settings, dataset=data, model=saliency_model)
+    if config.cosaliency_maps.gate > 0:
+        activation = ActivationOf(**config.cams.model_dump(), split="val")
+        cams = nodes.add("infer_cams-val", "infer_cams", activation, dataset=data, model="train_classifier")
+    return saliency, cams
+
+
+def _predict(
+    nodes: NodeList, split: Literal["train", "val"], model: Source, saliency: str | None, cams: str | None
+) -> None:
+    config = nodes.config.cosaliency_maps
+    ending = "" if split == "train" else "-val"
+    name = nodes.add(
+        f"predict_cosaliency{ending}",
+        "predict_cosaliency",
+        CosaliencyMapsOf(**config.model_dump(), split=split),
+        dataset="index_dataset",
+        model=model,
+        saliency=saliency if nodes.config.cosaliency.provider == "icnet" else None,
+        cams=cams if config.gate > 0 else None,
+    )
+    nodes.evaluate("cosaliency" if split == "train" else "cosaliency_val", name, "cosaliency", split)

@@ -1,0 +1,54 @@
+"""What a run reads and did not make, looked at before its first stage: a missing file costs no hours of work."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tag2mask.configs.schema import Config, Cosaliency
+from tag2mask.flows.dag.node import Node
+from tag2mask.flows.dag.resolve import MissingInput, setting_of
+from tag2mask.tasks.networks.model_folder import check_checkpoint, check_start
+
+
+def check_given(config: Config, nodes: Sequence[Node]) -> None:
+    """Refuse files that do not exist, and models that their stage cannot use.
+
+    Args:
+        config: the settings.
+        nodes: those that the run needs.
+
+    Raises:
+        MissingInput: raw files or folders do not exist; a line for each, with its setting.  Or a folder of groups is
+            not complete.
+        WeightsError: a model is of another kind, network or architecture; the message says what to write.
+    """
+    missing = {
+        f"{setting_of(node, name)}: {source} does not exist": None
+        for node in nodes
+        for name, source in node.inputs.items()
+        if isinstance(source, Path) and not source.exists()
+    }
+    if missing:
+        raise MissingInput("\n".join(missing))
+    for node in nodes:
+        if node.stage == "train_saliency" and "start" in node.inputs:
+            check_start(config.saliency)
+        if node.stage == "train_cosaliency" and config.cosaliency.training_set is not None:
+            _check_groups(config.cosaliency.training_set, config.cosaliency)
+        model = node.inputs.get("model")
+        if not isinstance(model, Path):  # trained in this run
+            continue
+        if node.stage == "predict_cosaliency":
+            check_checkpoint(model, "cosaliency", config.cosaliency.provider)
+        else:
+            check_checkpoint(model, "saliency", config.saliency.provider)
+
+
+def _check_groups(folder: Path, config: Cosaliency) -> None:
+    """Refuse a folder of groups that lacks masks or maps."""
+    from tag2mask.tasks.dataset.ingest import BadDataset
+    from tag2mask.tasks.training.group_sources import masked_source  # reads images, which other runs have no need of
+
+    try:
+        masked_source(folder, config)
+    except (BadDataset, FileNotFoundError) as error:
+        raise MissingInput(f"cosaliency.training_set: {error}") from error

@@ -1,0 +1,65 @@
+"""Whether a run trains anew, or keeps the models of the last run; and what became of the images since.
+
+An image that is added changes what every training reads, and so its key.  With `never` the recorded model stands in
+for the one that would be trained, and what is inferred from it is made for the new images alone.  The model keeps
+its own name and manifest, which say what it was trained on.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from tag2mask.flows.dag.node import Node
+from tag2mask.flows.dag.record import RunRecord, records
+from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
+
+Retrain = Literal["never", "when_changed", "always"]
+"""`never`: keep the models of the last run; `when_changed`: train where data or settings changed; `always`: anew."""
+
+
+def kept_models(nodes: Iterable[Node], store: Store, name: str) -> dict[str, Artifact]:
+    """Training node -> the newest recorded model of it that is sound.
+
+    Args:
+        nodes: the nodes of the run.
+        store: the store.
+        name: the configuration's name.
+    """
+    kept: dict[str, Artifact] = {}
+    past = list(reversed(records(store.root, name)))
+    for node in nodes:
+        if node.trains:
+            found = (_sound(store, record.labels.get(node.name)) for record in past)
+            model = next((artifact for artifact in found if artifact is not None), None)
+            if model is not None:
+                kept[node.name] = model
+    return kept
+
+
+def _sound(store: Store, label: str | None) -> Artifact | None:
+    if label is None:
+        return None
+    try:
+        return store.find(*label.split("/"))
+    except DamagedArtifact:
+        return None
+
+
+def images_summary(root: Path, now: Artifact, before: RunRecord | None) -> str:
+    """How many images are new, changed (their pixels or tags) and gone since a run; "" where nothing is known.
+
+    Args:
+        root: the store's folder.
+        now: `index_dataset` artifact.
+        before: the run to compare with.
+    """
+    old = _sound(Store(root), before.labels.get("index_dataset")) if before else None
+    if old is None:
+        return f"{len(now.items)} images"
+    changed = sum(old.items[i] != now.items[i] for i in old.items.keys() & now.items.keys())
+    counts = {"new": len(now.items.keys() - old.items.keys()), "changed": changed}
+    counts["removed"] = len(old.items.keys() - now.items.keys())
+    if not any(counts.values()):
+        return f"{len(now.items)} images, none new, changed or removed since the last run"
+    told = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"{len(now.items)} images: {told} since the last run"

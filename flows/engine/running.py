@@ -1,0 +1,181 @@
+"""From a settings file to a finished run: the DAG, the choice of an engine, the record, and what is said at the end."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.given_inputs import check_given
+from tag2mask.flows.dag.node import Node, UnknownNode, named, select
+from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.dag.record import latest, write_failure_log, write_record
+from tag2mask.flows.dag.retraining import Retrain, images_summary, kept_models
+from tag2mask.flows.engine.publishing import publish_run
+from tag2mask.flows.engine.session import Session
+from tag2mask.tasks.store.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from tag2mask.tasks.release.publish import Publication
+
+DEBUG = "TAG2MASK_DEBUG"
+"""Environment variable: show what helps to find a fault."""
+RunNodes = Callable[[Session], RunResult]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which stages a run may build, and which it must build again."""
+
+    only: str | None = None
+    since: str | None = None
+    until: str | None = None
+    force: Sequence[str] = ()
+    retrain: Retrain = "when_changed"
+    """Whether models of the last run are kept, or trained anew where data or settings changed, or in any case."""
+
+    def allowed(self, nodes: Sequence[Node]) -> set[str] | None:
+        """Names of the nodes that may be built; None where all may."""
+        if self.only is None and self.since is None and self.until is None:
+            return None
+        chosen = {node.name for node in select(nodes, only=self.only, since=self.since, until=self.until)}
+        if not chosen:
+            raise UnknownNode(f"no stage comes after {self.since!r} and before {self.until!r}: nothing to run")
+        return chosen
+
+    def forced(self, nodes: Sequence[Node]) -> set[str]:
+        """Names of the nodes to build although they are there."""
+        anew = {node.name for node in nodes if node.trains and self.retrain == "always"}
+        return anew | {name for stage in self.force for name in named(nodes, stage)}
+
+    def kept(self, nodes: Sequence[Node], store: Store, name: str) -> dict[str, Artifact]:
+        """Training node -> the model of an earlier run that stands in for it."""
+        return kept_models(nodes, store, name) if self.retrain == "never" else {}
+
+    def needed(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
+        """The nodes to look at: those that may be built, and what they need."""
+        nodes = tuple(nodes)
+        names: set[str] = self.allowed(nodes) or {node.name for node in nodes}
+        for node in reversed(nodes):
+            if node.name in names:
+                names |= set(node.upstream)
+        return tuple(node for node in nodes if node.name in names)
+
+
+def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> RunResult:
+    """Run a configuration, show its progress, and write its record.
+
+    Args:
+        config: the settings.
+        runtime: resources.
+        selection: which stages.
+        run_nodes: the engine: runs the nodes of a session.
+
+    Raises:
+        UnknownNode: the selection names a stage that the run does not have.
+        MissingInput, WeightsError: a file of the settings does not exist, or a model does not fit them.
+        KeyboardInterrupt: it was interrupted; finished work is kept, and the record says so.
+    """
+    from tag2mask.flows.engine.console import shown_progress, standard_output
+
+    dag = build_dag(config)
+    nodes, allowed, forced = selection.needed(dag), selection.allowed(dag), selection.forced(dag)
+    check_given(config, nodes)
+    store = Store(runtime.root).create()
+    kept = selection.kept(nodes, store, config.name)
+    started, result, stopped = time.time(), RunResult(), True
+    try:
+        with shown_progress(standard_output()) as listener, _log_shown():
+            run_nodes(Session(nodes, store, runtime, listener, allowed, forced, kept, result=result))
+        stopped = False
+    finally:
+        result.sort(nodes)
+        if (index := result.outcomes.get("index_dataset")) is not None:
+            result.images = images_summary(store.root, index.artifact, latest(store.root, config.name))
+        if result.outcomes or result.failures:
+            write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
+    return result
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """Show the stages' log lines on stderr."""
+    logger = logging.getLogger("tag2mask")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if os.environ.get(DEBUG) else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def report_path(result: RunResult) -> Path | None:
+    """Where the run's report lies."""
+    outcome = result.outcomes.get("render_report")
+    if outcome is None:
+        return None
+    return next(iter(sorted(outcome.artifact.path.glob("*.html"))), None)
+
+
+class RunFailed(RuntimeError):
+    """Stages failed; the message says which, and why."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What came of a run in which nothing failed."""
+
+    report: Path | None
+    """Where the report lies, if the run has one."""
+    publication: "Publication | None"
+    """What became of its labels, if they were published."""
+
+
+def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> Ending:
+    """Run a configuration and print what came of it.
+
+    Raises:
+        RunFailed: a stage failed, or was needed and could not be had.
+        DamagedArtifact, NoRoomOnDisk, StoreNotWritable: the stages ended well but their labels could not be published.
+    """
+    from tag2mask.flows.engine.console import print_result, standard_output
+
+    result = run_config(config, runtime, selection, run_nodes)
+    console = standard_output()
+    if result.built or result.failures:
+        print_result(console, result)
+    else:
+        console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
+    if result.images:
+        console.print(result.images, highlight=False)
+    if result.failures:
+        raise RunFailed(failure_message(result, runtime.root, config.name))
+    report = report_path(result)
+    if report is not None:
+        console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
+    publication = publish_run(config, runtime.root, result)
+    for line in [] if publication is None else publication.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return Ending(report, publication)
+
+
+def failure_message(result: RunResult, root: Path, name: str) -> str:
+    """The causes, one a line, without the stages that could not run because of them."""
+    causes = [f"{node}: {failure.message}" for node, failure in result.failures.items() if failure.cause]
+    lost = len(result.failures) - len(causes)
+    record = latest(root, name)
+    lines = [*causes, f"{lost} stages that need them were not run"] if lost else causes
+    if record is not None and any(failure.trace for failure in result.failures.values()):
+        lines.append(f"tracebacks: {record.path.with_suffix('.log')}")
+    return "\n".join(lines)

@@ -1,0 +1,183 @@
+"""Run the nodes of a DAG in this process: who may start when, what a hit is, and what a failure stops.
+
+Prefect is not needed for it; the Prefect flow runs its nodes through the same `Session.run_node`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.dag.node import Node
+from tag2mask.flows.dag.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
+from tag2mask.flows.dag.planning import changes_since
+from tag2mask.flows.dag.resolve import Resolved, resolve
+from tag2mask.flows.engine.budget import CoreBudget
+from tag2mask.flows.engine.child import StageFailed, Stopped, run_here, run_in_child
+from tag2mask.flows.engine.stage_process import Job
+from tag2mask.tasks.store.build import find_sound
+from tag2mask.tasks.store.runtime import TAKEN_OVER
+from tag2mask.tasks.store.store import Artifact, Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Session:
+    """What the nodes of one run share."""
+
+    nodes: tuple[Node, ...]
+    store: Store
+    runtime: Runtime
+    listener: Listener
+    allowed: Collection[str] | None = None
+    """Nodes that may be built; None: all."""
+    force: Collection[str] = ()
+    """Nodes to build although they are there."""
+    kept: Mapping[str, Artifact] = field(default_factory=dict)
+    """Node -> an older model to take instead of training another."""
+    in_process: bool = False
+    """Build in this process instead of a child's, for tests."""
+    place: Callable[[Node], AbstractContextManager[None]] = lambda node: nullcontext()
+    """Held while a node is built: a slot that several runs share.  A cached node never waits for it."""
+    result: RunResult = field(default_factory=RunResult)
+    """How the nodes ended, filled in while the run goes on."""
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.budget = CoreBudget(self.runtime.cores, self.runtime.branches)
+        self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
+
+    def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
+        """Find a node's artifact or build it.
+
+        Args:
+            node: the node.
+            known: name of each node that it reads from -> its artifact.
+
+        Raises:
+            MissingInput: a raw input does not exist.
+            NotSelected: it is not there and may not be built.
+            StageFailed: its stage failed.
+            Stopped: the run was stopped.
+        """
+        if self.stop.is_set():
+            raise Stopped("the run was stopped")
+        resolved = resolve(node, known, self.store)
+        found, damage = (None, "") if node.name in self.force else find_sound(self.store, resolved.recipe)
+        if found is not None:
+            outcome = Outcome(node, found, cached=True, seconds=0.0)
+        elif node.name in self.kept and node.name not in self.force:
+            outcome = self._keep(resolved)
+        elif self.allowed is not None and node.name not in self.allowed:
+            raise NotSelected(self._outside(damage))
+        else:
+            outcome = self._build(resolved, damage)
+        self.listener.finished(outcome)
+        return outcome
+
+    def _outside(self, damage: str) -> str:
+        """Why a node cannot be had that may not be built, and the remedy."""
+        reason = f"damaged ({damage})" if damage else "not in the cache"
+        last = [node.name for node in self.nodes if node.name in (self.allowed or ())][-1:]
+        until = f", or use --until {last[0]}" if last else ""
+        return f"its artifact is {reason}, and it is outside of the stages asked for: leave out --only or --from{until}"
+
+    def _keep(self, resolved: Resolved) -> Outcome:
+        node, model = resolved.node, self.kept[resolved.node.name]
+        changes = changes_since(node, model.manifest["recipe"], resolved.recipe.inputs)
+        note = f"kept {model.label} (retrain: never), although {'; '.join(changes)}"
+        return Outcome(node, model, cached=True, seconds=0.0, kept=True, note=note)
+
+    def _build(self, resolved: Resolved, damage: str) -> Outcome:
+        node, runtime = resolved.node, self.runtime
+        threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
+        order = resolved.order(self.store, force=node.name in self.force)
+        job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
+        run, last = run_here if self.in_process else run_in_child, ""
+
+        def report(done: int, total: int, note: str) -> None:
+            nonlocal last
+            last = note
+            if note != TAKEN_OVER:
+                self.listener.progress(node, done, total, note)
+
+        with self.place(node), self.budget.share(threads, self.ranks[node.name]):
+            started = time.monotonic()
+            self.listener.started(node, threads)
+            run(job, report, self.stop)
+        artifact = self.store.find(resolved.recipe.stage, resolved.recipe.key)
+        if artifact is None:
+            raise StageFailed(f"{resolved.label} vanished after it was made: is `rm` or another store at work?", "Gone")
+        if last == TAKEN_OVER:
+            return Outcome(node, artifact, cached=True, seconds=0.0, note=last)
+        note = f"rebuilt: {damage}" if damage else ""
+        return Outcome(node, artifact, cached=False, seconds=time.monotonic() - started, note=note)
+
+    def pause(self, node: Node, seconds: float) -> None:
+        """Wait before a node's next attempt.
+
+        Raises:
+            Stopped: the run was stopped meanwhile.
+        """
+        failure = self.result.failures[node.name]
+        logger.info("%s is tried again in %g s: %s", node.name, seconds, failure.message)
+        if self.stop.wait(seconds):
+            raise Stopped("the run was stopped")
+
+    def settle(self, node: Node, ending: Outcome | BaseException) -> None:
+        """Note how a node ended."""
+        if isinstance(ending, Outcome):
+            self.result.outcomes[node.name] = ending
+            self.result.failures.pop(node.name, None)  # of an attempt before this one
+            return
+        failure = failure_of(node, ending)
+        self.result.failures[node.name] = failure
+        self.listener.failed(failure)
+
+    def end(self) -> None:
+        """Stop all stages at work; what they have finished stays in the store."""
+        self.stop.set()
+        self.budget.stop()
+
+
+def execute(session: Session) -> RunResult:
+    """Run all nodes of a session, several at a time; what does not depend on a failed one still runs.
+
+    Raises:
+        KeyboardInterrupt: passed on after the stages at work were ended.
+    """
+    running: dict[Future[Outcome], Node] = {}
+    with session.store.lock("run", shared=True), ThreadPoolExecutor(len(session.nodes)) as pool:
+        try:
+            while _start_ready(session, running, pool) or running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    session.settle(running.pop(future), future.exception() or future.result())
+        except BaseException:
+            session.end()
+            raise
+    return session.result
+
+
+def _start_ready(session: Session, running: dict[Future[Outcome], Node], pool: ThreadPoolExecutor) -> bool:
+    """Start what has all it needs, and give up what has lost something it needs; whether anything changed."""
+    result = session.result
+    under_way = {node.name for node in running.values()} | result.outcomes.keys() | result.failures.keys()
+    changed = False
+    for node in session.nodes:
+        if node.name in under_way:
+            continue
+        lost = [name for name in node.upstream if name in result.failures]
+        if lost:
+            session.settle(node, Stopped(f"not run: needs {lost[0]}"))
+            changed = True
+        elif all(name in result.outcomes for name in node.upstream):
+            known = {name: result.outcomes[name].artifact for name in node.upstream}
+            running[pool.submit(session.run_node, node, known)] = node
+            changed = True
+    return changed

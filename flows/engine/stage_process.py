@@ -1,0 +1,115 @@
+"""What happens in a stage's own process: torch is set up, the stage runs, and all it says goes to the parent.
+
+Messages, each a tuple: ("progress", done, total, note), ("log", logger, level, text), and at the end ("done",) or
+("failed", message, type's name, traceback).
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from tag2mask.tasks.store.build import Order, build
+from tag2mask.tasks.store.runtime import StageRuntime
+
+REPORT_SECONDS = 0.2
+"""Shortest time between two messages of progress."""
+Report = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An order and the resources to carry it out with."""
+
+    order: Order
+    device: str
+    """`auto`, `cpu` or `cuda`."""
+    threads: int
+    shard: int
+    checkpoint_seconds: float
+
+
+def work(job: Job, sender: Connection) -> None:
+    """Body of the child."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _Forwarder(sender).install()
+    try:
+        build(job.order, equipment(job, _prepare_torch(job), _throttled(sender)))
+    except BaseException as error:
+        sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
+    else:
+        sender.send(("done",))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only called in a child
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
+
+
+def _prepare_torch(job: Job) -> str:
+    """Set threads and determinism; the device to use."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
+    import torch
+
+    torch.set_num_threads(job.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    available = torch.cuda.is_available()
+    if job.device == "cuda" and not available:
+        raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use --device cpu or --device auto")
+    return "cuda" if available and job.device != "cpu" else "cpu"
+
+
+def equipment(job: Job, device: str, report: Report) -> StageRuntime:
+    """What the stage is given to work with; the CRF gets as many processes as the stage has threads."""
+    return StageRuntime(device, job.threads, job.threads, job.shard, job.checkpoint_seconds, report)
+
+
+def _throttled(sender: Connection) -> Report:
+    """A report that sends at most five messages a second, and always the last one."""
+    last = 0.0
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done >= total or now - last >= REPORT_SECONDS:
+            last = now
+            sender.send(("progress", done, total, note))
+
+    return report
+
+
+class _Forwarder(logging.Handler):
+    """Sends the child's log to the parent."""
+
+    def __init__(self, sender: Connection) -> None:
+        super().__init__()
+        self.sender = sender
+
+    def install(self) -> None:
+        """Take over the loggers of the stages and the warnings of libraries."""
+        logging.captureWarnings(True)
+        for name, level in (("tag2mask", logging.INFO), ("py.warnings", logging.WARNING)):
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [self], False
+            logger.setLevel(level)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "py.warnings":  # a library's advice to its developers: kept for --debug
+            self._send("tag2mask.warnings", logging.DEBUG, record)
+        else:
+            self._send(record.name, record.levelno, record)
+
+    def _send(self, name: str, level: int, record: logging.LogRecord) -> None:
+        content: tuple[Any, ...] = ("log", name, level, record.getMessage())
+        self.sender.send(content)

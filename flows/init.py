@@ -1,0 +1,210 @@
+"""The first steps: a settings file for a folder of images, and the demo's drawn dataset."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tag2mask.configs
+from tag2mask.configs.document import commented_yaml, relative
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.schema import Config, Dataset
+from tag2mask.tasks.dataset.tag_table import read_tags
+
+TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
+SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
+IMAGE_SIZE = 256
+"""Side in pixels of what the networks see, in a settings file without weights."""
+LONG_SIDE = 384
+"""Long side in pixels to which its segmenter brings images."""
+PRIOR_CHOSEN = """\
+# Saliency is learned without masks (saliency.targets: prior): a network is trained on the pixels of these images
+# where robust background detection (section prior) and the class activation maps agree (section self_training).  From
+# the second of self_training_rounds (1-3) on, the network's own maps take the place of the prior.  Instead:
+#   saliency.provider: prior                         the prior itself, nothing is trained
+#   saliency.targets: masks, and saliency_set        images with masks of salient objects, of any kind
+#   saliency.checkpoint                              a model that was trained before
+#   saliency.provider: folder, and saliency.maps     ready maps
+"""
+"""Comment above settings that do without masks."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a person has."""
+
+    images: Path
+    """Folder of images."""
+    tags: Path | None = None
+    """Tag table or folder of annotations; None: looked for beside or in the folder of images."""
+    masks: Path | None = None
+    """Ground-truth masks to measure with."""
+    saliency_images: Path | None = None
+    saliency_masks: Path | None = None
+    saliency_maps: Path | None = None
+    saliency_prior: bool = False
+    """Learn saliency without masks, from a prior and the class activation maps of these images."""
+    weights: str = "none"
+    """Weights of all backbones: `none`, `torchvision`, or a file of MobileNetV2's."""
+
+
+def write_settings(sources: Sources, out: Path) -> str:
+    """Write a commented settings file that runs.
+
+    Returns:
+        What was found, and how to go on, to be shown.
+
+    Raises:
+        ConfigError: a folder or table is missing, sources of saliency exclude each other, or `out` exists already.
+        BadTable: the tag table is wrong.
+    """
+    if out.exists():
+        raise ConfigError(f"{out} exists already; give another name with --out")
+    dataset = _dataset(sources)
+    assert dataset.tags is not None  # found or refused
+    tags = read_tags(dataset.root / dataset.tags)
+    values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
+    notes = _set_saliency(values, sources, out)
+    config = Config.model_validate(values)
+    head = f"# Run it with: tag2mask run {out.name}\n\n" + (f"{PRIOR_CHOSEN}\n" if sources.saliency_prior else "")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
+    return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, *_next(load_config(out).dataset, out)])
+
+
+def _dataset(sources: Sources) -> Dataset:
+    images = sources.images.expanduser().absolute()
+    if not images.is_dir():
+        raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
+    root = images.parent
+    tags = sources.tags or next((f / n for f in (root, images) for n in TAG_TABLES if (f / n).exists()), None)
+    if tags is None:
+        raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
+    pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]
+    train, val = next((pair for pair in pairs if all((root / name).is_file() for name in pair)), (None, None))
+    masks = None if sources.masks is None else relative(_existing(sources.masks), root)
+    table = relative(_existing(tags), root)
+    return Dataset(root=root, images=images.name, tags=table, train_split=train, val_split=val, masks=masks)
+
+
+def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
+    """Write where the saliency maps come from into the values; what to tell about it."""
+    given = [name for name in ("images", "masks", "maps") if getattr(sources, f"saliency_{name}") is not None]
+    if sources.saliency_prior:
+        if given:
+            raise ConfigError(f"--saliency-prior learns saliency without --saliency-{given[0]}; leave one of them out")
+        values["saliency"] |= {"targets": "prior"}
+        values.pop("saliency_set", None)
+        return ["saliency will be learned without masks, where a prior and the class activation maps agree"]
+    if sources.saliency_maps is not None:
+        if len(given) > 1:
+            raise ConfigError(
+                f"--saliency-maps are ready: --saliency-{given[0]} would not be read; leave one of them out"
+            )
+        values["saliency"] |= {"provider": "folder", "maps": _existing(sources.saliency_maps)}
+        values.pop("saliency_set", None)
+        return []
+    if (sources.saliency_images is None) != (sources.saliency_masks is None):
+        raise ConfigError("--saliency-images and --saliency-masks belong together; give both")
+    if sources.saliency_images is not None and sources.saliency_masks is not None:
+        images, masks = _existing(sources.saliency_images), _existing(sources.saliency_masks)
+        root = Path(os.path.commonpath([images, masks]))
+        names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
+        values["saliency_set"] = {"root": root, **names}
+        return []
+    folder = out.absolute().with_name(f"{out.stem}-drawings")
+    draw_demo(folder)
+    values["saliency_set"] = {"root": folder / "saliency"}
+    return [
+        f"no salient-object masks were given: saliency will be learned from drawings ({folder}), which is a makeshift; "
+        "name images with masks by --saliency-images and --saliency-masks, or ready maps by --saliency-maps, or "
+        "learn it from these images alone by --saliency-prior"
+    ]
+
+
+def _networks(weights: str) -> dict[str, Any]:
+    """Settings sized for two cores: the demo's where networks start from nothing, otherwise those of voc-mini."""
+    fresh = weights == "none"
+    values = load_config(packaged("demo.yaml" if fresh else "voc-mini.yaml")).model_dump()
+    given = weights if weights in ("none", "torchvision") else str(_existing(Path(weights)))
+    for section in ("classifier", "attention", "saliency", "segmenter"):
+        values[section]["backbone"]["weights"] = given
+    if fresh:  # images are larger than the demo's drawings
+        for section in ("classifier", "attention", "cams", "attention_maps", "saliency"):
+            values[section]["image_size"] = IMAGE_SIZE
+        values["segmenter"] |= {"image_size": LONG_SIDE, "crop_size": IMAGE_SIZE}
+        values["prediction"]["image_size"] = LONG_SIDE
+    return values
+
+
+def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
+    from tag2mask.tasks.dataset.images import IMAGE_SUFFIXES
+
+    visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
+    images = {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+    classes = Counter(name for image_id in tags.keys() & images for name in tags[image_id])
+    named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
+    lines = [
+        f"{len(images)} images, {len(tags.keys() & images)} of them tagged",
+        f"{len(classes)} classes: {named}",
+    ]
+    if missing := sorted(tags.keys() - images):
+        lines.append(f"{len(missing)} tagged ids have no image: {', '.join(missing[:5])}")
+    return lines
+
+
+def _next(dataset: Dataset, out: Path) -> list[str]:
+    """What to do next: what keeps the dataset from being indexed, or the command that runs it."""
+    from tag2mask.tasks.index_dataset import check_classes, class_names, list_dataset
+
+    def place(path: str | None) -> Path | None:
+        return None if path is None else dataset.root / path
+
+    images, tags = dataset.root / dataset.images, place(dataset.tags)
+    try:
+        listing = list_dataset(images, tags, place(dataset.train_split), place(dataset.val_split))
+        classes = class_names(listing.tags, dataset.classes, tags or images)
+        check_classes(listing, classes, dataset.minimum_images, listing.tags, tags or images)
+    except ValueError as error:
+        return [f"it does not run yet: {error}", f"next: mend that, then tag2mask run {out}"]
+    return [f"next: tag2mask run {out}"]
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser().absolute()
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist")
+    return path
+
+
+def _run_name(out: Path) -> str:
+    name = "".join(c if c.isalnum() and c.isascii() or c in "._-" else "-" for c in out.stem).lstrip("._-")
+    return name or "run"
+
+
+def packaged(name: str) -> Path:
+    """A settings file that is installed with the package."""
+    return Path(next(iter(tag2mask.configs.__path__))) / name
+
+
+def demo_settings(root: Path) -> tuple[Path, list[str]]:
+    """Draw the demo's dataset below the store, unless it is there; the settings file and the changes that name it."""
+    data = root.absolute() / ".demo-data"
+    draw_demo(data)
+    places = {"dataset.root": data, "saliency_set.root": data / "saliency"}
+    return packaged("demo.yaml"), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
+
+
+def draw_demo(folder: Path) -> None:
+    """Draw the demo's dataset; the folder is complete or absent, whatever happens."""
+    if folder.exists():
+        return
+    from tag2mask.tasks.demo.scenes import write_demo
+
+    aside = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    write_demo(aside)
+    os.rename(aside, folder)

@@ -1,0 +1,157 @@
+"""The Prefect flow: the same DAG, store and stages as the local engine, with Prefect's graph, states and schedules."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect import State, flow
+from prefect.futures import wait
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag.node import UnknownNode
+from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.dag.planning import plan
+from tag2mask.flows.dag.record import latest
+from tag2mask.flows.dag.resolve import MissingInput
+from tag2mask.flows.dag.retraining import Retrain
+from tag2mask.flows.engine.running import RunFailed, Selection, report_path, run_and_tell
+from tag2mask.flows.engine.session import Session
+from tag2mask.flows.node_task import Futures, settle_lost, submit_step
+from tag2mask.flows.pages.gate_page import show_measured, show_publication
+from tag2mask.flows.pages.progress_pages import ProgressPages
+from tag2mask.flows.pages.run_pages import RunPages, report_address, warn_on_failure
+from tag2mask.flows.serving.lost_runs import mark_alive, mark_lost_runs
+from tag2mask.flows.serving.missed_runs import missed, superseded_by
+from tag2mask.flows.serving.slots import TrainingSlot
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.store import Store
+
+TASK_RUNNER: Any = ThreadPoolTaskRunner()
+"""As many threads as there are tasks: most of them wait for cores."""
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _run_name() -> str:
+    parameters = flow_run.parameters
+    path, changes = Path(parameters["config_path"]), parameters.get("changes") or []
+    return " ".join([dataset_name(path, changes), "regenerate", *changes])
+
+
+def dataset_name(path: Path, changes: list[str]) -> str:
+    """The configuration's name, or its file's where it cannot be read: the run itself will say why."""
+    try:
+        return load_config(path, changes).name
+    except ConfigError:
+        return path.stem
+
+
+@flow(name="regenerate", flow_run_name=_run_name, task_runner=TASK_RUNNER, persist_result=False)
+def regenerate(
+    config_path: Path,
+    changes: list[str] | None = None,
+    only: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    force: list[str] | None = None,
+    retrain: Retrain = "when_changed",
+    root: Path = Path("artifacts"),
+    device: Device = "auto",
+    cores: int | None = None,
+) -> State:
+    """Bring all artifacts of a settings file up to date.
+
+    Args:
+        config_path: settings file, on the machine that runs the flow.
+        changes: `section.key=value`.
+        only: build this stage alone; what it needs must be there.
+        since: build from this stage on.
+        until: build up to this stage.
+        force: stages to build although they are there.
+        retrain: label new images with the models of the last run (`never`), train where data or settings changed,
+            or train anew in any case.
+        root: folder of the artifact store.
+        device: where networks run.
+        cores: cores to use in all; without it those available.
+
+    Returns:
+        Completed with the report's path, Failed with the causes, or Cancelled where a later night is due as well.
+    """
+    later = superseded_by(UUID(flow_run.id))
+    if later is not None:
+        from prefect import get_client
+
+        with get_client(sync_client=True) as client:
+            return Cancelled(message=missed(client.read_flow_run(UUID(flow_run.id)), later))
+    try:
+        config = load_config(config_path, changes or [])
+    except ConfigError as error:
+        return Failed(message=str(error))
+    selection = Selection(only, since, until, force or (), retrain)
+    return bring_up_to_date(config, runtime_of(root, device, cores), selection)
+
+
+def runtime_of(root: Path, device: Device, cores: int | None) -> Runtime:
+    """The resources that a flow's parameters ask for."""
+    given = {"root": root, "device": device} | ({} if cores is None else {"cores": cores})
+    return Runtime.model_validate(given)
+
+
+def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> State:
+    """Run a configuration in the current flow run.
+
+    Returns:
+        Completed with the report's path, or Failed with the causes.
+    """
+    store = Store(runtime.root).create()
+    with warn_on_failure("the end of a run that was killed"):
+        mark_lost_runs(store)
+    mark_alive(store, UUID(flow_run.id))
+    try:
+        ending = run_and_tell(config, runtime, selection, partial(submit_all, config=config))
+    except (RunFailed, UnknownNode, MissingInput, WeightsError) as error:
+        return Failed(message=str(error))
+    if ending.publication is not None:
+        show_publication(config.name, ending.publication)
+    record, report = latest(store.root, config.name), ending.report
+    shown = None if report is None else f"report: {report_address(report) or report}"
+    facts = {} if record is None else record.content
+    told = [facts.get("images"), facts.get("release", {}).get("told"), shown]
+    return Completed(message="; ".join(filter(None, told)) or None, data=None if report is None else str(report))
+
+
+def submit_all(session: Session, config: Config) -> RunResult:
+    """Run the nodes of a session as tasks of the current flow run.
+
+    The session's budget of cores decides who works; a task that waits for cores or for other tasks only holds a thread.
+
+    Args:
+        session: the nodes, the store, and where to note how they end.
+        config: the settings, whose name and whose gate the pages show.
+    """
+    dataset = config.name
+    before = latest(session.store.root, dataset)
+    pages = RunPages(dataset, before)
+    pages.show_plan(plan(session.nodes, session.store, before, force=session.force, kept=session.kept))
+    session.listener = ProgressPages(dataset, session.listener)
+    if session.runtime.slot:
+        session.place = TrainingSlot(session.runtime.slot, session.stop, UUID(flow_run.id)).held
+    futures: Futures = {}
+    with session.store.lock("run", shared=True):
+        try:
+            for node in session.nodes:
+                futures[node.name] = submit_step(session, node, futures, pages)
+            wait(list(futures.values()))
+        except BaseException:
+            session.end()
+            raise
+    settle_lost(session)
+    session.result.sort(session.nodes)
+    pages.show_result(session.result, report_path(session.result))
+    show_measured(config, session.store, session.result)
+    return session.result

@@ -1,0 +1,99 @@
+"""A run as it is asked for, and the engine that carries it out: this process, or Prefect."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.engine.running import RunFailed, Selection, run_and_tell
+from tag2mask.flows.engine.session import execute
+from tag2mask.flows.serving.settings import set_prefect_defaults
+
+Engine = Literal["auto", "local", "prefect"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A run as it is asked for on the command line."""
+
+    config_path: Path
+    changes: Sequence[str]
+    selection: Selection
+    runtime: Runtime
+    engine: Engine
+
+
+class RunStopped(RuntimeError):
+    """The run was interrupted."""
+
+
+def run(request: Request) -> None:
+    """Run what is asked for, with the engine asked for.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        RunFailed: a stage failed.
+        RunStopped: Ctrl-C or SIGTERM.
+    """
+    try:
+        with _termination_interrupts():
+            _carry_out(request)
+    except KeyboardInterrupt as interruption:
+        raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
+
+
+def _carry_out(request: Request) -> None:
+    config = load_config(request.config_path, request.changes)
+    if chosen(request.engine) == "local":
+        run_and_tell(config, request.runtime, request.selection, execute)
+        return
+    set_prefect_defaults()
+    from tag2mask.flows.regenerate import regenerate
+
+    runtime, selection = request.runtime, request.selection
+    state = regenerate(
+        config_path=request.config_path.absolute(),
+        changes=list(request.changes),
+        only=selection.only,
+        since=selection.since,
+        until=selection.until,
+        force=list(selection.force),
+        retrain=selection.retrain,
+        root=runtime.root,
+        device=runtime.device,
+        cores=runtime.cores,
+        return_state=True,
+    )
+    if not state.is_completed():
+        raise RunFailed(state.message or f"the flow run ended as {state.name}")
+
+
+def chosen(engine: Engine) -> Literal["local", "prefect"]:
+    """The engine to take: without a word, Prefect where a server is configured, so that unattended runs need none."""
+    if engine == "auto":
+        return "prefect" if os.environ.get("PREFECT_API_URL") else "local"
+    return engine
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does: in order, so that Prefect's own server is not left behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: Any = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

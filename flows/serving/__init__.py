@@ -1,0 +1,1 @@
+"""What a served installation needs: settings, slots, lost and missed runs."""

@@ -1,0 +1,86 @@
+"""Runs whose process is gone: found by a lock that the kernel gives back, and marked, so that none runs for ever.
+
+The process of a flow run holds the lock `flow-<id>` of its store until it ends.  Whoever can take that lock knows that
+it is gone, by whatever means.  The lock's file is removed by the first look that finds nothing more to mark: the server
+writes the states of tasks some time after they are sent, also those of a process that is gone.
+"""
+
+import logging
+import time
+from contextlib import ExitStack
+from typing import Any
+from uuid import UUID
+
+from prefect import State, get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Crashed
+
+from tag2mask.tasks.store.store import Store
+
+YOUNGEST = 15.0
+"""Seconds: a younger lock may belong to a run that is just about to take it."""
+LOST = "its process is gone (killed, or the machine went down); what it had finished is kept: run it again"
+logger = logging.getLogger(__name__)
+_alive = ExitStack()
+"""The locks of this process's runs; the kernel gives them back."""
+
+
+def mark_alive(store: Store, flow_run_id: UUID) -> None:
+    """Show that a flow run's process lives, until it ends: the run's last state is set after its last line."""
+    _alive.enter_context(store.lock(f"flow-{flow_run_id}"))
+
+
+def mark_lost_runs(store: Store, *, youngest: float = YOUNGEST) -> list[UUID]:
+    """Mark the runs of a store whose process is gone as crashed, and their tasks; the ids of those that were not yet.
+
+    Args:
+        store: the store they worked in.
+        youngest: age of a lock in seconds below which it is left alone.
+    """
+    found = []
+    for path in (store.root / ".locks").glob("flow-*.lock"):
+        try:
+            if time.time() - path.stat().st_mtime < youngest:
+                continue
+            with store.lock(path.stem, wait=False), get_client(sync_client=True) as client:
+                flow_run_id = UUID(path.stem.removeprefix("flow-"))
+                run_marked, tasks_marked = _mark(client, flow_run_id)
+                if run_marked:
+                    logger.warning("flow run %s: %s", flow_run_id, LOST)
+                    found.append(flow_run_id)
+                if not run_marked and not tasks_marked:
+                    path.unlink(missing_ok=True)  # nobody waits for it
+        except (BlockingIOError, FileNotFoundError):
+            continue  # alive, or ended just now
+    return found
+
+
+def _mark(client: SyncPrefectClient, flow_run_id: UUID) -> tuple[bool, int]:
+    """Mark a run's tasks, then the run, unless they have ended; whether the run was marked, and how many tasks."""
+    try:
+        run = client.read_flow_run(flow_run_id)
+    except ObjectNotFound:
+        return False, 0  # of another server
+    if run.state is not None and (run.state.is_completed() or run.state.is_failed()):
+        return False, 0  # ended by itself: its tasks have ended too, even if that is not written yet
+    tasks_marked = mark_tasks(client, flow_run_id)
+    if run.state is None or run.state.is_final():
+        return False, tasks_marked
+    state: State[Any] = Cancelled(message="cancelled") if run.state.is_cancelling() else Crashed(message=LOST)
+    client.set_flow_run_state(flow_run_id, state, force=True)
+    return True, tasks_marked
+
+
+def mark_tasks(client: SyncPrefectClient, flow_run_id: UUID) -> int:
+    """Mark the unfinished tasks of a run that has ended, and count them: the server leaves them `Running` for ever."""
+    chosen = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    unfinished = [
+        task
+        for task in client.read_task_runs(flow_run_filter=chosen)
+        if task.state is not None and not task.state.is_final()
+    ]
+    for task in unfinished:
+        client.set_task_run_state(task.id, Crashed(message=LOST), force=True)
+    return len(unfinished)

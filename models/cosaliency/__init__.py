@@ -1,0 +1,1 @@
+"""Networks for the objects that a group of images shares, and their losses."""

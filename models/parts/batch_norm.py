@@ -1,0 +1,89 @@
+"""Batch normalization that stays as it was learned elsewhere.
+
+With a few images a batch, the statistics of the batch are worse than those that came with the ImageNet weights.
+"""
+
+from itertools import pairwise
+from typing import Self
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization by its running statistics for ever: `.train()` does not move it, its scale is not trained.
+
+    The state's keys are those of `nn.BatchNorm2d`, so that a checkpoint serves both.
+    """
+
+    def __init__(self, source: nn.BatchNorm2d) -> None:
+        if source.running_mean is None or source.running_var is None:
+            raise ValueError("a batch norm without running statistics cannot be frozen: build it with them")
+        super().__init__(source.num_features, eps=source.eps, momentum=source.momentum, affine=source.affine)
+        self.weight, self.bias = source.weight, source.bias
+        self.running_mean, self.running_var = source.running_mean, source.running_var
+        self.num_batches_tracked = source.num_batches_tracked
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever `mode` says."""
+        return super().train(False)
+
+
+def freeze_batch_norm(module: nn.Module) -> int:
+    """Replace every `nn.BatchNorm2d` inside `module` by a frozen one that shares its parameters and statistics.
+
+    Collect the optimizer's parameters afterwards: the frozen ones have `requires_grad` False.
+
+    Returns:
+        How many layers were frozen by this call.
+
+    Raises:
+        TypeError: if `module` itself is a batch norm; it has to be replaced in its parent.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        raise TypeError("cannot replace a batch norm inside itself: pass the module that contains it")
+    frozen = 0
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(child, FrozenBatchNorm2d):
+                setattr(parent, name, FrozenBatchNorm2d(child))
+                frozen += 1
+    return frozen
+
+
+def fold_batch_norm(module: nn.Module) -> int:
+    """Fold every batch norm that directly follows a convolution into that convolution's weights, for inference.
+
+    The network computes the same up to rounding with less memory traffic; it cannot be trained or saved any more.
+    "Follows" is read off the order of registration inside one parent, which is the order of computation in
+    `nn.Sequential` and in torchvision's residual blocks.
+
+    Returns:
+        How many layers were folded.
+
+    Raises:
+        ValueError: the module is in training mode.
+    """
+    if module.training:
+        raise ValueError("fold batch norms for inference only: call eval() first")
+    folded = 0
+    for parent in list(module.modules()):
+        children = list(parent.named_children())
+        for (_, convolution), (name, norm) in pairwise(children):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                _fold(convolution, norm)
+                setattr(parent, name, nn.Identity())
+                folded += 1
+    return folded
+
+
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a batch norm without running statistics cannot be folded")
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    convolution.weight, convolution.bias = weight, bias

@@ -1,0 +1,1 @@
+"""Networks for salient objects in single images, and their losses."""

@@ -1,0 +1,1 @@
+"""Algorithms without networks: dense CRF, background prior, groups of tags."""

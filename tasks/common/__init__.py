@@ -1,1 +1,0 @@
-"""What the stages share: the store, images, metrics, training, pictures of the report."""

@@ -1,0 +1,1 @@
+"""Images, tags, label maps, class maps and ground truth on disk."""

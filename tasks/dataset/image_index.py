@@ -1,0 +1,95 @@
+"""The index of a dataset as the stages read it: ids, splits, sizes, tags, and the pixels."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.store.files import read_json
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image of the index."""
+
+    image_id: str
+    file: str
+    """Relative to the index."""
+    split: str
+    """`train` or `val`."""
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    tags: tuple[int, ...]
+    """Class numbers 1..C, rising."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """The images of an `index_dataset` artifact, or a part of them."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    """Names of the classes 1..C."""
+    records: tuple[ImageRecord, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the index below a folder."""
+        classes = tuple(read_json(folder / "classes.json"))
+        numbers = {name: number for number, name in enumerate(classes, start=1)}
+        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        records = tuple(
+            ImageRecord(
+                image_id=row["image_id"],
+                file=row["file"],
+                split=row["split"],
+                width=int(row["width"]),
+                height=int(row["height"]),
+                tags=tuple(sorted(numbers[name] for name in row["labels"].split())),
+            )
+            for row in rows
+        )
+        return cls(folder, classes, records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(self.records)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Image ids in order."""
+        return tuple(record.image_id for record in self.records)
+
+    def split(self, name: str) -> Self:
+        """The images of one split."""
+        return replace(self, records=tuple(record for record in self.records if record.split == name))
+
+    def only(self, image_ids: Iterable[str]) -> Self:
+        """The images with these ids, in the order given."""
+        by_id = {record.image_id: record for record in self.records}
+        return replace(self, records=tuple(by_id[image_id] for image_id in image_ids))
+
+    def pixels(self, record: ImageRecord) -> np.ndarray:
+        """(H, W, 3) uint8 RGB of an image."""
+        return read_rgb(self.folder / record.file)
+
+    def tag_matrix(self) -> np.ndarray:
+        """(images, C) float32, 1 where the image has the class."""
+        matrix = np.zeros((len(self), len(self.classes)), np.float32)
+        for row, record in enumerate(self.records):
+            matrix[row, [number - 1 for number in record.tags]] = 1
+        return matrix

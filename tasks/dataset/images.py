@@ -1,0 +1,165 @@
+"""Read images as a person sees them: upright, 8-bit RGB; and say what is wrong with those that cannot be read."""
+
+import struct
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+OTHER_PICTURES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""Suffixes of pictures that are not read."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What a file may hold, whatever its suffix says; some of Pillow's other formats run external programs."""
+ORIENTATION = 0x0112
+"""EXIF tag of the camera's orientation; 1 is upright, 2..8 are turned or mirrored."""
+CONVERTED_MODES = {"1": "grayscale", "L": "grayscale", "P": "palette", "CMYK": "CMYK", "YCbCr": "YCbCr"}
+DEEP_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+ALPHA_MODES = ("RGBA", "LA", "PA")
+DECODER_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises on files that are damaged, of no known kind, or too large."""
+
+
+class BadImage(ValueError):
+    """An image file cannot be used; the message names the file, the reason and the remedy."""
+
+    def __init__(self, where: Path, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        """The file."""
+        self.reason = reason
+        """Reason and remedy without the file, the same on every machine."""
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """An image, and what had to be done to read it as upright 8-bit RGB."""
+
+    pixels: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    converted: str
+    """What was converted, e.g. `CMYK, rotated by EXIF`; empty where the file's own pixels are used."""
+
+
+def read_image(path: Path, *, maximum_megapixels: float) -> DecodedImage:
+    """Decode a whole file.
+
+    Grayscale, palette, CMYK and 16-bit images become 8-bit RGB, transparency is laid on white, and the camera's
+    orientation is applied; `converted` says so.  Of several pages or frames the first is read.
+
+    Raises:
+        BadImage: empty, truncated, not an image, of a kind that has no one reading as RGB (floating point, 32-bit,
+            CIELAB), or larger than allowed (judged by the header, before decoding).
+    """
+    if path.stat().st_size == 0:
+        raise BadImage(path, "is empty (0 bytes); copy it again or remove it")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_header(path, image, maximum_megapixels)
+            return _as_rgb(image)
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(FORMATS)
+        raise BadImage(path, f"is not an image that can be read ({formats}); save it again as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(path, f"is too large to be decoded safely ({error}); shrink it") from error
+    except DECODER_ERRORS as error:
+        problem = getattr(error, "strerror", None) or error
+        raise BadImage(path, f"is damaged or cut short ({problem}); copy it again or remove it") from error
+
+
+def _check_header(path: Path, image: Image.Image, maximum_megapixels: float) -> None:
+    """Refuse by the header what must not or cannot be decoded."""
+    megapixels = image.width * image.height / 1e6
+    if megapixels > maximum_megapixels:
+        raise BadImage(
+            path,
+            f"{image.width}x{image.height} = {megapixels:.1f} megapixels, above maximum_megapixels "
+            f"{maximum_megapixels:g}: shrink it, or raise that setting if you trust the file",
+        )
+    if image.mode not in ("RGB", *CONVERTED_MODES, *DEEP_GREY_MODES, *ALPHA_MODES):
+        raise BadImage(path, f"has mode {image.mode}, which has no one reading as RGB; save it again as 8-bit RGB")
+
+
+def _as_rgb(image: Image.Image) -> DecodedImage:
+    """Upright 8-bit RGB pixels of an opened image."""
+    # both asked before loading, which forgets the packing and turns TIFF files
+    deep = image.mode in DEEP_GREY_MODES or any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+    turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    notes = ["rotated by EXIF"] * turned + ["16-bit"] * deep
+    image.load()
+    if turned:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in DEEP_GREY_MODES:
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 -> 255; in color Pillow does it
+    elif image.mode in ALPHA_MODES or "transparency" in image.info:
+        notes.append("transparent")
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    elif image.mode != "RGB":
+        notes.append(CONVERTED_MODES[image.mode])
+    return DecodedImage(np.array(image.convert("RGB")), ", ".join(notes))
+
+
+def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+    """Image id (name without suffix) -> file, for the images right in a folder, sorted by id.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: two files with the same id, e.g. `a.jpg` and `a.png`.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith("."):
+            if path.stem in found:
+                raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
+            found[path.stem] = path
+    return dict(sorted(found.items()))
+
+
+def told_unread(folder: Path) -> str:
+    """What stands in a folder beside the images and is not looked at: `photos: not read: 2 .heic, 1 folder`.
+
+    Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to tell.
+    """
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    pictures = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHER_PICTURES)
+    folders = sum(path.is_dir() for path in visible)
+    told = [f"{count} {suffix}" for suffix, count in sorted(pictures.items())]
+    if folders:
+        told.append("1 folder" if folders == 1 else f"{folders} folders")
+    return f"{folder}: not read: {', '.join(told)}" if told else ""
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image that an index stage has already checked."""
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], *, nearest: bool = False) -> np.ndarray:
+    """Resize (H, W) or (H, W, 3) uint8 to `size` = (height, width), bilinear with antialiasing or nearest."""
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    return np.array(Image.fromarray(pixels).resize((size[1], size[0]), method))

@@ -1,0 +1,190 @@
+"""Taking images in: checked, brought upright, copied and written down, one by one, so that a crash repeats little.
+
+Each image leaves a small record in the hidden folder `.resume` beside the journal; tables are made from the records
+alone, so that an interrupted run ends with the same bytes as an undisturbed one.
+"""
+
+import csv
+import io
+import json
+import logging
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from tag2mask.tasks.dataset.images import BadImage, read_image
+from tag2mask.tasks.store.digests import file_digest
+from tag2mask.tasks.store.files import read_json, write_file
+from tag2mask.tasks.store.journal import RESUME, process_images
+from tag2mask.tasks.store.runtime import StageRuntime
+
+log = logging.getLogger("tag2mask")
+MOST_NAMED = 10
+"""A message names this many faults and counts the others."""
+
+
+class BadDataset(ValueError):
+    """The files of a dataset do not fit together; the message names up to ten of each kind and the remedy."""
+
+
+@dataclass(frozen=True)
+class IngestedImage:
+    """What became of one image."""
+
+    image_id: str
+    source: str
+    """Name of the file it came from."""
+    file: str = ""
+    """Its copy, relative to the stage's folder; empty where it was set aside."""
+    width: int = 0
+    """In pixels, upright."""
+    height: int = 0
+    """In pixels, upright."""
+    converted: str = ""
+    """What was converted, see `DecodedImage`."""
+    digest: str = ""
+    """Of the bytes of all its files."""
+    reason: str = ""
+    """Why it was set aside."""
+
+
+def named(names: Sequence[str], *, between: str = ", ") -> str:
+    """The first ten names, and how many more there are."""
+    more = f"{between}and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return between.join(names[:MOST_NAMED]) + more
+
+
+def look_alikes(folder: Path, image_ids: Collection[str], known: Collection[Path]) -> str:
+    """A hint at ids with a suffix, or at files of missing ids that are not read, e.g. `a.heic`; or nothing."""
+    suffixed = sorted(image_id for image_id in image_ids if folder / image_id in set(known))
+    if suffixed:
+        return f" (ids are names without suffix: {Path(suffixed[0]).stem}, not {suffixed[0]})"
+    other = sorted(path.name for path in folder.iterdir() if path.stem in set(image_ids) and path not in set(known))
+    return f" ({named(other)}: this kind of file is not read)" if other else ""
+
+
+def ingest_image(image_id: str, source: Path, out: Path, *, maximum_megapixels: float) -> IngestedImage:
+    """Check an image and write `images/<id>.<suffix>`: its own bytes if upright 8-bit RGB, else its pixels as PNG.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
+    image = read_image(source, maximum_megapixels=maximum_megapixels)
+    target = out / "images" / (image_id + (".png" if image.converted else source.suffix.lower()))
+    if image.converted:
+        write_file(target, lambda file: Image.fromarray(image.pixels).save(file, format="PNG"))
+    else:
+        copy_file(source, target)
+    height, width = image.pixels.shape[:2]
+    file = target.relative_to(out).as_posix()
+    return IngestedImage(image_id, source.name, file, width, height, image.converted, file_digest(target))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes, atomically."""
+    with source.open("rb") as original:
+        write_file(target, lambda file: shutil.copyfileobj(original, file))
+
+
+def ingest_all(
+    sources: Mapping[str, Path],
+    take: Callable[[str], tuple[IngestedImage, list[Path]]],
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    skip: bool,
+) -> list[IngestedImage]:
+    """Take in all images, several at once, leaving out what an interrupted run has done.
+
+    Args:
+        sources: image id -> its image.
+        take: takes one image in and returns what became of it, and the files written.
+        out: the stage's folder.
+        runtime: `threads` images are taken at once (decoding releases Python's lock), `shard` are journaled together.
+        skip: set bad images aside instead of ending with an error.
+
+    Returns:
+        What became of each image, sorted by id.
+
+    Raises:
+        BadImage: images cannot be read and are not to be skipped.
+        BadDataset: `take` found images that do not fit their masks.
+    """
+    faults: list[ValueError] = []
+
+    def attempt(image_id: str) -> tuple[IngestedImage, list[Path]] | ValueError:
+        try:
+            return take(image_id)
+        except BadImage as error:
+            return (IngestedImage(image_id, error.where.name, reason=error.reason), []) if skip else error
+        except BadDataset as error:
+            return error
+
+    def process(shard: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id, result in zip(shard, pool.map(attempt, shard), strict=True):
+            if isinstance(result, ValueError):
+                faults.append(result)  # not journaled: looked at again by the next attempt
+                continue
+            record, paths = result
+            yield image_id, [*paths, _write_record(out, record)]
+
+    image_ids = sorted(sources)
+    folder = sources[image_ids[0]].parent
+    with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
+        process_images(image_ids, out, process, runtime)
+    _raise_faults(faults, folder, len(image_ids))
+    records = [IngestedImage(**read_json(_record_path(out, image_id))) for image_id in image_ids]
+    _tell(records)
+    return records
+
+
+def _record_path(out: Path, image_id: str) -> Path:
+    return out / RESUME / "records" / image_id
+
+
+def _write_record(out: Path, record: IngestedImage) -> Path:
+    path = _record_path(out, record.image_id)
+    text = json.dumps(asdict(record))
+    write_file(path, lambda file: file.write(text.encode()))
+    return path
+
+
+def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> None:
+    """End with one error for all faults."""
+    unfit = [str(fault) for fault in faults if isinstance(fault, BadDataset)]
+    bad = [fault for fault in faults if isinstance(fault, BadImage)]
+    if unfit:
+        lines = named(unfit, between="\n  ")
+        raise BadDataset(f"{folder}: {len(unfit)} of {total} images and masks do not fit:\n  {lines}")
+    if bad:
+        lines = named([str(fault) for fault in bad], between="\n  ")
+        raise BadImage(folder, f"{len(bad)} of {total} images are bad; on_bad_image: skip leaves them out:\n  {lines}")
+
+
+def _tell(records: Sequence[IngestedImage]) -> None:
+    """Log what was converted and what was set aside."""
+    converted = [f"{record.source} ({record.converted})" for record in records if record.converted]
+    if converted:
+        log.info("%d images are read as upright 8-bit RGB: %s", len(converted), named(converted))
+    aside = [f"{record.source} {record.reason}" for record in records if record.reason]
+    if aside:
+        log.warning("%d images are set aside: %s", len(aside), named(aside, between="; "))
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV file, atomically, with the same bytes everywhere."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_file(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def write_set_aside(out: Path, records: Sequence[IngestedImage]) -> None:
+    """Write `set_aside.csv` (source, reason), with its header alone where nothing was set aside."""
+    rows = [(record.source, record.reason) for record in records if record.reason]
+    write_table(out / "set_aside.csv", ("source", "reason"), rows)

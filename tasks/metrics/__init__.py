@@ -1,0 +1,1 @@
+"""Measures of label maps, saliency and co-saliency maps."""

@@ -1,0 +1,1 @@
+"""Networks from settings, their weights and folders, and their input."""

@@ -1,0 +1,227 @@
+"""Build networks from settings, and keep them as model folders: `model.pt` (state dict) beside `model.json`."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torchvision
+from torch import nn
+
+from tag2mask.configs import schema
+from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
+from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
+from tag2mask.models.cosaliency.icnet import ICNet
+from tag2mask.models.graph_reasoning import GraphReasoning
+from tag2mask.models.integral_attention import IntegralAttention
+from tag2mask.models.parts.batch_norm import fold_batch_norm, freeze_batch_norm
+from tag2mask.models.saliency.purnet import PurNet
+from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
+from tag2mask.models.segmenter import MultiScale, Segmenter
+from tag2mask.models.tag_classifier import TagClassifier
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.files import write_file, write_json
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of RGB in [0, 1] that ImageNet networks expect to be taken off."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation by which they expect the rest to be divided."""
+
+
+Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
+
+
+def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
+    """The tag classifier for C classes, without pre-trained weights."""
+    return _class_init(TagClassifier(_backbone(config.backbone), classes=classes, **_head(config)), config)
+
+
+def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
+    """The integral attention model for C classes, without pre-trained weights."""
+    return _class_init(IntegralAttention(_backbone(config.backbone), classes=classes, **_head(config)), config)
+
+
+def saliency_network(config: schema.Saliency) -> ReciprocalSaliency | PurNet:
+    """The network that the provider names, without pre-trained weights."""
+    if config.provider == "purnet":
+        rescale = config.purnet.rescale
+        return PurNet(_backbone(config.backbone), channels=config.channels, rescale=rescale)
+    return ReciprocalSaliency(
+        _backbone(config.backbone),
+        channels=config.channels,
+        key_channels=config.key_channels,
+        mode=config.attention,
+        attention_strides=config.attention_strides,
+        detail=config.detail,
+    )
+
+
+def cosaliency_network(config: schema.Cosaliency) -> ICNet | GCoNetPlus:
+    """The group system that the settings name, without pre-trained weights.
+
+    Raises:
+        ValueError: the provider is `none`.
+    """
+    if config.provider == "none":
+        raise ValueError("cosaliency.provider is 'none', which has no network: choose 'icnet' or 'gconet_plus'")
+    backbone = _backbone(config.backbone, fine=config.fine)
+    if config.provider == "gconet_plus":
+        return GCoNetPlus(backbone, sharpness=config.sharpness)
+    return ICNet(backbone, channels=config.channels, detail_channels=config.detail_channels, grids=config.grids)
+
+
+def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
+    """The segmenter for C classes and the background, in its multi-scale wrapper, without pre-trained weights."""
+    segmenter = Segmenter(
+        _backbone(config.backbone),
+        classes=classes + 1,
+        rates=config.rates,
+        low_level_channels=config.low_level_channels,
+    )
+    return MultiScale(segmenter, config.train_scales)
+
+
+def _backbone(config: schema.Backbone, *, fine: bool = False) -> Backbone:
+    backbone = build_backbone(config.name, output_stride=config.output_stride, fine=fine)
+    if config.freeze_batch_norm:
+        freeze_batch_norm(backbone)
+    return backbone
+
+
+def _class_init(network: Tagger, config: schema.Classifier) -> Tagger:
+    """Start the class convolution at zero, if the settings say so."""
+    if config.class_init == "zero":
+        nn.init.zeros_(network.classify.weight)
+        if network.classify.bias is not None:
+            nn.init.zeros_(network.classify.bias)
+    return network
+
+
+def _head(config: schema.Classifier) -> dict[str, Any]:
+    channels = config.head_channels if config.head_convolutions else None
+    graph = None
+    if config.graph.enabled:
+        width = (
+            channels or build_backbone(config.backbone.name, output_stride=config.backbone.output_stride).channels[-1]
+        )
+        graph = GraphReasoning(
+            width,
+            nodes=config.graph.nodes,
+            states=config.graph.states,
+            normalize=config.graph.normalize,
+            blocker_init=config.graph.blocker_init,
+        )
+    return {
+        "head_convolutions": config.head_convolutions,
+        "head_channels": config.head_channels,
+        "head_kernel": config.head_kernel,
+        "graph": graph,
+    }
+
+
+def load_pretrained(backbone: Backbone, config: schema.Backbone, weights: Path | None) -> None:
+    """Fill a backbone with the ImageNet weights that the settings ask for, strictly.
+
+    Args:
+        backbone: the backbone.
+        config: its settings; `weights: torchvision` fetches torchvision's, `none` leaves it as it is.
+        weights: the state dict's file, where the settings name one.
+
+    Raises:
+        WeightsError: unreadable file, or keys and shapes that do not fit.
+    """
+    if weights is not None:
+        state = read_state(weights)
+    elif config.weights == "torchvision":
+        state = torchvision.models.get_model_weights(config.name)["IMAGENET1K_V1"].get_state_dict(progress=False)
+    else:
+        return
+    try:
+        load_imagenet(backbone, state)
+    except ValueError as error:
+        raise WeightsError(f"{weights or 'torchvision'}: {error}") from error
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """A state dict, read without executing anything that stands in the file.
+
+    Raises:
+        WeightsError: the file is missing, damaged or holds something else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"{path}: no such file") from error
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise WeightsError(f"{path}: is not a state dict that can be read safely ({error})") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsError(f"{path}: must hold a state dict (name -> tensor), not {type(state).__name__}")
+    return state
+
+
+def save_tensors(path: Path, value: Mapping[str, Any]) -> None:
+    """Write tensors and plain values in torch's format, atomically; the bytes depend on the content alone."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    write_file(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def save_model(folder: Path, network: nn.Module, architecture: Mapping[str, Any]) -> None:
+    """Write a model folder: `model.pt` and `model.json`."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_tensors(folder / "model.pt", state)
+    write_json(folder / "model.json", dict(architecture))
+
+
+def load_model(folder: Path, network: nn.Module) -> None:
+    """Fill a network from a model folder, strictly.
+
+    Raises:
+        WeightsError: keys or shapes differ; the message names the first ones.
+    """
+    path = folder / "model.pt"
+    _fill(network, read_state(path), path)
+
+
+def load_backbone(folder: Path, backbone: Backbone) -> None:
+    """Fill a backbone with that of a model folder (whose network calls it `backbone`), strictly.
+
+    Raises:
+        WeightsError: keys or shapes differ; the message names the first ones.
+    """
+    path, prefix = folder / "model.pt", "backbone."
+    state = {name.removeprefix(prefix): value for name, value in read_state(path).items() if name.startswith(prefix)}
+    _fill(backbone, state, path)
+
+
+def _fill(network: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    own = network.state_dict()
+    faults = [f"{name} is missing" for name in own if name not in state]
+    faults += [f"{name} is unknown" for name in state if name not in own]
+    faults += [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    if faults:
+        raise WeightsError(f"{path}: does not fit the network: {'; '.join(faults[:5])} ({len(faults)} in all)")
+    network.load_state_dict(state, strict=True)
+
+
+def place(network: nn.Module, device: str) -> None:
+    """Move a network to a device, its weights channels last, which is the faster layout on CPU and GPU."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)
+
+
+def load_for_inference(folder: Path, network: nn.Module, device: str) -> None:
+    """Fill a network from a model folder, strictly, and make it ready to predict as fast as it can, not to train.
+
+    Raises:
+        WeightsError: see `load_model`.
+    """
+    load_model(folder, network)
+    place(network, device)
+    network.eval()
+    fold_batch_norm(network)

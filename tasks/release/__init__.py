@@ -1,0 +1,1 @@
+"""Numbered label sets: the gate, comparison, publishing and export."""

@@ -1,0 +1,47 @@
+"""Label maps as COCO annotations: one mask (RLE) per image and class.
+
+Every class of an image is one annotation (`iscrowd` 0: one mask for all its objects, as in COCO-Stuff).  Background has
+none.  Ignored pixels (255) are an annotation of the category 255 `ignored` with `iscrowd` 1, COCO's mark of a region
+that counts neither for nor against anybody; a reader that skips crowds would train them as background.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco
+
+from tag2mask.tasks.dataset.label_maps import IGNORE
+
+
+def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
+    """COCO's categories of the classes 1..C, and of ignored pixels."""
+    named = [{"id": number, "name": name, "supercategory": "object"} for number, name in enumerate(classes, start=1)]
+    return [*named, {"id": IGNORE, "name": "ignored", "supercategory": "void"}]
+
+
+def annotations(labels: np.ndarray, image: int, first: int) -> list[dict[str, Any]]:
+    """COCO's annotations of one label map, by rising class number.
+
+    Args:
+        labels: (H, W) uint8, 0 background, 1..254 class, 255 ignore.
+        image: id of the image.
+        first: id of the first annotation; the others follow.
+    """
+    found: list[dict[str, Any]] = []
+    for number in np.unique(labels).tolist():
+        if number == 0:
+            continue
+        encoded = coco.encode(np.asfortranarray(labels == number, dtype=np.uint8))
+        found.append(
+            {
+                "id": first + len(found),
+                "image_id": image,
+                "category_id": number,
+                "segmentation": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
+                "area": int(coco.area(encoded)),
+                "bbox": [float(side) for side in coco.toBbox(encoded)],
+                "iscrowd": int(number == IGNORE),
+            }
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The artifact store: one immutable folder per result, found by what made it."""

@@ -1,0 +1,67 @@
+"""What makes a result, and the complete result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tag2mask.tasks.store.digests import json_digest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes a result: everything that may change its bytes, and nothing else."""
+
+    stage: str
+    version: int
+    config: Mapping[str, Any]
+    """Settings as JSON values, without paths."""
+    inputs: Mapping[str, str]
+    """Name of each input -> its content digest."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as it stands in a manifest."""
+        return {
+            "stage": self.stage,
+            "version": self.version,
+            "config": dict(self.config),
+            "inputs": dict(self.inputs),
+        }
+
+    @property
+    def key(self) -> str:
+        """Name of the result: the first 20 hex digits of the digest of the recipe."""
+        return json_digest(self.as_json())[:20]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete result."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def stage(self) -> str:
+        """Stage that made it."""
+        return str(self.manifest["recipe"]["stage"])
+
+    @property
+    def key(self) -> str:
+        """Its name below its stage."""
+        return self.path.name
+
+    @property
+    def digest(self) -> str:
+        """Digest of all its names and bytes."""
+        return str(self.manifest["digest"])
+
+    @property
+    def items(self) -> Mapping[str, str]:
+        """Image id -> digest of what it holds for that image; empty for a result that is not per image."""
+        return self.manifest["items"]  # type: ignore[no-any-return]
+
+    @property
+    def label(self) -> str:
+        """`stage/key`, as the command line takes it."""
+        return f"{self.stage}/{self.key}"

@@ -1,0 +1,192 @@
+"""Build one artifact: the lock, the lookup, the reuse of single images, the stage, and its way home."""
+
+import importlib
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tag2mask.configs.sections.section import Section
+from tag2mask.tasks import WHOLE_STAGES
+from tag2mask.tasks.store.digests import json_digest
+from tag2mask.tasks.store.manifest import read_manifest
+from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
+from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Recipe, Store
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything needed to build one artifact, in this or in another process."""
+
+    root: Path
+    recipe: Recipe
+    config: Section
+    inputs: Mapping[str, Path]
+    """Name of each input -> the folder of its artifact, or a raw file or folder."""
+    item_keys: Mapping[str, str]
+    """Image id -> digest of all that its part of the result is made of; empty for stages that are not per image."""
+    force: bool = False
+    """Build it again from nothing, even if it or a part of it is there."""
+
+
+class InputChanged(RuntimeError):
+    """An input is no longer what the recipe says."""
+
+
+def item_keys(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, str]:
+    """What each image's part of a result is made of: the recipe, with per-image inputs narrowed to that image.
+
+    Adding images to a dataset changes the recipe but no older image's key, so their parts are taken over as they are.
+    Empty where no input is per image, and for stages in which images depend on each other.
+    """
+    if recipe.stage in WHOLE_STAGES:
+        return {}
+    narrow = {name: artifact.items for name, artifact in inputs.items() if artifact.items}
+    if not narrow:
+        return {}
+    shared = recipe.as_json()
+    shared["inputs"] = {name: digest for name, digest in recipe.inputs.items() if name not in narrow}
+    base = json_digest(shared)
+    ids = set.intersection(*(set(items) for items in narrow.values()))
+    return {i: json_digest([base, {name: items[i] for name, items in narrow.items()}]) for i in sorted(ids)}
+
+
+def find_sound(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
+    """The artifact if it is complete and sound; a damaged one is set aside under its lock and named.
+
+    Returns:
+        The artifact or None, and what was wrong with a damaged one ("" if nothing was).
+    """
+    try:
+        return store.find(recipe.stage, recipe.key), ""
+    except DamagedArtifact:
+        pass
+    with store.lock(f"{recipe.stage}-{recipe.key}"):  # another run may have rebuilt it while we waited
+        return _find_or_set_aside(store, recipe)
+
+
+def build(order: Order, runtime: StageRuntime) -> Artifact:
+    """Build an artifact unless it is there; a second process that asks for it at the same time waits and finds it.
+
+    Raises:
+        InputChanged: an input is no longer what the recipe was made of, before the stage or after it.
+        NoRoomOnDisk: the disk is full.
+        Whatever the stage raises; the work done so far stays in the store's work_dir.
+    """
+    store = Store(order.root).create()
+    recipe = order.recipe
+    stage = importlib.import_module(f"tag2mask.tasks.{recipe.stage}")
+    with _waited_for(store, f"{recipe.stage}-{recipe.key}", runtime), ExitStack() as use:
+        found, damage = (None, "") if order.force else _find_or_set_aside(store, recipe)
+        if found is not None:
+            runtime.progress(1, 1, TAKEN_OVER)
+            return found
+        for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
+            use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
+        _check_inputs(store, order)
+        earlier = {} if order.force else _earlier_parts(store, recipe.stage, order.item_keys)
+        about = {
+            "item_keys": dict(order.item_keys),
+            "input_paths": {name: _told_path(store, path) for name, path in order.inputs.items()},
+            "versions": _versions(),
+            "reused_images": len(earlier),
+            "replaces": damage,
+        }
+        make = _make(stage.run, store, order, replace(runtime, earlier=earlier))
+        return store.build(recipe, make, about=about, afresh=order.force)
+
+
+@contextmanager
+def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None]:
+    """Hold a lock, and say so where another run has to be waited for."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.lock(name, wait=False))
+        except BlockingIOError:
+            runtime.progress(0, 1, WAITS)
+            held.enter_context(store.lock(name))
+        yield
+
+
+def _make(run: Callable[..., None], store: Store, order: Order, runtime: StageRuntime) -> Callable[[Path], None]:
+    def make(out: Path) -> None:
+        run(order.config, out, runtime, **order.inputs)
+        try:
+            _check_inputs(store, order)
+        except InputChanged:
+            shutil.rmtree(out)  # nobody can say which of its files were made of what
+            raise
+
+    return make
+
+
+def _find_or_set_aside(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
+    """The sound artifact; or None and what was wrong with a damaged one, now set aside.  The caller holds its lock."""
+    try:
+        return store.find(recipe.stage, recipe.key), ""
+    except DamagedArtifact as damage:
+        store.set_aside(recipe.stage, recipe.key)
+        return None, str(damage)
+
+
+def _stored(store: Store, order: Order) -> dict[str, Path]:
+    """Name -> folder of the inputs that are artifacts of the store."""
+    return {name: path for name, path in order.inputs.items() if is_artifact(store, path)}
+
+
+def is_artifact(store: Store, path: Path) -> bool:
+    """Whether a path is that of an artifact, `<root>/<stage>/<key>`, and not one that only lies below the root."""
+    parts = path.relative_to(store.root).parts if path.is_relative_to(store.root) else ()
+    return len(parts) == 2 and not parts[0].startswith(".")
+
+
+def input_digest(store: Store, path: Path) -> str:
+    """Content digest of an input: an artifact's own, or that of a raw file or folder."""
+    return str(read_manifest(path)["digest"]) if is_artifact(store, path) else store.digests.of_path(path)
+
+
+def _check_inputs(store: Store, order: Order) -> None:
+    """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
+    for name, path in order.inputs.items():
+        if input_digest(store, path) != order.recipe.inputs[name]:
+            raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
+
+
+def _earlier_parts(store: Store, stage: str, keys: Mapping[str, str]) -> dict[str, dict[str, Path]]:
+    """Files of older artifacts of the stage that were made from the very same inputs, image by image, and are sound."""
+    parts: dict[str, dict[str, Path]] = {}
+    for artifact in reversed(store.artifacts(stage) if keys else []):
+        theirs: Mapping[str, str] = artifact.manifest.get("item_keys", {})
+        names: Mapping[str, list[str]] = artifact.manifest["parts"]
+        shared = [i for i, key in keys.items() if theirs.get(i) == key and names.get(i) and i not in parts]
+        files = {name: artifact.path / name for image_id in shared for name in names[image_id]}
+        try:
+            actual = store.digests.of_files({name: path for name, path in files.items() if path.is_file()})
+        except FileNotFoundError:
+            continue  # set aside by another run just now
+        expected = artifact.manifest["files"]
+        for image_id in shared:
+            if all(actual.get(name) == expected[name] for name in names[image_id]):
+                parts[image_id] = {name: files[name] for name in names[image_id]}
+    return parts
+
+
+def _told_path(store: Store, path: Path) -> str:
+    """A path as the manifest tells it: `stage/key` inside the store, as it is outside."""
+    return path.relative_to(store.root).as_posix() if path.is_relative_to(store.root) else str(path)
+
+
+def _versions() -> dict[str, Any]:
+    names = ("tag2mask", "torch", "torchvision", "numpy", "pydensecrf2")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"  # run from a bare checkout

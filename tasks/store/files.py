@@ -1,0 +1,139 @@
+"""Writing files so that they are either complete or absent, whatever happens in between."""
+
+import errno
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PART = ".part"
+NO_ROOM_BYTES = 2**20
+"""With less than this free, a write that failed without a reason failed for want of room."""
+
+
+class NoRoomOnDisk(RuntimeError):
+    """The disk is full; what was done so far is kept and the run can be resumed."""
+
+
+@contextmanager
+def disk_full_as_error(folder: Path) -> Iterator[None]:
+    """Turn the system's 'no space left' into an error that says where, how much is free, and what to do.
+
+    Args:
+        folder: what is written to; need not exist yet.
+
+    Raises:
+        NoRoomOnDisk: the disk or the user's share of it is full.
+    """
+    try:
+        yield
+    except NoRoomOnDisk:
+        raise
+    except (OSError, RuntimeError) as error:
+        free = free_bytes(folder)
+        if not _means_full(error, free):
+            raise
+        share = ", but this user's share of it is used up" if getattr(error, "errno", 0) == errno.EDQUOT else ""
+        raise NoRoomOnDisk(
+            f"no room on the disk of {folder} ({free / 2**20:.0f} MiB free{share}): free some, or remove old artifacts "
+            "with `tag2mask gc`, and run again; finished work is kept"
+        ) from error
+
+
+def _means_full(error: OSError | RuntimeError, free: int) -> bool:
+    """Whether a full disk is behind an error: numpy and torch tell of a short write without its errno."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is not None:
+        return number in (errno.ENOSPC, errno.EDQUOT)
+    return free < NO_ROOM_BYTES and "writ" in str(error)
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes free on the disk of a folder, which need not exist yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], Any], *, durably: bool = False) -> None:
+    """Write a file aside and rename it; a reader never sees a part of it.
+
+    Args:
+        path: the file; its folder is made if need be.
+        write: writes the bytes to the open file that it is given.
+        durably: force the bytes to the disk before the rename, so that a power cut leaves the old file or the new one.
+            Without it see `sync_files`, which does that for many files at once.
+
+    Raises:
+        NoRoomOnDisk: the disk is full; the file is as it was before.
+    """
+    # not named after the file, whose name may be as long as the system allows; the kernel's thread ids are unique
+    aside = path.with_name(f".{threading.get_native_id()}{PART}")
+    try:
+        with disk_full_as_error(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with aside.open("wb") as file:
+                write(file)
+                if durably:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    if durably:
+        sync_files([], folders=[path.parent])
+
+
+def parts_below(folder: Path) -> list[Path]:
+    """Files that `write_file` had begun when its process was killed (or is writing just now), sorted."""
+    return sorted(path for path in folder.rglob(f".*{PART}") if path.is_file())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file with sorted keys, atomically and durably.
+
+    Raises:
+        ValueError: it holds a number that JSON does not have (not a number, infinity); the message names the file.
+        NoRoomOnDisk: the disk is full.
+    """
+    try:
+        text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: cannot be written as JSON ({error})") from error
+    write_file(path, lambda file: file.write(text.encode()), durably=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it is not JSON; the message names the file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error})") from error
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def sync_files(paths: Iterable[Path], *, folders: Iterable[Path] = ()) -> None:
+    """Force files, the folders that hold them, and further folders to the disk.
+
+    Raises:
+        NoRoomOnDisk: the disk turned out to be full.
+    """
+    files = list(paths)
+    for path in [*files, *sorted({path.parent for path in files} | set(folders))]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            with disk_full_as_error(path.parent):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What trainings share: the loop, sampling, augmentation, batches and pseudo targets."""

@@ -1,0 +1,201 @@
+"""The training loop that every network shares: it can be killed at any step and resumed to the same bytes.
+
+Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is
+the network, the optimizer and what the stage accumulated.
+"""
+
+import csv
+import io
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tag2mask.configs.sections.section import Optimizer
+from tag2mask.tasks.networks.factory import save_tensors
+from tag2mask.tasks.store.files import sync_files, write_file
+from tag2mask.tasks.store.journal import RESUME
+from tag2mask.tasks.store.runtime import StageRuntime
+
+CHECKPOINT = "checkpoint.pt"
+POWER = 0.9
+"""Of a learning rate that falls."""
+log = logging.getLogger("tag2mask")
+
+
+class Stateful(Protocol):
+    """Something besides network and optimizer that belongs to the state of a training."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to keep in a checkpoint."""
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over the tensors of a checkpoint."""
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+
+@dataclass
+class Training:
+    """One training: what is trained, by which steps, for how long."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    steps: int
+    loss_of_step: Callable[[int], Tensor]
+    """Takes the step (from 0), returns the scalar loss; has called `backward` already if `calls_backward`."""
+    learning_rate_factor: Callable[[int], float]
+    """Factor on every group's initial learning rate."""
+    extra: Stateful | None = None
+    calls_backward: bool = False
+    losses: list[float] = field(default_factory=list)
+    group_factor: Callable[[int, str], float] | None = None
+    """Takes the step and a group's name; a further factor on that group's learning rate."""
+
+
+def arithmetic(precision: str, device: str) -> torch.autocast:
+    """Context of a forward pass in `float32` or `bfloat16`; parameters and losses stay in float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def seeded(*parts: int) -> np.random.Generator:
+    """A generator that depends on nothing but these numbers."""
+    return np.random.default_rng(parts)
+
+
+@lru_cache(maxsize=4)
+def order_of_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
+    """(count,) the order in which an epoch samples its images."""
+    return seeded(seed, epoch, 0).permutation(count)
+
+
+def indices_of_step(step: int, batch_size: int, count: int, seed: int) -> list[tuple[int, int]]:
+    """(sample, image) of the images of a step, where passes over all images follow each other without a gap.
+
+    The sample is the running number of the image in the whole training: with the seed it makes an augmentation unique.
+    """
+    return images_of_samples(range(step * batch_size, (step + 1) * batch_size), count, seed)
+
+
+def images_of_samples(samples: range, count: int, seed: int) -> list[tuple[int, int]]:
+    """(sample, image) of running numbers of images in a whole training, as in `indices_of_step`."""
+    result = []
+    for sample in samples:
+        epoch, position = divmod(sample, count)
+        result.append((sample, int(order_of_epoch(count, seed, epoch)[position])))
+    return result
+
+
+def batches_of_epochs(count: int, batch_size: int, epochs: int, seed: int) -> list[list[tuple[int, int]]]:
+    """The steps of a training by whole epochs, whose last batch may be smaller.
+
+    Returns:
+        For every step its (sample, image) pairs; the sample is the running number of the image in the whole training.
+    """
+    steps = []
+    for epoch in range(epochs):
+        order = order_of_epoch(count, seed, epoch)
+        samples = [(epoch * count + position, int(image)) for position, image in enumerate(order)]
+        steps += [samples[start : start + batch_size] for start in range(0, count, batch_size)]
+    return steps
+
+
+def poly(power: float, steps: int) -> Callable[[int], float]:
+    """The learning rate falls as (1 - step / steps) ** power."""
+    return lambda step: (1 - step / steps) ** power
+
+
+def optimizer_of(groups: list[dict[str, Any]], kind: Optimizer, momentum: float) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, which reads no momentum; learning rates and weight decay are those of the groups."""
+    return torch.optim.AdamW(groups) if kind == "adamw" else torch.optim.SGD(groups, momentum=momentum)
+
+
+def train(training: Training, out: Path, runtime: StageRuntime) -> None:
+    """Run a training from its last checkpoint, if there is one, to its end; writes `losses.csv` (step, loss).
+
+    Args:
+        training: what to do.
+        out: the stage's folder; checkpoints lie in its hidden part.
+        runtime: device and how often to write a checkpoint.
+
+    Raises:
+        TrainingDiverged: the loss became infinite or NaN; the message names the step.
+    """
+    checkpoint = out / RESUME / CHECKPOINT
+    base = [group["lr"] for group in training.optimizer.param_groups]
+    first = _resume(training, checkpoint) if checkpoint.exists() else 0
+    training.network.train()
+    saved = time.monotonic()
+    for step in range(first, training.steps):
+        for group, rate in zip(training.optimizer.param_groups, base, strict=True):
+            group["lr"] = rate * training.learning_rate_factor(step)
+            if training.group_factor is not None:
+                group["lr"] *= training.group_factor(step, group["name"])
+        _one_step(training, step)
+        recent = training.losses[-50:]
+        runtime.progress(step + 1, training.steps, f"loss {math.fsum(recent) / len(recent):.4f}")
+        if time.monotonic() - saved > runtime.checkpoint_seconds and step + 1 < training.steps:
+            _save(training, checkpoint, step + 1)
+            saved = time.monotonic()
+    training.network.eval()
+    _write_losses(out / "losses.csv", training.losses)
+
+
+def _one_step(training: Training, step: int) -> None:
+    training.optimizer.zero_grad(set_to_none=True)
+    loss = training.loss_of_step(step)
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingDiverged(f"the loss of step {step} is {value}: lower learning_rate")
+    if not training.calls_backward:
+        torch.autograd.backward(loss)
+    training.optimizer.step()
+    training.losses.append(value)
+
+
+def _save(training: Training, path: Path, step: int) -> None:
+    state: dict[str, Any] = {
+        "step": step,
+        "network": training.network.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "losses": torch.tensor(training.losses, dtype=torch.float64),
+        "extra": training.extra.state() if training.extra else {},
+    }
+    save_tensors(path, state)
+    sync_files([path])
+
+
+def _resume(training: Training, path: Path) -> int:
+    content = io.BytesIO(path.read_bytes())
+    try:
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except MemoryError:  # as where reading failed, it may be sound: another attempt can read it
+        raise
+    except Exception as error:  # written atomically, so its bytes have changed since: start over rather than stop
+        log.warning("%s: cannot be read (%s); the training starts over", path, error)
+        path.unlink()
+        return 0
+    training.network.load_state_dict(state["network"], strict=True)
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.losses[:] = state["losses"].tolist()
+    if training.extra:
+        training.extra.restore(state["extra"])
+    return int(state["step"])
+
+
+def _write_losses(path: Path, losses: Sequence[float]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "loss"])
+    writer.writerows([step, f"{loss:.6g}"] for step, loss in enumerate(losses, start=1))
+    write_file(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,198 @@
+"""The command line as a person uses it: as a program, on a small drawn dataset, with all stages real."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tag2mask.tasks.demo.scenes import write_demo
+
+SETTINGS = """
+name: tiny
+dataset: {root: data, train_split: train.txt, val_split: val.txt, masks: masks}
+saliency_set: {root: data/saliency}
+classifier:
+  backbone: {name: squeezenet1_1, output_stride: 16}
+  head_convolutions: 1
+  head_channels: 16
+  image_size: 64
+  epochs: 2
+  graph: {normalize: true, nodes: 4, states: 8}
+cams: {image_size: 64}
+attention:
+  backbone: {name: squeezenet1_1, output_stride: 16}
+  head_convolutions: 1
+  head_channels: 16
+  image_size: 64
+  epochs: 2
+  graph: {normalize: true, nodes: 4, states: 8}
+attention_maps: {image_size: 64}
+saliency:
+  backbone: {name: squeezenet1_1, output_stride: 16}
+  channels: 8
+  key_channels: 4
+  image_size: 64
+  iterations: 4
+mining: {minimum_foreground: 0}
+segmenter:
+  backbone: {name: squeezenet1_1, output_stride: 16}
+  train_scales: [1.0]
+  crop_size: 64
+  batch_size: 2
+  iterations: 4
+masking: {minimum_foreground: 0}
+report: {images: 2}
+"""
+HEAVY = "{'torch', 'numpy', 'pandas', 'prefect', 'scipy', 'skimage'}"
+
+
+def tag2mask(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder; its last line of output names the heavy packages that it imported."""
+    program = (
+        "import sys\n"
+        "from tag2mask.flows.cli.main import main\n"
+        "try:\n    main()\n"
+        f"finally:\n    print('imported:', *sorted({HEAVY} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+
+
+def imported(process: subprocess.CompletedProcess[str]) -> set[str]:
+    """Heavy packages that a command imported."""
+    return set(process.stdout.splitlines()[-1].split()[1:])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset, settings, and the store of a finished run."""
+    folder = tmp_path_factory.mktemp("command_line")
+    write_demo(folder / "data", scenes=18, validation=4, saliency=6, size=80)
+    (folder / "tiny.yaml").write_text(SETTINGS)
+    first = tag2mask(folder, "run", "tiny.yaml")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "train_segmenter-2 done in" in first.stdout
+    return folder
+
+
+def test_help_is_quick_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    """`--help` lists the commands without torch, numpy or Prefect."""
+    started = time.monotonic()
+    process = tag2mask(tmp_path, "--help")
+    assert time.monotonic() - started < 3  # a third of a second on a quiet machine
+    assert imported(process) == set()
+    for command in ("run", "plan", "ls", "why", "verify", "gc", "init", "demo", "report", "publish", "releases"):
+        assert f" {command} " in process.stdout
+
+
+@pytest.mark.slow
+def test_second_run_does_nothing_and_says_so(finished: Path) -> None:
+    """A run of what is up to date says that, shows the report, and imports neither torch nor Prefect."""
+    started = time.monotonic()
+    process = tag2mask(finished, "run", "tiny.yaml")
+    assert time.monotonic() - started < 5
+    assert "nothing to do: all 32 stages are up to date" in process.stdout
+    assert imported(process) == set()
+    report = next(line for line in process.stdout.splitlines() if line.startswith("report: "))
+    page = Path(report.removeprefix("report: "))
+    assert "<html" in page.read_text()
+    assert tag2mask(finished, "report").stdout.splitlines()[0] == str(page.relative_to(finished))
+
+
+@pytest.mark.slow
+def test_plan_names_the_changed_setting(finished: Path) -> None:
+    """`plan --set` says which stage would run, why, and what waits for it."""
+    process = tag2mask(finished, "plan", "tiny.yaml", "--set", "mining.foreground=0.25")
+    lines = [line.strip().split(maxsplit=2) for line in process.stdout.splitlines()]
+    rows = {words[0]: words[1:] for words in lines if len(words) == 3}
+    assert rows["mine_objects"] == ["run", "mining.foreground: 0.3 → 0.25"]
+    assert rows["infer_attention"][0] == rows["evaluate-cams"][0] == "cached"
+    assert rows["train_segmenter-1"][0] == rows["render_report"][0] == "waits"
+    assert imported(process) == set()
+
+
+@pytest.mark.slow
+def test_artifacts_are_listed_explained_and_verified(finished: Path) -> None:
+    """`ls`, `why`, `verify` and `gc` read the store back."""
+    listing = tag2mask(finished, "ls", "evaluate").stdout
+    assert listing.count("evaluate/") == 11 and "tiny: evaluate-labels_1" in listing and "miou" in listing
+    told = tag2mask(finished, "why", "mine_objects").stdout
+    assert "foreground: 0.3" in told and "saliency: predict_saliency/" in told and "torch:" in told
+    verified = tag2mask(finished, "verify")
+    assert verified.returncode == 0 and "32 artifacts are sound, 0 damaged" in verified.stdout
+    assert "would delete 0 items" in tag2mask(finished, "gc", "--dry-run").stdout
+
+
+@pytest.mark.slow
+def test_labels_are_published_compared_and_handed_over(finished: Path) -> None:
+    """A finished run becomes a candidate that says why, a release by a person's word, and a COCO file."""
+    refused = tag2mask(finished, "publish", "tiny.yaml", "--set", "release.minimum_miou=1.0")
+    assert refused.returncode == 1 and "is below minimum_miou 1" in refused.stdout
+    forced = tag2mask(finished, "publish", "tiny.yaml", "--force-release", "a test")
+    assert forced.returncode == 0 and "released: tiny@1, forced: a test" in forced.stdout
+    again = tag2mask(finished, "run", "tiny.yaml", "--set", "release.publish=true")
+    assert "nothing to do" in again.stdout and "release: these labels are tiny@1 already" in again.stdout
+    assert tag2mask(finished, "export", "tiny@1", "--out", "coco", "--format", "coco").returncode == 0
+    artifact = next((finished / "artifacts" / "mine_objects").iterdir())
+    compared = tag2mask(finished, "diff", f"mine_objects/{artifact.name}", "tiny@latest", "--out", "diff")
+    assert compared.returncode == 0 and (finished / "diff" / "comparison.html").exists()
+    assert imported(tag2mask(finished, "releases", "tiny")) == set()
+
+
+@pytest.mark.slow
+def test_damage_is_found_and_one_stage_is_rebuilt(finished: Path) -> None:
+    """A flipped byte is named by `verify`, explained by `plan`, and mended by `run`."""
+    label = next(file for file in (finished / "artifacts" / "mask_nonsalient").glob("*/*.png"))
+    content = bytearray(label.read_bytes())
+    content[-20] ^= 1
+    label.write_bytes(content)
+    verified = tag2mask(finished, "verify")
+    assert verified.returncode == 1 and label.name in verified.stdout
+    assert f"damaged: {label.name}" in tag2mask(finished, "plan", "tiny.yaml").stdout
+    run = tag2mask(finished, "run", "tiny.yaml")
+    assert [line for line in run.stdout.splitlines() if " built " in line][0].startswith("mask_nonsalient-1")
+    assert run.stdout.count(" built ") == 1
+    assert tag2mask(finished, "verify").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_failure_is_one_message(finished: Path) -> None:
+    """A failing stage is named with its cause and the place of the tracebacks; the exit code is 1."""
+    process = tag2mask(finished, "run", "tiny.yaml", "--set", "mining.minimum_foreground=1.0")
+    assert process.returncode == 1
+    assert process.stderr.startswith("tag2mask: train_segmenter-1: ")
+    assert "Traceback" not in process.stderr
+    log = next(line for line in process.stderr.splitlines() if line.startswith("tracebacks: "))
+    assert "Traceback" in (finished / log.removeprefix("tracebacks: ")).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: cannot be read"),
+        (["run", "tiny.yaml", "--set", "minign.foreground=1"], "unknown section 'minign'; the nearest is 'mining'"),
+        (["run", "tiny.yaml", "--set", "foreground=1"], "unknown key 'foreground'; write mining.foreground"),
+        (["run", "tiny.yaml", "--set", "roundz=1"], "unknown key 'roundz'; the nearest is 'rounds'"),
+        (["run", "tiny.yaml", "--only", "mine"], "no stage 'mine' in this run; it has: index_dataset"),
+        (["run", "tiny.yaml", "--from", "evaluate-cams", "--until", "infer_cams"], "nothing to run"),
+        (["run", "tiny.yaml", "--until", "train_classifier"], "tag2mask: dataset.images: "),
+        (["why", "mine_objects"], "there is no artifact store in artifacts, which does not exist"),
+        (["report"], "`tag2mask run` makes one"),
+        (["init", "nowhere", "--out", "x.yaml"], "nowhere: no such folder"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:
+    """Every mistake ends with exit code 1, what is wrong and the remedy, and no traceback."""
+    (tmp_path / "tiny.yaml").write_text(SETTINGS)
+    process = tag2mask(tmp_path, *arguments)
+    assert process.returncode == 1
+    assert process.stderr.startswith("tag2mask: ") and message in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_wrong_usage_has_code_two(tmp_path: Path) -> None:
+    """An unknown option is a matter of usage."""
+    assert tag2mask(tmp_path, "run", "tiny.yaml", "--rot", "x").returncode == 2

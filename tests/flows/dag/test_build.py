@@ -1,0 +1,360 @@
+"""The DAG as data."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.node import Node, UnknownNode, named, select
+from tag2mask.flows.dag.resolve import SECTIONS, setting_of
+from tag2mask.flows.init import packaged
+from tag2mask.tasks import STAGE_VERSIONS
+
+CHANGES = {
+    "classifier": ("classifier.epochs=50", {"train_classifier"}),
+    "cams": ("cams.flip=false", {"infer_cams"}),
+    "attention": ("attention.epochs=30", {"train_attention"}),
+    "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
+    "saliency": ("saliency.iterations=7", {"train_saliency"}),
+    "saliency_maps": ("saliency_maps.flip=true", {"predict_saliency"}),
+    "cosaliency": ("cosaliency.iterations=7", {"train_cosaliency"}),
+    "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
+    "mining": ("mining.foreground=0.35", {"mine_objects"}),
+    "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
+    "prediction": ("prediction.flip=false", {"predict_masks"}),
+    "refinement": ("refinement.iterations=3", {"refine_masks"}),
+    "masking": ("masking.dilation=31", {"mask_nonsalient"}),
+    "measurement": ("measurement.saliency=100", {"measure_labels"}),
+    "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
+    "report": ("report.images=3", {"render_report"}),
+    "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
+    "saliency_set": ("saliency_set.on_bad_image=skip", {"index_saliency_set"}),
+}
+
+GROUPS = "cosaliency.provider=icnet"
+"""Brings the stages of a group system, which the demo has not."""
+
+
+def demo(*changes: str) -> Config:
+    """The demo's settings with changes."""
+    return load_config(packaged("demo.yaml"), changes)
+
+
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "prior": ["saliency.provider=prior"],
+    "groups": [GROUPS],
+    "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
+}
+"""Name -> changes of the demo's settings; together their runs have every stage."""
+
+
+def all_stages(*changes: str) -> set[str]:
+    """Stages of all variants of the demo's run."""
+    return {node.stage for variant in VARIANTS.values() for node in build_dag(demo(*variant, *changes))}
+
+
+def hashed(config: Config) -> dict[str, Mapping[str, Any]]:
+    """Node -> what of its settings enters the key."""
+    return {node.name: node.hashed for node in build_dag(config)}
+
+
+def names(config: Config) -> set[str]:
+    """Names of all nodes."""
+    return {node.name for node in build_dag(config)}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rounds", [1, 2, 4])
+@pytest.mark.parametrize("file", ["demo.yaml", "voc2012.yaml", "voc-mini.yaml"])
+def test_every_node_comes_after_those_it_needs(file: str, rounds: int, variant: str) -> None:
+    """Names are unique, and what a node needs stands before it."""
+    seen: set[str] = set()
+    for node in build_dag(load_config(packaged(file), [f"rounds={rounds}", *VARIANTS[variant]])):
+        assert node.name not in seen
+        assert set(node.upstream) <= seen, node.name
+        seen.add(node.name)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 4])
+def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
+    """R rounds train R + 1 segmenters, each but the first on the labels of the round before."""
+    nodes = {node.name: node for node in build_dag(demo(f"rounds={rounds}"))}
+    labels = {nodes[f"train_segmenter-{r}"].inputs["labels"] for r in range(1, rounds + 2)}
+    assert labels == {"mine_objects", *(f"mask_nonsalient-{r}" for r in range(1, rounds + 1))}
+    assert f"train_segmenter-{rounds + 2}" not in nodes
+
+
+def test_every_stage_has_a_file_a_version_and_a_section() -> None:
+    """The stages of all DAGs are files of `tasks`, with a version and the section that they read."""
+    folder = packaged("demo.yaml").parent.parent / "tasks"
+    stages = all_stages()
+    assert stages == set(STAGE_VERSIONS) == set(SECTIONS)
+    assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_only_measuring_reads_the_masks(variant: str) -> None:
+    """Ground truth goes to evaluation and the report; labels and networks are made without it."""
+    for node in build_dag(demo(*VARIANTS[variant])):
+        if node.stage not in ("evaluate", "render_report", "index_masks"):
+            assert "index_masks" not in node.inputs.values(), node.name
+            assert not any("evaluate" in str(source) for source in node.inputs.values()), node.name
+            assert all(not str(source).endswith("demo-data/masks") for source in node.inputs.values())
+
+
+def test_without_masks_nothing_is_evaluated() -> None:
+    """A dataset without masks has every stage but the measuring ones."""
+    stages = all_stages("dataset.masks=null")
+    assert stages == set(STAGE_VERSIONS) - {"evaluate", "index_masks"}
+
+
+def test_without_a_validation_split_nothing_is_predicted_on_it() -> None:
+    """No node of the validation split is there without the split."""
+    assert not [name for name in names(demo("dataset.val_split=null")) if name.endswith(("val", "val_crf"))]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["saliency.provider=folder", "saliency.maps=maps"], ["saliency.checkpoint=model"]],
+    ids=["maps", "model"],
+)
+def test_brought_saliency_needs_no_training(changes: list[str]) -> None:
+    """Ready maps, or a ready model, take the place of the saliency network's training."""
+    config = demo(*changes, "saliency_set=null")
+    assert not names(config) & {"train_saliency", "index_saliency_set"}
+    source = next(node for node in build_dag(config) if node.stage == "predict_saliency").inputs
+    assert [path.name for path in source.values() if isinstance(path, Path)] in (["maps"], ["model"])
+
+
+def test_the_prior_takes_the_place_of_a_network() -> None:
+    """With provider `prior` no saliency network is trained or used, and all that reads saliency reads the prior's."""
+    config = demo("saliency.provider=prior", "saliency_set=null", "rounds=2")
+    assert not names(config) & {
+        "train_saliency",
+        "index_saliency_set",
+        "predict_saliency",
+        "make_saliency_pseudo_labels-1",
+    }
+    nodes = {node.name: node for node in build_dag(config)}
+    readers = {node.name: node.inputs["saliency"] for node in nodes.values() if "saliency" in node.inputs}
+    assert readers == dict.fromkeys(
+        ["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2", "measure_labels-2"], "predict_prior"
+    )
+    assert nodes["evaluate-saliency"].inputs["subject"] == "predict_prior"
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_self_training_needs_no_masks(rounds: int) -> None:
+    """Each round mines targets from the saliency before it and the CAMs; the last network's maps are those used."""
+    changes = ["saliency.targets=prior", f"saliency.self_training_rounds={rounds}", "saliency_set=null"]
+    nodes = {node.name: node for node in build_dag(demo(*changes))}
+    assert not nodes.keys() & {"train_saliency", "index_saliency_set", "predict_saliency"}
+    before = "predict_prior"
+    for r in range(1, rounds + 1):
+        mined, trained = nodes[f"make_saliency_pseudo_labels-{r}"], nodes[f"train_saliency-{r}"]
+        assert dict(mined.inputs) == {"dataset": "index_dataset", "saliency": before, "cams": "infer_cams"}
+        assert dict(trained.inputs) == {"dataset": "index_dataset", "targets": f"make_saliency_pseudo_labels-{r}"}
+        before = f"predict_saliency-{r}"
+        assert nodes[before].inputs["model"] == f"train_saliency-{r}"
+    assert f"make_saliency_pseudo_labels-{rounds + 1}" not in nodes
+    assert nodes["mine_objects"].inputs["saliency"] == nodes["mask_nonsalient-1"].inputs["saliency"] == before
+    measured = [node.inputs["subject"] for node in nodes.values() if node.name.startswith("evaluate-saliency")]
+    assert measured == [*(f"predict_saliency-{r}" for r in range(1, rounds)), before]
+    assert nodes["evaluate-prior"].inputs["subject"] == "predict_prior"
+
+
+def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
+    """The key of a saliency network holds how it is trained; what it is trained on enters by content."""
+    usual = hashed(demo())["train_saliency"]
+    assert not usual.keys() & {"maps", "checkpoint", "targets", "self_training_rounds"}
+    mined = hashed(demo("saliency.targets=prior", "saliency.self_training_rounds=2"))
+    assert usual == mined["train_saliency-1"] == mined["train_saliency-2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["saliency_set=null"], "needs saliency_set to train on, or saliency.checkpoint; without any masks, set"),
+        (["saliency.targets=prior", "saliency.provider=folder", "saliency.maps=m"], "goes with provider 'reciprocal'"),
+        (["saliency.targets=prior", "saliency.provider=prior"], "goes with provider 'reciprocal'"),
+        (["saliency.targets=prior", "saliency.checkpoint=m"], "without a checkpoint"),
+        (["saliency.targets=prior", "dataset.tags=null", "dataset.masks=null"], "so they need dataset.tags"),
+        (["saliency.self_training_rounds=2"], "self_training_rounds 2 needs targets 'prior'"),
+        (["attention.backbone.name=resnet50"], "attention.start is 'classifier', whose backbone is 'resnet18', but"),
+        (["segmenter.backbone.name=resnet50"], "name the same backbone, or set segmenter.start to 'backbone'"),
+        (["self_training.cam_background=0.5"], "cam_background 0.5 must not exceed cam_foreground 0.3"),
+        (["self_training.saliency_foreground=0.05"], "saliency_background 0.1 must not exceed saliency_foreground"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes: list[str], message: str) -> None:
+    """Sources of saliency that exclude each other, and thresholds that cross, are named before the run."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        demo(*changes)
+
+
+@pytest.mark.parametrize("section", sorted(CHANGES))
+def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
+    """A changed setting changes what is hashed of the stages that read it and of no other."""
+    change, stages = CHANGES[section]
+    before, after = hashed(demo(GROUPS)), hashed(demo(GROUPS, change))
+    assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
+
+
+def test_options_of_another_network_enter_no_key() -> None:
+    """What belongs to the network that is not trained can be changed without training, what belongs to it cannot."""
+    for provider, foreign, own in (
+        ("reciprocal", "saliency.purnet.rescale=true", "saliency.key_channels=8"),
+        ("purnet", "saliency.key_channels=8", "saliency.purnet.rescale=true"),
+    ):
+        chosen = f"saliency.provider={provider}"
+        assert hashed(demo(chosen)) == hashed(demo(chosen, foreign))
+        assert hashed(demo(chosen)) != hashed(demo(chosen, own))
+
+
+@pytest.mark.parametrize("variant", ["default", "without masks"])
+def test_a_model_to_start_from_enters_by_its_content(tmp_path: Path, variant: str) -> None:
+    """It is an input of every training of saliency, in place of ImageNet's weights; its path enters no key."""
+    weights = f"saliency.backbone.weights={tmp_path}/weights.pth"
+    config = demo(*VARIANTS[variant], weights, f"saliency.start_from={tmp_path}")
+    nodes = [node for node in build_dag(config) if node.stage == "train_saliency"]
+    assert nodes and all(node.inputs["start"] == tmp_path and "weights" not in node.inputs for node in nodes)
+    assert setting_of(nodes[0], "start") == "saliency.start_from"
+    elsewhere = demo(*VARIANTS[variant], f"saliency.start_from={tmp_path / 'x'}")
+    assert hashed(config) == hashed(elsewhere) == hashed(demo(*VARIANTS[variant]))
+    assert not any("start" in node.inputs for node in build_dag(demo(*VARIANTS[variant], weights)))
+
+
+@pytest.mark.parametrize("change", ["saliency.provider=prior", "saliency.checkpoint=model"])
+def test_a_start_without_a_training_is_refused(change: str) -> None:
+    """Where nothing is trained, a model to start from is refused with what it goes with."""
+    with pytest.raises(ConfigError, match="start_from says where a training starts: it goes with provider"):
+        demo(change, "saliency.start_from=other")
+
+
+def test_the_purnet_network_is_trained_like_the_other() -> None:
+    """Both networks have the same stages, and the maps are asked of the one that the settings name."""
+    assert names(demo()) == names(demo("saliency.provider=purnet"))
+    changed = hashed(demo("saliency.provider=purnet"))
+    different = {name for name, content in hashed(demo()).items() if content != changed[name]}
+    assert different == {"train_saliency", "predict_saliency"}
+
+
+def test_a_segmenter_needs_the_classifier_only_to_start_from_it() -> None:
+    """The classifier is an input of every segmenter that starts from it, and of no other."""
+    for start, expected in (("classifier", {"train_classifier"}), ("backbone", {None})):
+        nodes = build_dag(demo(f"segmenter.start={start}"))
+        assert {n.inputs.get("classifier") for n in nodes if n.stage == "train_segmenter"} == expected
+
+
+@pytest.mark.parametrize("change", ["saliency_set.about=other masks", "saliency_set.shows_target_classes=yes"])
+def test_what_is_said_of_the_masks_enters_the_key_of_their_set(change: str) -> None:
+    """Another statement makes another saliency set, so that no model or map goes on saying the old one."""
+    before, after = hashed(demo()), hashed(demo(change))
+    assert {name for name in before if before[name] != after[name]} == {"index_saliency_set"}
+
+
+def test_places_do_not_enter_keys(tmp_path: Path) -> None:
+    """Moving the dataset, the saliency set or the weights changes no recipe: they enter by content."""
+    moved = [f"dataset.root={tmp_path}", f"saliency_set.root={tmp_path}"]
+    assert hashed(demo()) == hashed(demo(*moved))
+    one, two = (hashed(demo(f"classifier.backbone.weights={tmp_path}/{name}.pth")) for name in ("one", "two"))
+    assert one == two != hashed(demo())
+    assert str(tmp_path) not in str(one)
+
+
+def test_trainings_wait_for_all_checks() -> None:
+    """No training starts before all data were looked at, and no segmenter before its labels were."""
+    for node in build_dag(demo(GROUPS)):
+        if node.stage.startswith("train"):
+            assert {"index_dataset", "index_masks", "index_saliency_set"} <= set(node.upstream), node.name
+        if node.stage == "train_segmenter":
+            assert any(name.startswith("evaluate-labels") for name in node.after)
+
+
+@pytest.mark.parametrize("provider", ["icnet", "gconet_plus"])
+def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
+    """Without a provider there is no trace of it; with one there are maps of both splits, mined only if asked."""
+    assert not [name for name in names(demo()) if "cosaliency" in name or name in ("infer_cams-val",)]
+    plain = {node.name: node for node in build_dag(demo(f"cosaliency.provider={provider}"))}
+    mined = build_dag(demo(f"cosaliency.provider={provider}", "mining.class_conditional=true"))
+    inputs = {node.name: node.inputs for node in mined}
+    assert set(plain["train_cosaliency"].inputs) == {"dataset", "saliency", "cams"}
+    assert inputs["predict_cosaliency-val"]["cams"] == "infer_cams-val"
+    assert ("saliency" in inputs["predict_cosaliency"]) == (provider == "icnet")
+    assert ("predict_saliency-val" in plain) == (provider == "icnet")
+    assert inputs["mine_objects"]["cosaliency"] == "predict_cosaliency"
+    assert "cosaliency" not in plain["mine_objects"].inputs
+    assert {"evaluate-cosaliency", "evaluate-cosaliency_val"} <= plain.keys()
+    with pytest.raises(ConfigError, match="class_conditional needs maps by tag"):
+        demo("mining.class_conditional=true")
+    with pytest.raises(ConfigError, match="what no tag's map shows; set background to 'complement'"):
+        demo(f"cosaliency.provider={provider}", "mining.class_conditional=true", "mining.background=map")
+    with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
+        demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
+
+
+def test_brought_groups_and_brought_models_change_what_is_trained(tmp_path: Path) -> None:
+    """A folder of groups takes the place of tags and maps, a model that of the training; neither path enters a key."""
+    folder = [GROUPS, f"cosaliency.training_set={tmp_path}"]
+    nodes = {node.name: node for node in build_dag(demo(*folder))}
+    assert dict(nodes["train_cosaliency"].inputs) == {"training_set": tmp_path}
+    assert hashed(demo(*folder))["train_cosaliency"] == hashed(demo(GROUPS))["train_cosaliency"]
+    brought = {node.name: node for node in build_dag(demo(GROUPS, f"cosaliency.checkpoint={tmp_path}"))}
+    assert "train_cosaliency" not in brought and brought["predict_cosaliency"].inputs["model"] == tmp_path
+    ungated = build_dag(demo(GROUPS, "cosaliency_maps.gate=0"))
+    assert "infer_cams-val" not in {node.name for node in ungated}
+    with pytest.raises(ConfigError, match="training_set is read where a provider is trained"):
+        demo(folder[1])
+
+
+def test_select_takes_a_stage_or_what_lies_before_or_behind() -> None:
+    """`only` is the named stage, `since` all that comes out of it, `until` all that leads to it."""
+    nodes = build_dag(demo())
+
+    def chosen(**limits: str) -> set[str]:
+        return {node.name for node in select(nodes, **limits)}
+
+    assert chosen(only="infer_cams") == {"infer_cams"}
+    assert chosen(only="refine_masks") == {name for name in names(demo()) if name.startswith("refine_masks")}
+    assert {"mine_objects", "render_report", "train_segmenter-1"} <= chosen(since="mine_objects")
+    assert not chosen(since="mine_objects") & {"infer_cams", "predict_saliency", "evaluate-cams"}
+    assert chosen(until="infer_cams") == {
+        "index_dataset",
+        "index_masks",
+        "index_saliency_set",
+        "train_classifier",
+        "infer_cams",
+    }
+    assert chosen(since="train_classifier", until="infer_cams") == {"train_classifier", "infer_cams"}
+
+
+def test_unknown_stage_is_refused_with_those_there_are() -> None:
+    """The message lists the nodes of the run."""
+    with pytest.raises(UnknownNode, match="no stage 'mine' in this run; it has: index_dataset, .*mine_objects"):
+        named(build_dag(demo()), "mine")
+
+
+def test_wide_stages_exist() -> None:
+    """The stages that get all cores are stages."""
+    wide: list[Node] = [node for node in build_dag(demo()) if node.wide]
+    assert {node.stage for node in wide} == {"train_segmenter", "predict_masks", "refine_masks", "index_dataset"}
+
+
+def test_without_tags_only_saliency_is_made() -> None:
+    """Images without tags are indexed and get saliency maps, and nothing that needs a class."""
+    untagged = demo("dataset.tags=null", "dataset.masks=null")
+    assert names(untagged) == {"index_dataset", "index_saliency_set", "train_saliency", "predict_saliency"}
+    alone = demo("dataset.tags=null", "dataset.masks=null", "saliency.provider=prior", "saliency_set=null")
+    assert names(alone) == {"index_dataset", "predict_prior"}
+
+
+def test_masks_need_tags() -> None:
+    """Masks are compared by class, so that without tags they are refused with a message that says why."""
+    with pytest.raises(ConfigError, match=r"dataset.masks .* need dataset.tags"):
+        demo("dataset.tags=null")

@@ -1,0 +1,101 @@
+"""What a run is given is looked at before its first stage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config, Cosaliency, Saliency
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.given_inputs import check_given
+from tag2mask.flows.dag.resolve import MissingInput
+from tag2mask.flows.engine.running import Selection, run_config
+from tag2mask.flows.init import packaged
+from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.store.files import read_json, write_json
+
+SECTIONS = {"saliency": Saliency, "cosaliency": Cosaliency}
+
+
+def settings(folder: Path, *changes: str) -> Config:
+    """The demo's settings on a folder that has its data's files and folders, all empty."""
+    roots = (f"dataset.root={folder}", f"saliency_set.root={folder}")
+    config = load_config(packaged("demo.yaml"), (*roots, *changes))
+    for node in build_dag(load_config(packaged("demo.yaml"), roots)):
+        for path in (source for source in node.inputs.values() if isinstance(source, Path)):
+            path.mkdir(parents=True, exist_ok=True)
+    return config
+
+
+def model_folder(folder: Path, kind: str, provider: str) -> Path:
+    """A model folder that says what it is; its weights are never read here."""
+    content: dict[str, Any] = SECTIONS[kind].model_validate({"provider": provider}).model_dump(mode="json")
+    write_json(folder / "model.json", {"kind": kind, "config": content})
+    (folder / "model.pt").touch()
+    return folder
+
+
+def test_every_missing_file_is_named_before_the_first_stage(tmp_path: Path) -> None:
+    """All files that do not exist are told at once, with their settings, and nothing is begun."""
+    changes = (f"segmenter.backbone.weights={tmp_path / 'a.pth'}", f"saliency.start_from={tmp_path / 'gone'}")
+    config = settings(tmp_path, *changes)
+    begun: list[object] = []
+    with pytest.raises(MissingInput) as caught:
+        run_config(config, Runtime(root=tmp_path / "store"), Selection(), begun.append)  # type: ignore[arg-type]
+    assert not begun and not (tmp_path / "store" / "runs").exists()
+    assert str(caught.value).splitlines() == [
+        f"saliency.start_from: {tmp_path / 'gone'} does not exist",
+        f"segmenter.backbone.weights: {tmp_path / 'a.pth'} does not exist",
+    ]
+
+
+def test_only_what_the_run_needs_is_looked_at(tmp_path: Path) -> None:
+    """A file that no chosen stage reads may be absent; with all files there nothing is refused."""
+    config = settings(tmp_path, f"segmenter.backbone.weights={tmp_path / 'a.pth'}")
+    nodes = Selection(until="mine_objects").needed(build_dag(config))
+    check_given(config, nodes)
+    (tmp_path / "a.pth").touch()
+    check_given(config, build_dag(config))
+
+
+@pytest.mark.parametrize(
+    ("kind", "provider", "other"), [("saliency", "purnet", "reciprocal"), ("cosaliency", "icnet", "gconet_plus")]
+)
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, kind: str, provider: str, other: str) -> None:
+    """The message names the file and what to write; the right network passes, and without weights it does not."""
+    folder = model_folder(tmp_path / "model", kind, other)
+
+    def check(wanted: str) -> None:
+        config = settings(tmp_path, f"{kind}.provider={wanted}", f"{kind}.checkpoint={folder}")
+        check_given(config, build_dag(config))
+
+    check(other)
+    with pytest.raises(WeightsError, match=f"{folder}/model.json: is a '{other}' {kind} network.* set {kind}.provider"):
+        check(provider)
+    (folder / "model.pt").unlink()
+    with pytest.raises(WeightsError, match=f"{folder}/model.pt: no such file"):
+        check(other)
+    write_json(folder / "model.json", read_json(folder / "model.json") | {"kind": "segmenter"})
+    with pytest.raises(WeightsError, match=f"is a 'segmenter' model; a '{kind}' model is needed here"):
+        check(other)
+
+
+def test_a_model_to_start_from_is_compared(tmp_path: Path) -> None:
+    """A training is refused before the run where the model it starts from has another architecture."""
+    folder = model_folder(tmp_path / "model", "saliency", "reciprocal")
+    config = settings(tmp_path, f"saliency.start_from={folder}")
+    with pytest.raises(WeightsError, match=r"backbone.name is 'resnet50' there and 'resnet18' here"):
+        check_given(config, build_dag(config))
+
+
+def test_an_incomplete_folder_of_groups_is_told_before_the_first_stage(tmp_path: Path) -> None:
+    """An image without its mask is named, with the setting, when the run begins."""
+    (tmp_path / "groups" / "images" / "boats").mkdir(parents=True)
+    (tmp_path / "groups" / "images" / "boats" / "x0.png").touch()
+    (tmp_path / "groups" / "masks" / "boats").mkdir(parents=True)
+    changes = (f"cosaliency.training_set={tmp_path / 'groups'}", "cosaliency.provider=gconet_plus")
+    config = settings(tmp_path, *changes)
+    with pytest.raises(MissingInput, match="cosaliency.training_set: .*masks/boats: 1 images have no <id>.png"):
+        check_given(config, build_dag(config))

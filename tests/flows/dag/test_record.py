@@ -1,0 +1,88 @@
+"""Records of runs."""
+
+from pathlib import Path
+
+import pytest
+
+from tag2mask.configs.load import load_config
+from tag2mask.flows.dag.record import (
+    KEPT_RECORDS,
+    RunRecord,
+    kept_labels,
+    latest,
+    records,
+    write_failure_log,
+    write_record,
+)
+from tag2mask.flows.engine.session import execute
+from tag2mask.flows.init import packaged
+from tag2mask.tasks import STAGE_VERSIONS
+from tests.flows import toys
+
+
+@pytest.fixture(autouse=True)
+def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in toys.STAGES:
+        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+    toys.install()
+
+
+def run(tmp_path: Path, text: str = "join", name: str = "demo", **settings: dict[str, str]) -> RunRecord:
+    """Run the toy DAG and write its record and failure log."""
+    nodes = toys.toy_dag(tmp_path, join={"text": text}, **settings)
+    result = execute(toys.session(nodes, tmp_path / "store"))
+    record = write_record(tmp_path / "store", load_config(packaged("demo.yaml"), [f"name={name}"]), result, 0.0)
+    write_failure_log(record, result)
+    return record
+
+
+def test_record_tells_how_every_node_ended(tmp_path: Path) -> None:
+    """Artifacts, recipes and states of all nodes are read back, with the settings."""
+    run(tmp_path, right={"does": "fail"})
+    record = latest(tmp_path / "store", "demo")
+    assert record is not None
+    assert record.content["state"] == "failed"
+    assert record.content["config"]["mining"]["foreground"] == 0.3
+    assert {name: entry["state"] for name, entry in record.nodes.items()} == {
+        "left": "built",
+        "left_child": "built",
+        "right": "failed",
+        "right_child": "not run",
+        "join": "not run",
+    }
+    assert (tmp_path / "store" / record.labels["left"] / "result.txt").exists()
+    assert record.nodes["left"]["recipe"]["config"]["text"] == "left"
+
+
+def test_failure_log_holds_the_tracebacks(tmp_path: Path) -> None:
+    """The full traceback of a failed stage lies beside the record."""
+    record = run(tmp_path, right={"does": "fail"})
+    log = record.path.with_suffix(".log").read_text()
+    assert log.startswith("right: right cannot be done") and "Traceback (most recent call last)" in log
+
+
+def test_newest_records_of_each_name_are_kept(tmp_path: Path) -> None:
+    """Only the newest few of a name remain, and a run that repeats another's result takes its place."""
+    for text in ("a", "b", "c", "d", "d", "d"):
+        run(tmp_path, text)
+    run(tmp_path, "a", name="other")
+    found = records(tmp_path / "store", "demo")
+    assert [record.nodes["join"]["recipe"]["config"]["text"] for record in found] == ["b", "c", "d"]
+    assert len(found) == KEPT_RECORDS
+    assert len(records(tmp_path / "store")) == KEPT_RECORDS + 1
+
+
+def test_kept_labels_are_those_of_the_newest_records(tmp_path: Path) -> None:
+    """With fewer runs kept, fewer artifacts are; every name counts for itself."""
+    made = {text: run(tmp_path, text).labels["join"] for text in ("a", "b")}
+    made["z"] = run(tmp_path, "z", name="other").labels["join"]
+    joins = set(made.values())
+    assert kept_labels(tmp_path / "store", 2) & joins == joins
+    assert kept_labels(tmp_path / "store", 1) & joins == {made["b"], made["z"]}
+
+
+def test_unreadable_record_is_left_out(tmp_path: Path) -> None:
+    """A damaged record does not stand in the way of the others."""
+    record = run(tmp_path)
+    record.path.with_name("00000000T000000.000000Z.json").write_text("{")
+    assert [found.path for found in records(tmp_path / "store")] == [record.path]

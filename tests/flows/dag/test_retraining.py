@@ -1,0 +1,116 @@
+"""Models kept from run to run: what stands in for what, and what is said of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.dag import retraining
+from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.dag.planning import plan
+from tag2mask.flows.dag.record import RunRecord, latest
+from tag2mask.flows.dag.retraining import Retrain, images_summary, kept_models
+from tag2mask.flows.engine import running
+from tag2mask.flows.engine import session as execution
+from tag2mask.flows.engine.child import run_here
+from tag2mask.flows.engine.running import Selection, run_config
+from tag2mask.flows.init import packaged
+from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.store.store import Artifact, Store
+from tests.flows import toys
+
+Run = Callable[..., RunResult]
+
+
+def model_dag(folder: Path, text: str = "model") -> tuple[toys.Node, ...]:
+    """File ──► model (a training) ──► maps, which also read the file."""
+    log = str(folder / "log.txt")
+    return (
+        toys.toy("model", "train_toy", {"file": folder / "data.txt"}, log=log, text=text),
+        toys.toy("maps", "toy_join", {"model": "model", "file": folder / "data.txt"}, log=log),
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run of the DAG above on some data."""
+    for name in toys.STAGES:
+        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+    toys.install()
+    monkeypatch.setattr(execution, "run_in_child", run_here)
+
+    def run(data: str, retrain: Retrain = "when_changed", text: str = "model") -> RunResult:
+        (tmp_path / "data.txt").write_text(data)
+        monkeypatch.setattr(running, "build_dag", lambda config: model_dag(tmp_path, text))
+        config, runtime = load_config(packaged("demo.yaml")), Runtime(root=tmp_path / "store", cores=2)
+        return run_config(config, runtime, Selection(retrain=retrain), execution.execute)
+
+    return run
+
+
+def test_a_kept_model_serves_new_data(run: Run, tmp_path: Path) -> None:
+    """With `never`, changed data is read by the model of the last run, and record, state and note say so."""
+    old = run("old").outcomes["model"].artifact.label
+    result = run("new", "never")
+    assert result.outcomes["model"].kept and result.outcomes["model"].artifact.label == old
+    assert "train_toy.file has other content" in result.outcomes["model"].note
+    assert not result.outcomes["maps"].cached
+    record = latest(tmp_path / "store", "demo")
+    assert record is not None and record.nodes["model"]["state"] == "kept" and record.labels["model"] == old
+    again = run("new", "never")
+    assert again.outcomes["model"].kept and again.outcomes["maps"].cached
+
+
+def test_the_first_run_trains_although_it_should_never(run: Run) -> None:
+    """Without a recorded model there is nothing to keep."""
+    assert not run("old", "never").outcomes["model"].cached
+
+
+def test_by_default_changed_data_trains_anew(run: Run) -> None:
+    """With `when_changed`, the training is cached until its data changes."""
+    run("old")
+    assert run("old").outcomes["model"].cached
+    assert not run("new").outcomes["model"].cached
+
+
+def test_always_trains_anew(run: Run) -> None:
+    """With `always`, the training is done again, and what follows is cached where the bytes are the same."""
+    run("old")
+    result = run("old", "always")
+    assert not result.outcomes["model"].cached and result.outcomes["maps"].cached
+
+
+def test_settings_that_are_not_heeded_are_told(run: Run) -> None:
+    """A kept model was trained with other settings, and the note says with which."""
+    run("old")
+    assert "train_toy.text: model → other" in run("old", "never", "other").outcomes["model"].note
+
+
+def test_the_plan_says_what_would_be_kept(run: Run, tmp_path: Path) -> None:
+    """The plan has a kept model as such, and what reads it as what would run."""
+    run("old")
+    (tmp_path / "data.txt").write_text("new")
+    store, nodes = Store(tmp_path / "store"), model_dag(tmp_path)
+    rows = plan(nodes, store, latest(store.root, "demo"), kept=kept_models(nodes, store, "demo"))
+    assert [row.state for row in rows] == ["kept", "run"]
+    assert "retrain: never" in rows[0].reason
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        (None, "3 images"),
+        ({"a": "1", "b": "1", "c": "1"}, "3 images, none new, changed or removed since the last run"),
+        ({"a": "1", "b": "0", "d": "1"}, "3 images: 1 new, 1 changed, 1 removed since the last run"),
+    ],
+)
+def test_images_are_counted(
+    old: dict[str, str] | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New, changed and removed images are told from the digests of two indexes."""
+    now, before = Artifact(tmp_path, {"items": {"a": "1", "b": "1", "c": "1"}}), Artifact(tmp_path, {"items": old})
+    monkeypatch.setattr(retraining, "_sound", lambda store, label: before if old else None)
+    record = RunRecord(tmp_path, {"nodes": {}})
+    assert images_summary(tmp_path / "store", now, record) == told

@@ -1,0 +1,39 @@
+"""The reports' own small server shows reports and nothing else."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tag2mask.flows.serving.report_server import serve_reports
+
+KEY = "0123456789abcdef0123"
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    """A server with one report."""
+    folder = tmp_path / "render_report" / KEY
+    folder.mkdir(parents=True)
+    (folder / "report.html").write_text("<!DOCTYPE html>shown")
+    (folder / "manifest.json").write_text("{}")
+    (tmp_path / "secret.html").write_text("hidden")
+    return serve_reports(tmp_path, 0)
+
+
+def test_a_report_is_shown(address: str) -> None:
+    """A report's page comes as HTML, from the loopback alone."""
+    assert address.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(f"{address}/{KEY}/report.html", timeout=5) as page:
+        assert page.headers["Content-Type"].startswith("text/html") and page.read() == b"<!DOCTYPE html>shown"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", f"/{KEY}/manifest.json", f"/{KEY}/../../secret.html", "/../secret.html", f"/{KEY}/%2e%2e/secret.html"]
+)
+def test_nothing_else_is(address: str, path: str) -> None:
+    """No other file of the store can be had."""
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(address + path, timeout=5)
+    assert refused.value.code == 404

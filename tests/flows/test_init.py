@@ -1,0 +1,173 @@
+"""`init` and the demo's dataset."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.flows import init as beginning
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.init import Sources, demo_settings, draw_demo, packaged, write_settings
+from tag2mask.tasks.dataset.tag_table import BadTable
+from tag2mask.tasks.demo import scenes
+
+
+@pytest.fixture(autouse=True)
+def _small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw a few small scenes instead of hundreds."""
+    draw = scenes.write_demo
+    monkeypatch.setattr(scenes, "write_demo", lambda folder: draw(folder, scenes=3, validation=1, saliency=2, size=80))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of three images, with tags beside it."""
+    folder = tmp_path / "holiday" / "pictures"
+    folder.mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (40, 30)).save(folder / f"{name}.jpg")
+    (folder.parent / "labels.csv").write_text("image_id,labels\na,dog\nb,cat dog\nd,cat\n")
+    return folder
+
+
+def test_settings_are_written_for_a_folder_and_a_table(images: Path, tmp_path: Path) -> None:
+    """The file loads, its paths are relative, and what was found is counted."""
+    out = tmp_path / "holiday" / "my run.yaml"
+    maps = images.parent / "maps"
+    maps.mkdir()
+    told = write_settings(Sources(images, saliency_maps=maps), out)
+    config = load_config(out)
+    assert (config.name, config.dataset.root) == ("my-run", images.parent)
+    assert (config.dataset.images, config.dataset.tags) == ("pictures", "labels.csv")
+    assert (config.saliency.provider, config.saliency.maps) == ("folder", maps)
+    assert config.saliency_set is None and config.dataset.masks is None
+    assert str(tmp_path) not in out.read_text()
+    assert "3 images, 2 of them tagged" in told
+    assert "2 classes: cat 1, dog 2" in told
+    assert "1 tagged ids have no image: d" in told
+    assert "it does not run yet: " in told and "1 ids have no image: d" in told and "1 images have no tag: c" in told
+    assert told.endswith(f"next: mend that, then tag2mask run {out}")
+    assert build_dag(config)
+
+
+def test_a_dataset_that_fits_is_next_to_run(images: Path, tmp_path: Path) -> None:
+    """Where images and tags fit the command that runs them is told; ids with a suffix are pointed at."""
+    maps = images.parent / "maps"
+    maps.mkdir()
+    table = images.parent / "labels.csv"
+    for image_id in ("d", "e", "f"):
+        Image.new("RGB", (40, 30)).save(images / f"{image_id}.jpg")
+    table.write_text("image_id,labels\na,dog\nb,cat dog\nc,cat\nd,cat\ne,dog\nf,dog\n")
+    told = write_settings(Sources(images, saliency_maps=maps), tmp_path / "good.yaml")
+    assert told.endswith(f"next: tag2mask run {tmp_path / 'good.yaml'}") and "does not run" not in told
+    table.write_text(table.read_text().replace("a,dog", "a.jpg,dog"))
+    told = write_settings(Sources(images, saliency_maps=maps), tmp_path / "suffix.yaml")
+    assert "ids are names without suffix: a, not a.jpg" in told
+
+
+def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) -> None:
+    """A pair of split files beside the images is taken, and what is given by option."""
+    for name in ("train", "val"):
+        (images.parent / f"{name}.txt").write_text("a\n")
+    for name in ("masks", "sal/img", "sal/gt"):
+        (tmp_path / name).mkdir(parents=True)
+    sources = Sources(
+        images,
+        masks=tmp_path / "masks",
+        saliency_images=tmp_path / "sal" / "img",
+        saliency_masks=tmp_path / "sal" / "gt",
+    )
+    write_settings(sources, tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    assert (config.dataset.train_split, config.dataset.val_split) == ("train.txt", "val.txt")
+    assert (config.dataset.root / str(config.dataset.masks)).resolve() == tmp_path / "masks"
+    assert config.saliency_set is not None
+    assert (config.saliency_set.root, config.saliency_set.images) == (tmp_path / "sal", "img")
+
+
+def test_without_saliency_a_drawn_set_is_made(images: Path, tmp_path: Path) -> None:
+    """With nothing but images and tags the file runs all the same, and says that this is a makeshift."""
+    told = write_settings(Sources(images), tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    assert "makeshift" in told
+    assert config.saliency_set is not None
+    assert len(list((config.saliency_set.root / config.saliency_set.masks).iterdir())) == 2
+
+
+def test_saliency_can_be_learned_without_masks(images: Path, tmp_path: Path) -> None:
+    """With the prior nothing is drawn, the file says what was chosen and what else there is, and targets are mined."""
+    told = write_settings(Sources(images, saliency_prior=True), tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    assert (config.saliency.targets, config.saliency_set) == ("prior", None)
+    assert {"predict_prior", "make_saliency_pseudo_labels-1", "train_saliency-1"} <= {
+        node.name for node in build_dag(config)
+    }
+    text = (tmp_path / "out.yaml").read_text()
+    assert "# Saliency is learned without masks (saliency.targets: prior)" in text and "makeshift" not in told
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["holiday"]
+    for other in ("images", "masks", "maps"):
+        with pytest.raises(ConfigError, match=f"without --saliency-{other}; leave one of them out"):
+            write_settings(Sources(images, saliency_prior=True, **{f"saliency_{other}": tmp_path}), tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "change", ["provider=prior targets=masks", "targets=masks checkpoint=m", "targets=masks provider=folder maps=m"]
+)
+def test_the_alternatives_that_the_file_names_are_settings(images: Path, tmp_path: Path, change: str) -> None:
+    """What the comment offers instead of the prior's targets is accepted."""
+    write_settings(Sources(images, saliency_prior=True), tmp_path / "out.yaml")
+    changed = load_config(tmp_path / "out.yaml", [f"saliency.{one}" for one in change.split()])
+    assert "make_saliency_pseudo_labels-1" not in {node.name for node in build_dag(changed)}
+
+
+def test_weights_choose_the_networks(images: Path, tmp_path: Path) -> None:
+    """With weights all backbones are of the kind that is trained from them."""
+    maps = images
+    write_settings(Sources(images, saliency_maps=maps, weights="torchvision"), tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    backbones = [config.classifier.backbone, config.attention.backbone, config.segmenter.backbone]
+    assert {(backbone.name, backbone.weights) for backbone in backbones} == {("mobilenet_v2", "torchvision")}
+    write_settings(Sources(images, saliency_maps=maps), tmp_path / "none.yaml")
+    assert load_config(tmp_path / "none.yaml").segmenter.backbone.weights == "none"
+
+
+def test_what_is_missing_is_named(images: Path, tmp_path: Path) -> None:
+    """A missing folder, table or partner ends with its name and the option to give; nothing is overwritten."""
+    out = tmp_path / "out.yaml"
+    with pytest.raises(ConfigError, match="no such folder; give the folder of the images"):
+        write_settings(Sources(tmp_path / "nowhere"), out)
+    with pytest.raises(ConfigError, match="belong together; give both"):
+        write_settings(Sources(images, saliency_images=images), out)
+    with pytest.raises(ConfigError, match="gone does not exist"):
+        write_settings(Sources(images, saliency_maps=tmp_path / "gone"), out)
+    table = images.parent / "labels.csv"
+    table.write_text("image_id,class\n")
+    with pytest.raises(BadTable, match="unknown column 'class'"):
+        write_settings(Sources(images, saliency_maps=images), out)
+    table.unlink()
+    with pytest.raises(ConfigError, match="no labels.csv there; name the table of image_id,labels with --tags"):
+        write_settings(Sources(images), out)
+    assert not out.exists()
+    out.write_text("mine")
+    with pytest.raises(ConfigError, match="exists already; give another name with --out"):
+        write_settings(Sources(images), out)
+    assert out.read_text() == "mine"
+
+
+def test_demo_is_drawn_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dataset is there complete or not at all, is not drawn twice, and the settings point to it."""
+    monkeypatch.setattr(beginning.os, "rename", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        draw_demo(tmp_path / ".demo-data")
+    assert not (tmp_path / ".demo-data").exists()
+    monkeypatch.undo()
+    draw = scenes.write_demo
+    monkeypatch.setattr(scenes, "write_demo", lambda folder: draw(folder, scenes=3, validation=1, saliency=2, size=80))
+    path, changes = demo_settings(tmp_path)
+    config = load_config(path, changes)
+    assert path == packaged("demo.yaml")
+    assert (config.dataset.root / config.dataset.images / "scene_0001.jpg").exists()
+    assert config.saliency_set is not None and (config.saliency_set.root / "masks").is_dir()
+    monkeypatch.setattr(scenes, "write_demo", lambda folder: pytest.fail("drawn again"))
+    assert demo_settings(tmp_path) == (path, changes)

@@ -1,0 +1,53 @@
+"""What the tests of building work with: a store, images, and a log of what was processed."""
+
+from pathlib import Path
+
+from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.build import Order, build
+from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.store import Store
+from tests.tasks.store.toy_stages import (
+    SHARD,
+    Toy,
+    draw_images,
+    noted,
+    order_index,
+    order_maps,
+)
+
+RUNTIME = StageRuntime(shard=SHARD)
+
+
+class Bench:
+    """A store, images, and a log of the images processed."""
+
+    def __init__(self, folder: Path, images: int = 10) -> None:
+        self.root, self.images, self.log = folder / "artifacts", folder / "images", folder / "log"
+        self.config = Toy(log=str(self.log))
+        draw_images(self.images, range(images))
+
+    @property
+    def store(self) -> Store:
+        return Store(self.root)
+
+    def index(self) -> Artifact:
+        return build(order_index(self.store, self.images), RUNTIME)
+
+    def order(self, *, force: bool = False) -> Order:
+        return order_maps(self.store, self.index(), self.config, force=force)
+
+    def maps(self, *, force: bool = False) -> Artifact:
+        return build(self.order(force=force), RUNTIME)
+
+    def processed(self) -> list[str]:
+        """Images processed since the last call, in order."""
+        images = noted(self.log)
+        self.log.unlink(missing_ok=True)
+        return images
+
+
+def flip(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

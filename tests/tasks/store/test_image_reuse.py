@@ -1,0 +1,90 @@
+"""Building image by image: what has not changed is taken over."""
+
+from pathlib import Path
+
+import pytest
+
+from tag2mask.tasks import STAGE_VERSIONS, WHOLE_STAGES
+from tag2mask.tasks.store.artifact import Artifact, Recipe
+from tag2mask.tasks.store.build import item_keys
+from tests.tasks.store.build_bench import Bench
+from tests.tasks.store.toy_stages import (
+    Toy,
+    build_maps,
+    contents,
+    draw_images,
+)
+
+
+def test_ten_images_added_are_the_only_ones_processed(bench: Bench) -> None:
+    """After ten images are added inference runs on those ten alone, and gives the same bytes as from scratch."""
+    old = bench.maps()
+    bench.processed()
+    draw_images(bench.images, range(20))
+    new = bench.maps()
+    assert bench.processed() == [f"p{number:03}" for number in range(10, 20)]
+    assert new.manifest["reused_images"] == 10
+    assert contents(new) == contents(build_maps(bench.root.parent / "scratch", bench.images, Toy()))
+    assert (new.path / "p000.bin").samefile(old.path / "p000.bin")
+    assert bench.store.find("toy_maps", old.key, reread=True) is not None
+
+
+def test_changed_and_removed_images_cost_what_changed(bench: Bench) -> None:
+    """A changed image is processed alone, a removed one costs nothing; the old bytes find the old artifact."""
+    old = bench.maps()
+    bench.processed()
+    text = (bench.images / "p004.txt").read_text()
+    (bench.images / "p004.txt").write_text("another image")
+    bench.maps()
+    assert bench.processed() == ["p004"]
+    (bench.images / "p004.txt").unlink()
+    assert "p004" not in bench.maps().items and bench.processed() == []
+    (bench.images / "p004.txt").write_text(text)
+    assert bench.maps() == old and bench.processed() == []
+
+
+def test_item_keys_narrow_per_image_inputs_only() -> None:
+    """An image's key changes with its own part of an input and with the rest of the recipe, not with other images."""
+
+    def artifact(digest: str, items: dict[str, str]) -> Artifact:
+        return Artifact(Path("/nowhere"), {"digest": digest, "items": items})
+
+    def keys(index: dict[str, str], model: str, factor: int, saliency: dict[str, str]) -> dict[str, str]:
+        inputs = {
+            "index": artifact(str(index), index),
+            "model": artifact(model, {}),
+            "saliency": artifact(str(saliency), saliency),
+        }
+        recipe = Recipe("toy", 1, {"factor": factor}, {name: given.digest for name, given in inputs.items()})
+        return item_keys(recipe, inputs)
+
+    maps = {"a": "s", "b": "s", "c": "s"}
+    base = keys({"a": "1", "b": "2"}, "m", 1, maps)
+    assert base.keys() == {"a", "b"} and base["a"] != base["b"]
+    assert keys({"a": "1", "b": "9"}, "m", 1, maps) == {"a": base["a"], "b": keys({"b": "9"}, "m", 1, maps)["b"]}
+    assert keys({"a": "1", "b": "9"}, "m", 1, maps)["b"] != base["b"]
+    assert keys({"a": "1", "b": "2"}, "m", 1, {**maps, "b": "t"})["a"] == base["a"]
+    for others in (keys({"a": "1", "b": "2"}, "n", 1, maps), keys({"a": "1", "b": "2"}, "m", 2, maps)):
+        assert not set(others.values()) & set(base.values())
+    assert item_keys(Recipe("toy", 1, {}, {"model": "m"}), {"model": artifact("m", {})}) == {}
+
+
+@pytest.mark.parametrize("stage", sorted(WHOLE_STAGES))
+def test_where_images_depend_on_each_other_nothing_is_taken_over(stage: str) -> None:
+    """A map of a group has no key of its own image: another image in the group changes it."""
+    index = Artifact(Path("/nowhere"), {"digest": "d", "items": {"a": "1", "b": "2"}})
+    assert item_keys(Recipe("infer_cams", 1, {}, {"dataset": "d"}), {"dataset": index}).keys() == {"a", "b"}
+    assert item_keys(Recipe(stage, 1, {}, {"dataset": "d"}), {"dataset": index}) == {}
+    assert stage in STAGE_VERSIONS
+
+
+def test_damaged_earlier_part_is_not_taken_over(bench: Bench) -> None:
+    """Of an older artifact with a damaged image the sound images are taken over, and that one is processed."""
+    old = bench.maps()
+    bench.processed()
+    (old.path / "p002.bin").write_bytes(b"damaged")
+    (old.path / "background" / "p005.bin").unlink()
+    draw_images(bench.images, range(11))
+    new = bench.maps()
+    assert bench.processed() == ["p002", "p005", "p010"]
+    assert contents(new) == contents(build_maps(bench.root.parent / "scratch", bench.images, Toy()))

@@ -1,0 +1,158 @@
+"""The journal: what is done is not done again, what is not surely done is."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.store.journal import JOURNAL, RESUME, finished_items, item_files, process_images, record_items
+from tag2mask.tasks.store.runtime import StageRuntime
+
+IDS = [f"i{number}" for number in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def forced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what was forced to the disk, instead of doing so, which takes long."""
+    names: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda file: names.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}"))))
+    return names
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+class Inference:
+    """Writes `<id>.txt`; fails before the image `fail_at`, leaves out those in `leave_out`."""
+
+    def __init__(self, out: Path, fail_at: str = "", leave_out: tuple[str, ...] = ()) -> None:
+        self.out, self.fail_at, self.leave_out = out, fail_at, leave_out
+        self.processed: list[str] = []
+        self.shards: list[list[str]] = []
+        self.told: list[tuple[int, int]] = []
+
+    def process(self, image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        self.shards.append(image_ids)
+        for image_id in image_ids:
+            if image_id == self.fail_at:
+                raise Killed
+            self.processed.append(image_id)
+            path = self.out / f"{image_id}.txt"
+            write_file(path, lambda file, image_id=image_id: file.write(image_id.encode()))  # type: ignore[misc]
+            if image_id not in self.leave_out:
+                yield image_id, [path]
+
+    def run(self, *, shard: int = 4, earlier: Mapping[str, Mapping[str, Path]] | None = None) -> list[str]:
+        runtime = StageRuntime(
+            shard=shard, earlier=earlier or {}, report=lambda done, total, note: self.told.append((done, total))
+        )
+        process_images(IDS, self.out, self.process, runtime)
+        return self.processed
+
+
+def test_images_are_handed_out_shard_by_shard_and_progress_rises_to_the_end(tmp_path: Path) -> None:
+    """Shards hold `shard` images in order, all are journaled, and progress counts every image up to all of them."""
+    inference = Inference(tmp_path)
+    assert inference.run() == IDS
+    assert inference.shards == [IDS[:4], IDS[4:8], IDS[8:]]
+    assert finished_items(tmp_path) == IDS
+    assert inference.told == [(done, 10) for done in range(11)]
+    assert Inference(tmp_path).run() == []
+
+
+def test_files_are_forced_to_the_disk_before_their_ids(tmp_path: Path, forced: list[str]) -> None:
+    """When an id is forced to the disk, its files and the folders that name them are there already."""
+    path = tmp_path / "out" / "maps" / "a.txt"
+    write_file(path, lambda file: file.write(b"1"))
+    record_items(tmp_path / "out", {"a": [path]})
+    assert set(forced[:-1]) == {"a.txt", "maps", "out"}
+    assert forced[-1] == JOURNAL
+
+
+@pytest.mark.parametrize("shard", [1, 2, 3, 4, 7, 100])
+@pytest.mark.parametrize("fail_at", IDS)
+def test_interrupted_inference_repeats_less_than_a_shard(tmp_path: Path, shard: int, fail_at: str) -> None:
+    """After an interruption at any image, all images are there and fewer than a shard were processed twice."""
+    first, second = Inference(tmp_path, fail_at), Inference(tmp_path)
+    with pytest.raises(Killed):
+        first.run(shard=shard)
+    second.run(shard=shard)
+    repeated = [image_id for image_id in second.processed if image_id in first.processed]
+    assert len(repeated) < max(shard, 1)
+    assert {*first.processed, *second.processed} == set(IDS)
+    assert finished_items(tmp_path) == IDS
+
+
+def test_line_cut_short_does_not_count_and_is_overwritten(tmp_path: Path) -> None:
+    """A journal cut at any byte counts only its whole lines, and the next entry follows the last whole one."""
+    Inference(tmp_path).run()
+    journal = tmp_path / RESUME / JOURNAL
+    whole = journal.read_bytes()
+    for cut in range(0, len(whole), 7):
+        journal.write_bytes(whole[:cut])
+        done = finished_items(tmp_path)
+        assert done == IDS[: whole[:cut].count(b"\n")]
+        record_items(tmp_path, {"new": []})
+        assert finished_items(tmp_path) == [*done, "new"]
+
+
+def test_damaged_line_and_damaged_files_are_done_again(tmp_path: Path) -> None:
+    """An image is done again if its line is garbled or its file was changed, cut or removed since; no other is."""
+    Inference(tmp_path).run()
+    journal = tmp_path / RESUME / JOURNAL
+    garbled = journal.read_bytes().replace(b'"id": "i0"', b'"id\x80 "i0"')
+    journal.write_bytes(garbled.replace(b'"id": "i1"', b'"ix": "i1"'))
+    (tmp_path / "i3.txt").write_text("i4")
+    (tmp_path / "i5.txt").write_text("i")
+    (tmp_path / "i7.txt").unlink()
+    assert Inference(tmp_path).run() == ["i0", "i1", "i3", "i5", "i7"]
+    assert {path.read_text() for path in tmp_path.glob("*.txt")} == set(IDS)
+    assert sorted(finished_items(tmp_path)) == IDS
+    assert Inference(tmp_path).run() == []
+
+
+def test_image_that_is_not_yielded_is_asked_for_again(tmp_path: Path) -> None:
+    """An image without a result is not journaled, and the next attempt gets it alone."""
+    Inference(tmp_path, leave_out=("i2", "i9")).run()
+    assert Inference(tmp_path).run() == ["i2", "i9"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_earlier_results_are_taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, links: bool) -> None:
+    """Earlier files are linked, or copied where links fail, even over leftovers; only the rest is processed."""
+    old = tmp_path / "old"
+    Inference(old).run()
+    earlier = {image_id: {f"{image_id}.txt": old / f"{image_id}.txt"} for image_id in IDS[:7]}
+    out = tmp_path / "new"
+    out.mkdir()
+    (out / "i0.txt").write_text("left over")
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "no links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    assert Inference(out).run(earlier=earlier) == IDS[7:]
+    assert (out / "i0.txt").read_text() == "i0"
+    assert (out / "i0.txt").samefile(old / "i0.txt") == links
+    assert (old / "i9.txt").read_text() == "i9" and not (out / "i9.txt").samefile(old / "i9.txt")
+    assert sorted(item_files(out)) == IDS
+
+
+def test_earlier_result_that_vanished_is_computed(tmp_path: Path) -> None:
+    """An earlier file that is gone by the time it is wanted costs the computation of its image, nothing else."""
+    old = tmp_path / "old"
+    Inference(old).run()
+    (old / "i1.txt").unlink()
+    earlier = {image_id: {f"{image_id}.txt": old / f"{image_id}.txt"} for image_id in IDS}
+    assert Inference(tmp_path / "new").run(earlier=earlier) == ["i1"]
+
+
+def test_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    """A stage that journals a file outside of its folder is told so."""
+    (tmp_path / "a").touch()
+    with pytest.raises(ValueError, match="/a"):
+        record_items(tmp_path / "out", {"i": [tmp_path / "a"]})

@@ -1,0 +1,107 @@
+"""Prefetching: what comes back depends on the step alone."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tag2mask.tasks.training import prefetch
+from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
+
+
+def test_every_step_gets_its_own_batch() -> None:
+    """Steps come back right although some load slower than those behind them, and each is loaded once."""
+    loaded: list[int] = []
+
+    def load(step: int) -> int:
+        time.sleep(0.01 if step % 3 == 0 else 0)
+        loaded.append(step)
+        return 10 * step
+
+    batches = Prefetch(load, 20)
+    assert [batches(step) for step in range(20)] == [10 * step for step in range(20)]
+    assert sorted(loaded) == list(range(20))
+    batches.close()
+
+
+def test_a_resumed_training_may_start_anywhere() -> None:
+    """The first step asked for may be any, and nothing before it is loaded."""
+    loaded: list[int] = []
+    batches = Prefetch(lambda step: loaded.append(step) or step, 9)  # type: ignore[func-returns-value]
+    assert [batches(step) for step in range(6, 9)] == [6, 7, 8]
+    assert sorted(loaded) == [6, 7, 8]
+    batches.close()
+
+
+def test_no_more_than_agreed_is_loaded_ahead() -> None:
+    """While a step is worked on, only the next few are loaded."""
+    loaded: set[int] = set()
+    enough = threading.Event()
+
+    def load(step: int) -> int:
+        loaded.add(step)
+        if len(loaded) == 3:
+            enough.set()
+        return step
+
+    batches = Prefetch(load, 100, ahead=2)
+    batches(0)
+    assert enough.wait(10)
+    time.sleep(0.05)
+    assert loaded == {0, 1, 2}
+    batches.close()
+
+
+def test_errors_come_up_at_their_step() -> None:
+    """A loader's error is raised where its step is asked for, not before and not instead of another's batch."""
+
+    def load(step: int) -> int:
+        if step == 2:
+            raise OSError("scene.jpg is broken")
+        return step
+
+    batches = Prefetch(load, 4)
+    assert [batches(0), batches(1)] == [0, 1]
+    with pytest.raises(OSError, match="scene.jpg is broken"):
+        batches(2)
+    assert batches(3) == 3
+    batches.close()
+
+
+def test_closing_ends_the_threads() -> None:
+    """After closing no loading thread is left."""
+    before = threading.active_count()
+    batches = Prefetch(lambda step: step, 5)
+    batches(0)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_images_are_decoded_once() -> None:
+    """An image asked for again is not decoded again, and is the same."""
+    decoded: list[int] = []
+
+    def decode(number: int) -> tuple[np.ndarray, ...]:
+        decoded.append(number)
+        return (np.full((4, 4), number, np.uint8),)
+
+    images = DecodedImages(decode)
+    for number in (3, 5, 3, 3, 5):
+        assert (images[number][0] == number).all()
+    assert decoded == [3, 5]
+
+
+def test_what_does_not_fit_into_memory_is_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit images are decoded at every sample, and those kept stay kept."""
+    monkeypatch.setattr(prefetch, "CACHE_BYTES", 40)
+    decoded: list[int] = []
+
+    def decode(number: int) -> tuple[np.ndarray, ...]:
+        decoded.append(number)
+        return (np.full((4, 4), number, np.uint8),)
+
+    images = DecodedImages(decode)
+    for number in (0, 1, 2, 0, 1, 2):
+        assert (images[number][0] == number).all()
+    assert decoded == [0, 1, 2, 2]
