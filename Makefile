@@ -4,16 +4,20 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 BIN := .venv/bin
 READY := .venv/.ready
+XDIST := -n auto --dist loadfile --no-loadscope-reorder
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-labels benchmark-prefect \
-    benchmark-saliency clean
+.PHONY: demo test test-times test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-labels \
+    benchmark-prefect benchmark-saliency clean
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
 
-test: $(READY)        ## the whole test suite
-	$(BIN)/python -m pytest -q
+test: $(READY)        ## the whole test suite, in a process for each of up to four cores
+	$(BIN)/python -m pytest -q $(XDIST)
+
+test-times: $(READY)  ## the same, and the seconds that each file took
+	$(BIN)/python -m pytest -q $(XDIST) --file-times
 
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
 	$(BIN)/python -m pytest -q -m serving
