@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from tag2mask.configs.schema import Config
+from tag2mask.configs.sections.networks import NO_FILE
 
 PATH_FIELDS = (
     ("dataset", "root"),
@@ -135,7 +136,7 @@ def _make_absolute(values: dict[str, Any], folder: Path) -> None:
     for section in WEIGHT_SECTIONS:
         group = values.get(section)
         backbone = group.get("backbone") if isinstance(group, dict) else None
-        if isinstance(backbone, dict) and backbone.get("weights", "none") not in ("none", "torchvision"):
+        if isinstance(backbone, dict) and backbone.get("weights", "none") not in NO_FILE:
             backbone["weights"] = str((folder / Path(str(backbone["weights"])).expanduser()).resolve())
 
 

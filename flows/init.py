@@ -12,6 +12,7 @@ import tag2mask.configs
 from tag2mask.configs.document import commented_yaml, relative
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config, Dataset
+from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.tasks.dataset.tag_table import read_tags
 
 TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
@@ -129,7 +130,7 @@ def _networks(weights: str) -> dict[str, Any]:
     """Settings sized for two cores: the demo's where networks start from nothing, otherwise those of voc-mini."""
     fresh = weights == "none"
     values = load_config(packaged("demo.yaml" if fresh else "voc-mini.yaml")).model_dump()
-    given = weights if weights in ("none", "torchvision") else str(_existing(Path(weights)))
+    given = weights if weights in NO_FILE else str(_existing(Path(weights)))
     for section in ("classifier", "attention", "saliency", "segmenter"):
         values[section]["backbone"]["weights"] = given
     if fresh:  # images are larger than the demo's drawings

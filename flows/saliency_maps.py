@@ -14,6 +14,7 @@ from pathlib import Path
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
+from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.engine.running import RunFailed, Selection
@@ -92,7 +93,7 @@ class SaliencyRequest:
         if model is not None:
             values |= self._of_model(model)
         if self.weights is not None:
-            known = self.weights in ("none", "torchvision")
+            known = self.weights in NO_FILE
             values["saliency.backbone.weights"] = self.weights if known else str(Path(self.weights).absolute())
         return [*(f"{name}={json.dumps(value)}" for name, value in values.items()), *self.changes]
 

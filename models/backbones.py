@@ -1,4 +1,4 @@
-"""ImageNet backbones with side outputs and a chosen output stride.
+"""What a backbone is, and torchvision's: ImageNet networks with side outputs and a chosen output stride.
 
 Parameters keep torchvision's names, so that its ImageNet weights load.  A stride is removed by letting that layer keep
 every position and dilating what follows: the positions that the strided network computes keep their values
@@ -6,16 +6,21 @@ every position and dilating what follows: the positions that the strided network
 of stride 1, conv5 is dilated by 2, and pool5 is left out at every stride.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
 from tag2mask.models.parts.dilation import PhaseConv2d
 from tag2mask.models.parts.initialization import initialize_fan_out
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of RGB in [0, 1] that torchvision's ImageNet networks expect to be taken off."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation by which they expect the rest to be divided."""
 BACKBONES = ("vgg16", "resnet18", "resnet50", "resnet101", "mobilenet_v2", "squeezenet1_1")
-"""Names that `build_backbone` knows."""
+"""Names that `build_backbone` knows; every other name is one of timm's (see timm_backbones)."""
 
 OUTPUT_STRIDES = {
     "vgg16": (8, 16),
@@ -27,38 +32,54 @@ OUTPUT_STRIDES = {
 }
 """Output strides each backbone can have; the last is the one it comes with (VGG16's without pool5)."""
 
-_RESNET_HEAD = ("fc.weight", "fc.bias")
-_SINGLE_HEAD = ("classifier.1.weight", "classifier.1.bias")
-CLASSIFIER_KEYS = {
-    "vgg16": tuple(f"classifier.{index}.{kind}" for index in (0, 3, 6) for kind in ("weight", "bias")),
-    "resnet18": _RESNET_HEAD,
-    "resnet50": _RESNET_HEAD,
-    "resnet101": _RESNET_HEAD,
-    "mobilenet_v2": _SINGLE_HEAD,
-    "squeezenet1_1": _SINGLE_HEAD,
-}
-"""The keys of torchvision's ImageNet classifier that a backbone has no use for."""
-
 _VGG16_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
 class Backbone(nn.Module):
-    """A network that returns feature maps, shallow to deep.
+    """A network that returns feature maps, shallow to deep, and normalizes its input itself.
 
-    Attributes:
-        name: one of `BACKBONES`.
+    Args:
+        name: in the settings.
         channels: of each side output.
         strides: of each side output, in pixels of the image.  A map's size is about the image's divided by the stride;
-            the rounding at odd sizes is torchvision's (up; for squeezenet1_1 down, and up to two cells less).
+            the rounding at odd sizes is the library's (up; for squeezenet1_1 down, and up to two cells less).
+        mean: of red, green and blue in [0, 1], which the network was trained to have taken off.
+        deviation: by which it was trained to have the rest divided.
+
+    Attributes:
+        name, channels, strides: as given.
     """
 
-    def __init__(self, name: str, channels: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        channels: tuple[int, ...],
+        strides: tuple[int, ...],
+        *,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        deviation: Sequence[float] = IMAGENET_STD,
+    ) -> None:
         super().__init__()
         self.name, self.channels, self.strides = name, channels, strides
+        # They belong to the architecture, not to what was learned, and so stay out of the state dict.
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Map `images` (N, 3, H, W) to one feature map (N, channels[k], h_k, w_k) per side output."""
+        """Map RGB `images` (N, 3, H, W) in [0, 1] to a feature map (N, channels[k], h_k, w_k) per side output."""
+        return self.extract((images - self.mean) / self.deviation)
+
+    def extract(self, images: Tensor) -> list[Tensor]:
+        """What `forward` gives, for images that are normalized already."""
         raise NotImplementedError
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The part whose keys are those of the library that its ImageNet weights come from."""
+        return self
 
 
 def side_outputs(backbone: Backbone, images: Tensor, *, least: int, reader: str) -> list[Tensor]:
@@ -66,7 +87,7 @@ def side_outputs(backbone: Backbone, images: Tensor, *, least: int, reader: str)
 
     Args:
         backbone: that makes them.
-        images: normalized as it was trained.
+        images: RGB in [0, 1].
         least: pixels that the network needs a side.
         reader: name of the network, for the message.
 
@@ -97,8 +118,8 @@ class FeatureStack(Backbone):
         super().__init__(name, channels, strides)
         self.features, self.taps = features, taps
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See `Backbone.forward`."""
+    def extract(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.extract`."""
         outputs = []
         for index, layer in enumerate(self.features):
             images = layer(images)
@@ -118,8 +139,8 @@ class ResidualStages(Backbone):
         self.layer1, self.layer2 = network.layer1, network.layer2
         self.layer3, self.layer4 = network.layer3, network.layer4
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """See `Backbone.forward`."""
+    def extract(self, images: Tensor) -> list[Tensor]:
+        """See `Backbone.extract`."""
         features = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         outputs = []
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
@@ -151,38 +172,6 @@ def build_backbone(name: str, *, output_stride: int, fine: bool = False) -> Back
     if name == "squeezenet1_1":
         return _build_squeezenet(output_stride)
     return _build_resnet(name, output_stride)
-
-
-def load_imagenet(backbone: Backbone, state_dict: Mapping[str, Tensor]) -> None:
-    """Load the state dict of the whole torchvision classification model, all but its classifier.
-
-    Only the keys named in `CLASSIFIER_KEYS` are dropped (they may be absent); everything else has to fit.  Counters
-    `num_batches_tracked`, which old files lack and nothing here uses, may be absent too.
-
-    Raises:
-        ValueError: with the first missing, unexpected and wrongly shaped keys and their numbers.
-    """
-    own = backbone.state_dict()
-    given = {key: value for key, value in state_dict.items() if key not in CLASSIFIER_KEYS[backbone.name]}
-    optional = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
-    given = optional | given
-    problems = {
-        "missing": [key for key in own if key not in given],
-        "unexpected": [key for key in given if key not in own],
-        "wrongly shaped": [
-            f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in given and given[key].shape != own[key].shape
-        ],
-    }
-    found = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in problems.items() if keys]
-    if found:
-        raise ValueError(f"these are not torchvision's weights of {backbone.name}: {'; '.join(found)}")
-    backbone.load_state_dict(given, strict=True)
-
-
-def _first(keys: list[str], count: int = 3) -> str:
-    return ", ".join(keys[:count]) + (", ..." if len(keys) > count else "")
 
 
 def _build_vgg16(output_stride: int, fine: bool) -> Backbone:

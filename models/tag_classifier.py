@@ -51,7 +51,7 @@ class TagClassifier(nn.Module):
             initialize_fan_out(part)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Score the tags of `images` (N, 3, H, W), normalized as the backbone was trained.
+        """Score the tags of `images` (N, 3, H, W), RGB in [0, 1].
 
         Returns:
             Logits (N, C) and the maps (N, C, h, w) whose averages they are; h, w is the grid of the deepest output.

@@ -18,7 +18,7 @@ ARROWS = {
 """Folder -> folders that it may import."""
 LIBRARIES = {
     "configs": {"pydantic", "yaml"},
-    "models": {"torch", "torchvision"},
+    "models": {"timm", "torch", "torchvision"},
     "tasks": {"numpy", "pandas", "PIL", "pycocotools", "pydensecrf", "scipy", "skimage", "torch", "torchvision"},
     "flows": {"prefect", "pydantic", "rich", "typer", "yaml"},
 }

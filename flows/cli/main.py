@@ -141,7 +141,7 @@ def init(
         bool, typer.Option("--saliency-prior", help="Learn saliency without masks, from a prior and the tags.")
     ] = False,
     weights: Annotated[
-        str, typer.Option(help="Weights of the backbones: none, torchvision (fetched), a file.")
+        str, typer.Option(help="Weights of the backbones: none, packaged, torchvision or timm (fetched), a file.")
     ] = "none",
 ) -> None:
     """Write a commented settings file that runs, for a folder of images and a table of tags."""

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.configs.schema import Config, Cosaliency
+from tag2mask.configs.schema import Backbone, Config, Cosaliency
+from tag2mask.configs.sections.networks import PACKAGED
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.dag.resolve import MissingInput, setting_of
-from tag2mask.tasks.networks.model_folder import check_checkpoint, check_start
+from tag2mask.flows.dag.resolve import SECTIONS, MissingInput, setting_of
+from tag2mask.tasks.networks.model_folder import WeightsError, check_checkpoint, check_start
+from tag2mask.tasks.networks.packaged_weights import packaged_weights
 
 
 def check_given(config: Config, nodes: Sequence[Node]) -> None:
-    """Refuse files that do not exist, and models that their stage cannot use.
+    """Refuse files that do not exist, backbones that cannot be had, and models that their stage cannot use.
 
     Args:
         config: the settings.
@@ -19,7 +21,8 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
     Raises:
         MissingInput: raw files or folders do not exist; a line for each, with its setting.  Or a folder of groups is
             not complete.
-        WeightsError: a model is of another kind, network or architecture; the message says what to write.
+        WeightsError: a backbone or its packaged weights cannot be had, or a model is of another kind, network or
+            architecture; the message says what to write.
     """
     missing = {
         f"{setting_of(node, name)}: {source} does not exist": None
@@ -30,6 +33,7 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
     if missing:
         raise MissingInput("\n".join(missing))
     for node in nodes:
+        _check_backbone(node)
         if node.stage == "train_saliency" and "start" in node.inputs:
             check_start(config.saliency)
         if node.stage == "train_cosaliency" and config.cosaliency.training_set is not None:
@@ -41,6 +45,23 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
             check_checkpoint(model, "cosaliency", config.cosaliency.provider)
         else:
             check_checkpoint(model, "saliency", config.saliency.provider)
+
+
+def _check_backbone(node: Node) -> None:
+    """Refuse a backbone or packaged weights that a training would ask for in vain."""
+    backbone = getattr(node.config, "backbone", None)
+    if not isinstance(backbone, Backbone):
+        return
+    setting = f"{SECTIONS[node.stage]}.backbone"
+    try:
+        if backbone.weights == "packaged":
+            packaged_weights(backbone.name)
+        if not backbone.is_torchvision and backbone.name not in PACKAGED:
+            from tag2mask.tasks.networks.factory import check_backbone  # loads torch and timm: seconds
+
+            check_backbone(backbone)
+    except ValueError as error:
+        raise WeightsError(f"{setting}: {error}") from error
 
 
 def _check_groups(folder: Path, config: Cosaliency) -> None:

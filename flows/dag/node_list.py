@@ -1,10 +1,9 @@
 """The nodes of a run while they are gathered: how one is added, a training, and a measurement."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Backbone, Config, EvaluationOf
+from tag2mask.configs.schema import Config, EvaluationOf
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node, Source
 
@@ -49,7 +48,7 @@ class NodeList:
     def train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
         """Add a training: its weights file enters by content; it waits for all checks of the data."""
         content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
-        weights = _weights_file(config.backbone)
+        weights = config.backbone.weights_file
         if weights is not None:
             content["backbone"]["weights"] = "file"
         return self.add(name, stage, config, hashed=content, after=[*self.checks, *after], weights=weights, **inputs)
@@ -67,8 +66,3 @@ class NodeList:
         config = EvaluationOf(**self.config.evaluation.model_dump(), kind=kind, split=split, title=title)
         name = f"evaluate-{title}"
         return (self.add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
-
-
-def _weights_file(backbone: Backbone) -> Path | None:
-    """Path of the weights, where they come from a file."""
-    return None if backbone.weights in ("none", "torchvision") else Path(backbone.weights)

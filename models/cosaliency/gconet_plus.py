@@ -100,7 +100,7 @@ class GCoNetPlus(nn.Module):
         self.enhance = ConfidenceEnhancement(widths[-1], sharpness)
 
     def forward(self, images: Tensor) -> ConfidenceMaps:
-        """Predict a whole group at once from `images` (N, 3, H, W), normalized as the backbone was trained."""
+        """Predict a whole group at once from `images` (N, 3, H, W), RGB in [0, 1]."""
         sides = self.encode(images)
         return self.decode(sides, self.consensus(self.describe(sides))[0], images.shape[2:]).maps
 

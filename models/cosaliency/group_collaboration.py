@@ -23,7 +23,7 @@ class GroupBatch(NamedTuple):
     """Images of two groups, the first `split` of them of the first; a batch of one group has `split` = N."""
 
     images: Tensor
-    """(N, 3, H, W), normalized as the backbone was trained."""
+    """(N, 3, H, W), RGB in [0, 1]."""
     target: Tensor
     """(N, 1, H, W) in [0, 1]: the object that an image's own group shares."""
     valid: Tensor

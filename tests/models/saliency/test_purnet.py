@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tag2mask.models.backbones import BACKBONES, build_backbone
 from tag2mask.models.saliency.purnet import PurNet, promotion_attention
-from tests.models.tiny import TinyBackbone, flip_symmetric
+from tests.models.tiny import BACKBONE_NAMES, TinyBackbone, any_backbone, flip_symmetric
 
 
 def _network(**settings: bool) -> PurNet:
@@ -198,11 +197,11 @@ def test_mirrored_image_gives_mirrored_maps() -> None:
     torch.testing.assert_close(network(images.flip(3)).flip(3), network(images), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", BACKBONE_NAMES)
 @torch.no_grad()
 def test_every_backbone_serves(name: str) -> None:
     """Each backbone serves at output stride 16, with a level for each of its side outputs."""
-    backbone = build_backbone(name, output_stride=16)
+    backbone = any_backbone(name, 16)
     network = PurNet(backbone, channels=8).eval()
     predictions = network.supervise(torch.randn(1, 3, 65, 49))
     for levels in predictions:
