@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.networks import NO_FILE
 
@@ -24,7 +25,7 @@ WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "cosaliency", "segment
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """The settings are wrong; the message names the file, the key, the value and the right one."""
 
 

@@ -19,7 +19,6 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.resolve import SECTIONS
 from tag2mask.flows.dag.retraining import Retrain
 from tag2mask.flows.pages.run_pages import warn_on_failure
 from tag2mask.flows.regenerate import regenerate
@@ -27,6 +26,7 @@ from tag2mask.flows.serving.lost_runs import mark_lost_runs
 from tag2mask.flows.serving.missed_runs import drop_missed_runs
 from tag2mask.flows.serving.slots import ensure_slot
 from tag2mask.flows.single_stage import stage_flow
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Store
 
 WATCH_SECONDS = 20.0
@@ -70,7 +70,7 @@ def deployments_of(
     }
     made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]
     for stage in dict.fromkeys(node.stage for node in build_dag(config)):
-        section = getattr(config, SECTIONS[stage]).model_dump(mode="json")
+        section = getattr(config, CATALOG[stage].section).model_dump(mode="json")
         made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))
     return made
 

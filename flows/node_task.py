@@ -10,9 +10,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed, Failed
 
+from tag2mask.flows.dag.errors import Stopped
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Outcome
-from tag2mask.flows.engine.child import Stopped
 from tag2mask.flows.engine.console import headline
 from tag2mask.flows.engine.retries import DELAYS, worth_retrying
 from tag2mask.flows.engine.session import Session

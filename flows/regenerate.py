@@ -14,13 +14,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag.node import UnknownNode
+from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest
-from tag2mask.flows.dag.resolve import MissingInput
 from tag2mask.flows.dag.retraining import Retrain
-from tag2mask.flows.engine.running import RunFailed, Selection, report_path, run_and_tell
+from tag2mask.flows.engine.running import Selection, report_path, run_and_tell
 from tag2mask.flows.engine.session import Session
 from tag2mask.flows.node_task import Futures, settle_lost, submit_step
 from tag2mask.flows.pages.gate_page import show_measured, show_publication

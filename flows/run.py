@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
-from tag2mask.flows.engine.running import RunFailed, Selection, run_and_tell
+from tag2mask.flows.dag.errors import RunFailed, RunStopped
+from tag2mask.flows.engine.running import Selection, run_and_tell
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
 
@@ -28,10 +29,6 @@ class Request:
     selection: Selection
     runtime: Runtime
     engine: Engine
-
-
-class RunStopped(RuntimeError):
-    """The run was interrupted."""
 
 
 def run(request: Request) -> None:

@@ -16,8 +16,9 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.errors import RunFailed
 from tag2mask.flows.dag.planning import plan
-from tag2mask.flows.engine.running import RunFailed, Selection
+from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.init import packaged
 from tag2mask.flows.run import Engine, Request, run
 from tag2mask.tasks.dataset.images import told_unread

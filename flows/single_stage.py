@@ -15,17 +15,17 @@ from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import settings_changes
-from tag2mask.flows.dag.resolve import SECTIONS
 from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.regenerate import TASK_RUNNER, Device, bring_up_to_date, dataset_name, runtime_of
+from tag2mask.tasks.catalog import CATALOG
 
 _flows: dict[str, Flow[..., Any]] = {}
 
 
 def __getattr__(name: str) -> Flow[..., Any]:
     """The flow of a stage."""
-    if name not in SECTIONS:
-        raise AttributeError(f"{name!r} is no stage; those are: {', '.join(SECTIONS)}")
+    if name not in CATALOG:
+        raise AttributeError(f"{name!r} is no stage; those are: {', '.join(CATALOG)}")
     return stage_flow(name)
 
 
@@ -36,9 +36,9 @@ def stage_flow(stage: str) -> Flow[..., Any]:
     return _flows[stage]
 
 
-def section_of(stage: str) -> type[Section]:
+def section_type(stage: str) -> type[Section]:
     """The type of the section that a stage reads."""
-    annotation: Any = Config.model_fields[SECTIONS[stage]].annotation
+    annotation: Any = Config.model_fields[CATALOG[stage].section].annotation
     kinds = [annotation, *getattr(annotation, "__args__", ())]
     return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section))
 
@@ -63,11 +63,11 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         return bring_up_to_date(config, runtime_of(root, device, cores), selection)
 
     build.__name__ = build.__qualname__ = stage
-    build.__annotations__["settings"] = section_of(stage)
+    build.__annotations__["settings"] = section_type(stage)
     build.__doc__ = f"""Build {stage} with these settings; what does not depend on them stays cached.
 
     Args:
-        settings: the section `{SECTIONS[stage]}` of the settings.
+        settings: the section `{CATALOG[stage].section}` of the settings.
         config_path: settings file that everything else is taken from, on the machine that runs the flow.
         downstream: also build what depends on the stage.
         upstream: also build what the stage needs, where it is not up to date; otherwise the run fails and says what.
@@ -84,12 +84,12 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
 def _changed(path: Path, changes: list[str], stage: str, settings: Section) -> Config:
     """The file's settings with what was filled in of one section; what was left out stays as the file says."""
     config = load_config(path, changes)
-    before = getattr(config, SECTIONS[stage])
+    before = getattr(config, CATALOG[stage].section)
     values = _merged({} if before is None else before.model_dump(), settings.model_dump(exclude_unset=True))
     try:
-        return config.replaced(**{SECTIONS[stage]: values})
+        return config.replaced(**{CATALOG[stage].section: values})
     except ValueError as error:
-        raise ConfigError(f"{SECTIONS[stage]}: {error}") from error
+        raise ConfigError(f"{CATALOG[stage].section}: {error}") from error
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class _RunName:
         path, changes = Path(parameters["config_path"]), parameters.get("changes") or []
         name = f"{dataset_name(path, changes)} {self.stage}"
         try:
-            before = getattr(load_config(path, changes), SECTIONS[self.stage])
+            before = getattr(load_config(path, changes), CATALOG[self.stage].section)
         except ConfigError:
             return name
         old = {} if before is None else before.model_dump(mode="json")

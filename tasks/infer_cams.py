@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tag2mask.configs.schema import Activation, ActivationOf, Classifier
-from tag2mask.tasks.dataset.class_maps import infer_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.networks.class_map_inference import infer_class_maps
 from tag2mask.tasks.networks.factory import classifier_network, load_for_inference
 from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
 from tag2mask.tasks.store.runtime import StageRuntime

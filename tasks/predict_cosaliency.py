@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
 from tag2mask.tasks.algorithms.tag_groups import reference_sets, warn_of_tags_never_alone
 from tag2mask.tasks.dataset.class_maps import read_class_maps
@@ -46,7 +47,7 @@ LISTED = 10
 Consensus = list[Tensor]
 
 
-class MissingMaps(ValueError):
+class MissingMaps(UserError, ValueError):
     """Images lack a saliency map or class maps; the message lists the ids."""
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Prediction, SaliencyOf
 from tag2mask.models.saliency.purnet import PurNet
 from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
@@ -40,7 +41,7 @@ LISTED = 10
 """Faulty ids that an error message lists."""
 
 
-class BadMaps(ValueError):
+class BadMaps(UserError, ValueError):
     """A folder of saliency maps does not fit the dataset; the message lists the ids."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Segmenter
 from tag2mask.models.losses import segmentation_loss
 from tag2mask.models.parts.parameter_groups import parameter_groups
@@ -31,7 +32,7 @@ from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, 
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 
 
-class NoLabels(ValueError):
+class NoLabels(UserError, ValueError):
     """There is nothing to train on."""
 
 

@@ -15,8 +15,7 @@ import yaml
 from tag2mask.configs.load import load_config
 from tag2mask.flows.cli.main import app
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.resolve import SECTIONS
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 400_000
@@ -93,20 +92,20 @@ def test_the_sentence_rule_sees_what_it_should(docstring: str | None, sound: boo
 def test_every_settings_file_loads(file: str) -> None:
     """Each released settings file is valid, makes a DAG, and names every stage of it by its section."""
     nodes = build_dag(load_config(ROOT / "configs" / file))
-    assert {node.stage for node in nodes} <= SECTIONS.keys()
+    assert {node.stage for node in nodes} <= CATALOG.keys()
     assert nodes[-1].stage == ("predict_prior" if file == "saliency.yaml" else "render_report")
 
 
 def test_every_stage_has_its_file_its_node_and_its_row() -> None:
     """The versions, the files in `tasks`, the DAG, the sections and the README's table name the same stages."""
-    stages = set(STAGE_VERSIONS)
-    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"}
+    stages = set(CATALOG)
+    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "catalog"}
     variants: list[list[str]] = [[], ["saliency.targets=prior"], ["cosaliency.provider=icnet"]]
     runs = [build_dag(load_config(ROOT / "configs" / "demo.yaml", changes)) for changes in variants]
     nodes = {node.stage for run in runs for node in run}
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## The stages\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
-    assert files == stages and nodes == stages and SECTIONS.keys() == stages
+    assert files == stages and nodes == stages
     assert sorted(rows) == sorted(stages)
 
 
@@ -134,7 +133,7 @@ def test_the_readme_shows_every_command() -> None:
     lines = readme_commands()
     assert len(lines) >= 5
     stages = [word for line in lines for word in re.findall(r"(?:--only|--from|--until|--force|why) (\w+)", line)]
-    assert {stage for stage in stages if stage.islower()} <= set(STAGE_VERSIONS)
+    assert {stage for stage in stages if stage.islower()} <= set(CATALOG)
 
 
 def package_name(requirement: str) -> str:
@@ -185,4 +184,4 @@ def test_every_section_of_the_settings_files_is_known() -> None:
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), path
         sections = set(yaml.safe_load(text)) - {"name", "rounds"}
-        assert sections <= {*SECTIONS.values()}, path
+        assert sections <= {stage.section for stage in CATALOG.values()}, path

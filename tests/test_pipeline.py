@@ -16,7 +16,8 @@ from tag2mask.flows.dag.node import Node, select
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.engine.session import Session, execute
 from tag2mask.flows.init import Sources, packaged, write_settings
-from tag2mask.tasks import STAGE_VERSIONS, evaluate
+from tag2mask.tasks import evaluate
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
@@ -160,7 +161,7 @@ def test_every_stage_leaves_an_artifact(finished: Finished) -> None:
     """A run of the released settings, made small, builds every node, and every stage occurs among them."""
     nodes = dag(finished.folder / "data")
     assert built(finished.result) == {node.name for node in nodes}
-    assert {node.stage for node in nodes} == set(STAGE_VERSIONS) - WHERE_ASKED_FOR
+    assert {node.stage for node in nodes} == set(CATALOG) - WHERE_ASKED_FOR
     for name in finished.result.outcomes:
         assert files_of(finished.artifact(name)).keys() > {"manifest.json"}, name
 

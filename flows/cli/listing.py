@@ -9,19 +9,19 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import plan, settings_changes
 from tag2mask.flows.dag.record import kept_labels, latest, records
-from tag2mask.flows.dag.resolve import SECTIONS
 from tag2mask.flows.dag.retraining import Retrain
 from tag2mask.flows.engine.console import clock, headline_of, standard_output
 from tag2mask.flows.engine.running import Selection
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, Store
 
 
-class NoSuchArtifact(ValueError):
+class NoSuchArtifact(UserError, ValueError):
     """No artifact, node or run has that name; the message says what there is."""
 
 
@@ -71,8 +71,8 @@ def print_artifacts(root: Path, stage: str | None) -> None:
 
 def _listed(root: Path, stage: str | None) -> list[Artifact]:
     found = Store.existing(root).artifacts(stage)
-    if not found and stage is not None and stage not in STAGE_VERSIONS:
-        nearest = difflib.get_close_matches(stage, STAGE_VERSIONS, n=1, cutoff=0.0)[0]
+    if not found and stage is not None and stage not in CATALOG:
+        nearest = difflib.get_close_matches(stage, CATALOG, n=1, cutoff=0.0)[0]
         raise NoSuchArtifact(f"no stage {stage!r}; the nearest is {nearest!r}")
     return found
 
@@ -134,7 +134,7 @@ def _since_before(store: Store, artifact: Artifact) -> list[str]:
     if not earlier:
         return []
     old, new = earlier[-1].manifest["recipe"], artifact.manifest["recipe"]
-    changes = settings_changes(SECTIONS.get(artifact.stage, artifact.stage), old["config"], new["config"])
+    changes = settings_changes(section_of(artifact.stage), old["config"], new["config"])
     names = sorted(old["inputs"].keys() | new["inputs"].keys())
     return changes + [f"input {n}: other content" for n in names if old["inputs"].get(n) != new["inputs"].get(n)]
 
@@ -173,10 +173,12 @@ def collect(root: Path, keep: int, dry_run: bool) -> None:
     Raises:
         NoStore: the folder is not there.
     """
+    from tag2mask.tasks.release.releases import pinned_datasets
     from tag2mask.tasks.store.maintenance import collect_garbage
 
     console = standard_output()
-    removed = collect_garbage(Store.existing(root), keep=kept_labels(root, keep), dry_run=dry_run)
+    store = Store.existing(root)
+    removed = collect_garbage(store, keep=lambda: {*kept_labels(root, keep), *pinned_datasets(store)}, dry_run=dry_run)
     verb = "would delete" if dry_run else "deleted"
     for name, size in removed:
         _say(console, f"{verb} {name} ({size / 2**20:.1f} MB)")

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.cli.releases import register
+from tag2mask.flows.dag.errors import RunStopped
 
 app = typer.Typer(
     name="tag2mask",
@@ -239,11 +241,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("TAG2MASK_DEBUG"):
             raise
-        kind = type(error)
-        foreseen = kind.__module__.startswith("tag2mask.")
-        text = str(error) if foreseen else f"{kind.__name__}: {error} (`tag2mask --debug …` shows where)"
-        typer.echo(f"tag2mask: {text}", err=True)
-        sys.exit(130 if kind.__name__ == "RunStopped" else 1)
+        unforeseen = f"{type(error).__name__}: {error} (`tag2mask --debug …` shows where)"
+        typer.echo(f"tag2mask: {error if isinstance(error, UserError) else unforeseen}", err=True)
+        sys.exit(130 if isinstance(error, RunStopped) else 1)
 
 
 from tag2mask.flows.cli import serving as _serving  # noqa: E402, F401  its commands register themselves

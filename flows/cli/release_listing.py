@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.table import Table
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import standard_output
@@ -23,7 +24,7 @@ PICTURE_SIDE = 260
 """Long side of a picture of `diff`, in pixels."""
 
 
-class NotAFolder(ValueError):
+class NotAFolder(UserError, ValueError):
     """A file stands where a folder would be made; the message names it."""
 
 

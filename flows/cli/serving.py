@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError
 from tag2mask.flows.cli.main import ROOT, Changes, Cores, Device, RetrainWhen, Root, app, runtime_of
 from tag2mask.flows.serving.settings import SERVER_ADDRESS, set_prefect_defaults
@@ -19,7 +20,7 @@ Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * 
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
 
 
-class NoServer(RuntimeError):
+class NoServer(UserError, RuntimeError):
     """No Prefect server answers; the message says how to start one."""
 
 

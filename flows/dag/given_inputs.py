@@ -5,8 +5,10 @@ from pathlib import Path
 
 from tag2mask.configs.schema import Backbone, Config, Cosaliency
 from tag2mask.configs.sections.networks import PACKAGED
+from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.dag.resolve import SECTIONS, MissingInput, setting_of
+from tag2mask.flows.dag.resolve import setting_of
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.networks.model_folder import WeightsError, check_checkpoint, check_start
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
 
@@ -52,7 +54,7 @@ def _check_backbone(node: Node) -> None:
     backbone = getattr(node.config, "backbone", None)
     if not isinstance(backbone, Backbone):
         return
-    setting = f"{SECTIONS[node.stage]}.backbone"
+    setting = f"{CATALOG[node.stage].section}.backbone"
     try:
         if backbone.weights == "packaged":
             packaged_weights(backbone.name)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.sections.section import Section
+from tag2mask.flows.dag.errors import UnknownNode
+from tag2mask.tasks.catalog import CATALOG
 
 Source = str | Path
 """Name of a node, or a raw file or folder."""
-
-WIDE_STAGES = frozenset({"train_segmenter", "predict_masks", "refine_masks", "index_dataset"})
-"""Stages that get all cores.  The others get half of them, so that the two branches run side by side."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,17 @@ class Node:
     @property
     def wide(self) -> bool:
         """Whether it gets all cores."""
-        return self.stage in WIDE_STAGES
+        return CATALOG[self.stage].all_cores
 
     @property
     def trains(self) -> bool:
         """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
-        return self.stage.startswith("train_")
+        return CATALOG[self.stage].trains
 
     @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes it waits for."""
         return (*(source for source in self.inputs.values() if isinstance(source, str)), *self.after)
-
-
-class UnknownNode(ValueError):
-    """A stage or node that the run does not have; the message lists those it has."""
 
 
 def select(

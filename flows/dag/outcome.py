@@ -5,18 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tag2mask.flows.dag.errors import MissingInput, NotSelected, StageFailed, Stopped
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.dag.resolve import SECTIONS, MissingInput
-from tag2mask.flows.engine.child import StageFailed, Stopped
+from tag2mask.tasks.catalog import section_of
 from tag2mask.tasks.store.store import Artifact
 
 COSTLY_SETTINGS = ("micro_batch", "batch_size", "crop_size", "image_size")
 """Settings that memory grows with, in the order in which to lower them."""
 MEMORY_FAILURES = ("SIGKILL", "MemoryError", "OutOfMemoryError")
-
-
-class NotSelected(RuntimeError):
-    """A node would have to be built but lies outside of what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def failure_of(node: Node, error: BaseException) -> Failure:
         return Failure(node, f"{type(error).__name__}: {error}", trace="".join(traceback.format_exception(error)))
     message = str(error) or error.kind
     if error.kind in MEMORY_FAILURES:
-        section = SECTIONS.get(node.stage, node.stage)
+        section = section_of(node.stage)
         values = [(name, getattr(node.config, name, None)) for name in COSTLY_SETTINGS]
         given = [f"{section}.{name} (now {value})" for name, value in values if value]
         message += f"; lower {' or '.join(given)}" if given else ""

@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.record import RunRecord
-from tag2mask.flows.dag.resolve import SECTIONS, MissingInput, resolve, setting_of
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.flows.dag.resolve import resolve, setting_of
+from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
 
 Kept = Mapping[str, Artifact]
@@ -88,10 +89,10 @@ def changes_since(node: Node, before: Mapping[str, Any] | None, inputs: Mapping[
     if before is None:
         return []
     changes = []
-    version = STAGE_VERSIONS[node.stage]
+    version = CATALOG[node.stage].version
     if before["version"] != version:
         changes.append(f"version {before['version']} → {version}")
-    changes += settings_changes(SECTIONS.get(node.stage, node.stage), before["config"], node.hashed)
+    changes += settings_changes(section_of(node.stage), before["config"], node.hashed)
     for name in sorted(inputs.keys() | (before["inputs"].keys() if inputs else set())):
         old, new = before["inputs"].get(name), inputs.get(name)
         if old != new:

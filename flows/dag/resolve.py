@@ -4,39 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.node import Node
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.build import Order, input_digest, item_keys
 from tag2mask.tasks.store.store import Artifact, Recipe, Store
-
-SECTIONS = {
-    "index_dataset": "dataset",
-    "index_masks": "dataset",
-    "index_saliency_set": "saliency_set",
-    "train_classifier": "classifier",
-    "infer_cams": "cams",
-    "train_attention": "attention",
-    "infer_attention": "attention_maps",
-    "predict_prior": "prior",
-    "make_saliency_pseudo_labels": "self_training",
-    "train_saliency": "saliency",
-    "predict_saliency": "saliency_maps",
-    "train_cosaliency": "cosaliency",
-    "predict_cosaliency": "cosaliency_maps",
-    "mine_objects": "mining",
-    "train_segmenter": "segmenter",
-    "predict_masks": "prediction",
-    "refine_masks": "refinement",
-    "mask_nonsalient": "masking",
-    "measure_labels": "measurement",
-    "evaluate": "evaluation",
-    "render_report": "report",
-}
-"""Stage -> the section of the settings that it reads: how a message names a setting."""
-
-
-class MissingInput(ValueError):
-    """A file or folder that the settings name does not exist."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +53,18 @@ def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved
             digests[name] = input_digest(store, path)
         except FileNotFoundError as error:
             raise MissingInput(f"{setting_of(node, name)}: {path} does not exist") from error
-    recipe = Recipe(node.stage, STAGE_VERSIONS[node.stage], node.hashed, digests)
+    recipe = Recipe(node.stage, CATALOG[node.stage].version, node.hashed, digests)
     return Resolved(node, recipe, artifacts, files)
 
 
 def setting_of(node: Node, name: str) -> str:
     """Name of the setting that gives an input its path."""
     if name == "weights":
-        return f"{SECTIONS[node.stage]}.backbone.weights"
+        return f"{CATALOG[node.stage].section}.backbone.weights"
     if node.stage == "train_saliency" and name == "start":
         return "saliency.start_from"
     if node.stage == "predict_saliency":
         return {"model": "saliency.checkpoint", "maps": "saliency.maps"}.get(name, name)
     if node.stage == "predict_cosaliency" and name == "model":
         return "cosaliency.checkpoint"
-    return f"{SECTIONS.get(node.stage, node.stage)}.{name}"
+    return f"{CATALOG[node.stage].section}.{name}"

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tag2mask.flows.engine.child import Stopped
+from tag2mask.flows.dag.errors import Stopped
 
 
 class CoreBudget:

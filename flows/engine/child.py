@@ -18,29 +18,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
 
+from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, equipment, work
 from tag2mask.tasks.store.build import build
 
 PRELOADED = ["torch", "torchvision", "pandas", "scipy.ndimage", "PIL.Image", "tag2mask.tasks.store.build"]
 _starting = threading.Lock()
-
-
-class StageFailed(RuntimeError):
-    """A stage ended with an error.
-
-    Attributes:
-        kind: name of the exception's type, or of the signal that killed the process.
-        trace: the traceback in the stage's process, as text; empty where the process was killed.
-    """
-
-    def __init__(self, message: str, kind: str, trace: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.trace = trace
-
-
-class Stopped(RuntimeError):
-    """The run was stopped from outside while the stage was at work."""
 
 
 def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:

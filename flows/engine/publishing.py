@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tag2mask.tasks.release.publish import Publication
 
 
-class NothingToPublish(ValueError):
+class NothingToPublish(UserError, ValueError):
     """The run has not made all that a release needs; the message says what is missing."""
 
 

@@ -1,6 +1,6 @@
 """Which failures another attempt can mend: the disk's and the network's hiccups, and a lost process."""
 
-from tag2mask.flows.engine.child import StageFailed
+from tag2mask.flows.dag.errors import StageFailed
 
 DELAYS = (5, 30)
 """Seconds before the second and the third attempt."""

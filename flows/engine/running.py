@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.errors import RunFailed, UnknownNode
 from tag2mask.flows.dag.given_inputs import check_given
-from tag2mask.flows.dag.node import Node, UnknownNode, named, select
+from tag2mask.flows.dag.node import Node, named, select
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.record import latest, write_failure_log, write_record
 from tag2mask.flows.dag.retraining import Retrain, images_summary, kept_models
@@ -126,10 +127,6 @@ def report_path(result: RunResult) -> Path | None:
     if outcome is None:
         return None
     return next(iter(sorted(outcome.artifact.path.glob("*.html"))), None)
-
-
-class RunFailed(RuntimeError):
-    """Stages failed; the message says which, and why."""
 
 
 @dataclass(frozen=True)

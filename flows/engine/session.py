@@ -12,12 +12,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.dag.errors import NotSelected, StageFailed, Stopped
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.dag.outcome import Listener, NotSelected, Outcome, RunResult, failure_of
+from tag2mask.flows.dag.outcome import Listener, Outcome, RunResult, failure_of
 from tag2mask.flows.dag.planning import changes_since
 from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.flows.engine.budget import CoreBudget
-from tag2mask.flows.engine.child import StageFailed, Stopped, run_here, run_in_child
+from tag2mask.flows.engine.child import run_here, run_in_child
 from tag2mask.flows.engine.stage_process import Job
 from tag2mask.tasks.store.build import find_sound
 from tag2mask.tasks.store.runtime import TAKEN_OVER

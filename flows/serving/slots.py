@@ -19,8 +19,8 @@ from prefect.client.schemas.objects import ConcurrencyLeaseHolder
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from tag2mask.flows.dag.errors import Stopped
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.engine.child import Stopped
 
 LEASE_SECONDS = 60.0
 """A holder that was killed gives the slot back after this long at the latest; a living one renews in time."""

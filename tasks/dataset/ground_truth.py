@@ -10,12 +10,15 @@ from typing import Self
 
 import numpy as np
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.label_maps import read_labels
-from tag2mask.tasks.metrics.segmentation import VOID
 from tag2mask.tasks.store.files import read_json
 
+VOID = 255
+"""Value of pixels of a mask that nothing is asked about."""
 
-class GroundTruthLeak(ValueError):
+
+class GroundTruthLeak(UserError, ValueError):
     """The labels to train on are the ground truth."""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tag2mask.configs.errors import UserError
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OTHER_PICTURES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
@@ -36,7 +38,7 @@ DECODER_ERRORS = (
 """What Pillow raises on files that are damaged, of no known kind, or too large."""
 
 
-class BadImage(ValueError):
+class BadImage(UserError, ValueError):
     """An image file cannot be used; the message names the file, the reason and the remedy."""
 
     def __init__(self, where: Path, reason: str) -> None:

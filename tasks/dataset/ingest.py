@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import BadImage, read_image
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import read_json, write_file
@@ -27,7 +28,7 @@ MOST_NAMED = 10
 """A message names this many faults and counts the others."""
 
 
-class BadDataset(ValueError):
+class BadDataset(UserError, ValueError):
     """The files of a dataset do not fit together; the message names up to ten of each kind and the remedy."""
 
 

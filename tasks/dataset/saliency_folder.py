@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.ingest import write_table
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.store.files import PART, disk_full_as_error, sync_files
@@ -23,7 +24,7 @@ SMALLEST_SHARE = 0.001
 """Share of salient pixels below which nothing is salient: 0.1 % of an image is a speck."""
 
 
-class FolderInTheWay(ValueError):
+class FolderInTheWay(UserError, ValueError):
     """A folder to hand over would overwrite something; the message names it."""
 
 

@@ -6,6 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from tag2mask.configs.errors import UserError
+
 COLUMNS = ("image_id", "labels")
 SEPARATORS = frozenset(",;|")
 """What other tables put between labels; in a label it would make a class of several."""
@@ -13,7 +15,7 @@ VOC_MEMBERSHIP = re.compile(r"\s+(1|-1|0)$")
 """What VOC's lists per class write after an id: shows the class, does not, or only a difficult object of it."""
 
 
-class BadTable(ValueError):
+class BadTable(UserError, ValueError):
     """A table of tags or ids is wrong; the message names the file, the line and the remedy."""
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from tag2mask.tasks.dataset.ground_truth import VOID
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.metrics.cosaliency_protocol import CosaliencyProtocol, Sums, measure_map
 from tag2mask.tasks.metrics.saliency_scores import PER_IMAGE, SaliencyMeasures
-from tag2mask.tasks.metrics.segmentation import VOID
 from tag2mask.tasks.metrics.step_scores import StepFiles, StepScores
 from tag2mask.tasks.store.runtime import StageRuntime
 

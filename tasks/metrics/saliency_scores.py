@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from tag2mask.tasks.dataset.ground_truth import VOID
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.metrics.enhanced_alignment import EnhancedAlignment
 from tag2mask.tasks.metrics.saliency import MAE, SaliencyFMeasure
-from tag2mask.tasks.metrics.segmentation import VOID
 from tag2mask.tasks.metrics.step_scores import StepFiles, StepScores
 from tag2mask.tasks.metrics.structure_measure import StructureMeasure
 from tag2mask.tasks.metrics.weighted_f_measure import WeightedFMeasure

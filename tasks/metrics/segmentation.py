@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tag2mask.tasks.dataset.ground_truth import VOID
 from tag2mask.tasks.dataset.label_maps import IGNORE
 
-VOID = 255
 """Ground truth of a pixel that is not measured."""
 
 PerClass = tuple[float | None, ...]

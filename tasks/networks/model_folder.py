@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tag2mask.configs import schema
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError, validated
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.store.files import read_json
@@ -21,7 +22,7 @@ TRUNK = ("backbone.name", "backbone.output_stride")
 Trained = TypeVar("Trained", schema.Saliency, schema.Cosaliency)
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """Weights do not fit their network; the message names the file and what does not fit."""
 
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
 from tag2mask.tasks.metrics.step_scores import write_table
@@ -32,7 +33,7 @@ Format = Literal["voc", "coco", "plain"]
 Images = Literal["copy", "link", "none"]
 
 
-class CannotExport(ValueError):
+class CannotExport(UserError, ValueError):
     """The release cannot be written there, or not whole; the message says why."""
 
 

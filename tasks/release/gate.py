@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.release import Release, Signal
 
 Verdict = Literal["passed", "failed", "not measured", "not judged"]
@@ -24,7 +25,7 @@ SIGNALS: dict[Signal, tuple[str, str]] = {
 """Signal -> its setting, and its name among the figures."""
 
 
-class NoReason(ValueError):
+class NoReason(UserError, ValueError):
     """A set is to be released whatever the gate says, but nobody says why."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.manifest import DamagedArtifact
@@ -14,7 +15,7 @@ FOLDERS = {"mine_objects": ".", "refine_masks": ".", "mask_nonsalient": ".", "pr
 """Stage that makes label maps -> where they lie in its artifact."""
 
 
-class NoLabels(ValueError):
+class NoLabels(UserError, ValueError):
     """There are no label maps there; the message says what was looked at."""
 
 

@@ -23,18 +23,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import disk_full_as_error, read_json, sync_files, write_json
 from tag2mask.tasks.store.locks import read_only_as_error
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, named_files, seal_of
-from tag2mask.tasks.store.store import Store
+from tag2mask.tasks.store.store import RELEASES, Store
 
-RELEASES, CANDIDATES, LATEST, HISTORY = "releases", "candidates", "latest", "history.json"
+CANDIDATES, LATEST, HISTORY = "candidates", "latest", "history.json"
 KEPT_CANDIDATES = 3
 """Newest candidates of a name that stay; a new one pushes out the oldest."""
 
 
-class NoSuchRelease(ValueError):
+class NoSuchRelease(UserError, ValueError):
     """There is no release of that name or number; the message says what there is."""
 
 

@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Section
-from tag2mask.tasks import WHOLE_STAGES
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.manifest import read_manifest
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
@@ -33,7 +34,7 @@ class Order:
     """Build it again from nothing, even if it or a part of it is there."""
 
 
-class InputChanged(RuntimeError):
+class InputChanged(UserError, RuntimeError):
     """An input is no longer what the recipe says."""
 
 
@@ -43,7 +44,7 @@ def item_keys(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, str]:
     Adding images to a dataset changes the recipe but no older image's key, so their parts are taken over as they are.
     Empty where no input is per image, and for stages in which images depend on each other.
     """
-    if recipe.stage in WHOLE_STAGES:
+    if recipe.stage in CATALOG and CATALOG[recipe.stage].dataset_level:
         return {}
     narrow = {name: artifact.items for name, artifact in inputs.items() if artifact.items}
     if not narrow:

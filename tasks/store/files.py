@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tag2mask.configs.errors import UserError
+
 PART = ".part"
 NO_ROOM_BYTES = 2**20
 """With less than this free, a write that failed without a reason failed for want of room."""
 
 
-class NoRoomOnDisk(RuntimeError):
+class NoRoomOnDisk(UserError, RuntimeError):
     """The disk is full; what was done so far is kept and the run can be resumed."""
 
 

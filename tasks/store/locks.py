@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tag2mask.configs.errors import UserError
+
 _held: set[int] = set()  # descriptors of the locks that this process holds
 
 
-class StoreNotWritable(RuntimeError):
+class StoreNotWritable(UserError, RuntimeError):
     """The folder of the store cannot be written to."""
 
 

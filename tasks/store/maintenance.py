@@ -5,21 +5,21 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tag2mask.tasks.release.releases import RELEASES, pinned_datasets
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import parts_below
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, label_of, read_manifest
-from tag2mask.tasks.store.store import Store
+from tag2mask.tasks.store.store import RELEASES, Store
 
 __all__ = ["Fault", "StoreInUse", "collect_garbage", "verify"]
 
 _KEY = re.compile(r"[0-9a-f]{20}")
 
 
-class StoreInUse(RuntimeError):
+class StoreInUse(UserError, RuntimeError):
     """A run is at work in the store."""
 
 
@@ -49,16 +49,16 @@ def verify(store: Store, *, reread: bool = True) -> list[Fault]:
 
 
 def collect_garbage(
-    store: Store, *, keep: Iterable[str], dry_run: bool, abandoned_seconds: float = ABANDONED_SECONDS
+    store: Store, *, keep: Callable[[], Iterable[str]], dry_run: bool, abandoned_seconds: float = ABANDONED_SECONDS
 ) -> list[tuple[str, int]]:
     """Remove artifacts that no kept run needs, damaged and replaced ones, abandoned work, and half-written files.
 
-    Releases stay, and so do the datasets whose images belong to their labels.
+    Releases stay; the datasets whose images belong to their labels are for `keep` to name.
 
     Args:
         store: the store.
-        keep: `stage/key` of the artifacts to keep; what they were made from is kept too, and an interrupted attempt at
-            one of them.  Labels of artifacts that do not exist are ignored.
+        keep: gives `stage/key` of the artifacts to keep, asked when no run can start; what they were made from is kept
+            too, and an interrupted attempt at one of them.  Labels of artifacts that do not exist are ignored.
         dry_run: only tell.
         abandoned_seconds: unfinished work that nothing was written to for this long counts as abandoned.
 
@@ -73,7 +73,7 @@ def collect_garbage(
     """
     try:
         with store.lock("run", wait=False):
-            reachable = _reachable(store, {*keep, *pinned_datasets(store)})
+            reachable = _reachable(store, keep())
             garbage = list(_garbage(store, reachable, time.time() - abandoned_seconds))
             sizes = _freed(garbage)
             if not dry_run:

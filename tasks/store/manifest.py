@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.digests import DigestMemory, file_digest, files_below, json_digest
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.journal import item_files
@@ -21,7 +22,7 @@ ITEMS = "items.json"
 METRICS = "metrics.json"
 
 
-class DamagedArtifact(RuntimeError):
+class DamagedArtifact(UserError, RuntimeError):
     """A result is not what its manifest says."""
 
 

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.artifact import Artifact, Recipe
 from tag2mask.tasks.store.digests import DigestMemory
 from tag2mask.tasks.store.files import (
@@ -44,11 +45,13 @@ from tag2mask.tasks.store.manifest import (
 
 __all__ = ["ITEMS", "MANIFEST", "Artifact", "DamagedArtifact", "NoStore", "Recipe", "Store", "StoreNotWritable"]
 
+RELEASES = "releases"
+"""Folder below the root that holds no artifacts: released label sets."""
 MINIMUM_FREE_BYTES = 200 * 2**20
 """Below this much free disk no stage is started."""
 
 
-class NoStore(ValueError):
+class NoStore(UserError, ValueError):
     """There is no store in that folder."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Cosaliency
 from tag2mask.models.cosaliency.group_collaboration import GroupBatch
 from tag2mask.tasks.algorithms.tag_groups import cooccurrence, hard_negative, reference_order
@@ -20,7 +21,7 @@ from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 log = logging.getLogger("tag2mask")
 
 
-class NoTargets(ValueError):
+class NoTargets(UserError, ValueError):
     """There is nothing to train on: no image has a pixel that its group shares."""
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Optimizer
 from tag2mask.tasks.networks.factory import save_tensors
 from tag2mask.tasks.store.files import sync_files, write_file
@@ -41,7 +42,7 @@ class Stateful(Protocol):
         """Take over the tensors of a checkpoint."""
 
 
-class TrainingDiverged(RuntimeError):
+class TrainingDiverged(UserError, RuntimeError):
     """The loss is no longer a finite number."""
 
 

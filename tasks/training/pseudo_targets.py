@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import SelfTraining
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray
@@ -18,7 +19,7 @@ UNKNOWN = 128
 BACKGROUND = 0
 
 
-class NothingAgreed(ValueError):
+class NothingAgreed(UserError, ValueError):
     """No image has a pixel to learn from; the message says what to change."""
 
     def __init__(self, images: int) -> None:

@@ -12,8 +12,9 @@ from tag2mask.flows.engine import running
 from tag2mask.flows.engine import session as execution
 from tag2mask.flows.engine.child import run_here
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 pytestmark = pytest.mark.slow
 Regenerate = Callable[..., Any]
@@ -33,7 +34,7 @@ def regenerate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _server: None) -
     from tag2mask.flows.regenerate import regenerate as flow
 
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name))
     toys.install()
     monkeypatch.setattr(execution, "run_in_child", run_here)
 

@@ -19,10 +19,11 @@ from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Failure, Outcome, RunResult
 from tag2mask.flows.engine.session import Session
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
+from tests.tasks.toy_catalog import toy_stage
 
 STAGES = ("toy_read", "toy_join", "train_toy")
 
@@ -74,7 +75,7 @@ def install() -> None:
         module = ModuleType(f"tag2mask.tasks.{name}")
         module.run = run  # type: ignore[attr-defined]
         sys.modules[module.__name__] = module
-        STAGE_VERSIONS.setdefault(name, 1)
+        CATALOG.setdefault(name, toy_stage(name))
 
 
 def toy(name: str, stage: str, inputs: dict[str, str | Path], **settings: str) -> Node:

@@ -10,10 +10,11 @@ import pytest
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.node import Node, UnknownNode, named, select
-from tag2mask.flows.dag.resolve import SECTIONS, setting_of
+from tag2mask.flows.dag.errors import UnknownNode
+from tag2mask.flows.dag.node import Node, named, select
+from tag2mask.flows.dag.resolve import setting_of
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 
 CHANGES = {
     "classifier": ("classifier.epochs=50", {"train_classifier"}),
@@ -94,8 +95,8 @@ def test_every_stage_has_a_file_a_version_and_a_section() -> None:
     """The stages of all DAGs are files of `tasks`, with a version and the section that they read."""
     folder = packaged("demo.yaml").parent.parent / "tasks"
     stages = all_stages()
-    assert stages == set(STAGE_VERSIONS) == set(SECTIONS)
-    assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert stages == set(CATALOG)
+    assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__", "catalog"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -111,7 +112,7 @@ def test_only_measuring_reads_the_masks(variant: str) -> None:
 def test_without_masks_nothing_is_evaluated() -> None:
     """A dataset without masks has every stage but the measuring ones."""
     stages = all_stages("dataset.masks=null")
-    assert stages == set(STAGE_VERSIONS) - {"evaluate", "index_masks"}
+    assert stages == set(CATALOG) - {"evaluate", "index_masks"}
 
 
 def test_without_a_validation_split_nothing_is_predicted_on_it() -> None:

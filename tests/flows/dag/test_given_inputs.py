@@ -9,8 +9,8 @@ from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config, Cosaliency, Saliency
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.given_inputs import check_given
-from tag2mask.flows.dag.resolve import MissingInput
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.networks.model_folder import WeightsError

@@ -10,15 +10,16 @@ from tag2mask.flows.dag.planning import PlanRow, plan, settings_changes
 from tag2mask.flows.dag.record import RunRecord, write_record
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Store
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name))
     toys.install()
 
 
@@ -76,7 +77,7 @@ def test_reasons_name_the_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (rows["left"].state, rows["left"].reason) == ("run", "toy_read.text: left → new")
     assert rows["right"].reason == "toy_read.file has other content"
     assert rows["left_child"].reason == "waits for left"
-    monkeypatch.setitem(STAGE_VERSIONS, "toy_join", 2)
+    monkeypatch.setitem(CATALOG, "toy_join", toy_stage("toy_join", 2))
     rows = planned(tmp_path, toys.toy_dag(tmp_path, left_child={"text": "other"}), record)
     assert rows["left_child"].reason == "version 1 → 2; toy_join.text: left_child → other"
     assert rows["join"].reason == "version 1 → 2; waits for left_child, right_child"

@@ -16,14 +16,15 @@ from tag2mask.flows.dag.record import (
 )
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name))
     toys.install()
 
 

@@ -17,9 +17,10 @@ from tag2mask.flows.engine import session as execution
 from tag2mask.flows.engine.child import run_here
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Artifact, Store
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 Run = Callable[..., RunResult]
 
@@ -37,7 +38,7 @@ def model_dag(folder: Path, text: str = "model") -> tuple[toys.Node, ...]:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run of the DAG above on some data."""
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name, trains=name.startswith("train_")))
     toys.install()
     monkeypatch.setattr(execution, "run_in_child", run_here)
 

@@ -11,16 +11,17 @@ from rich.console import Console
 from tag2mask.flows.dag.resolve import resolve
 from tag2mask.flows.engine import console
 from tag2mask.flows.engine.session import execute
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name))
     toys.install()
 
 

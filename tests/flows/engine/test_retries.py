@@ -2,8 +2,7 @@
 
 import pytest
 
-from tag2mask.flows.dag.resolve import MissingInput
-from tag2mask.flows.engine.child import StageFailed, Stopped
+from tag2mask.flows.dag.errors import MissingInput, StageFailed, Stopped
 from tag2mask.flows.engine.retries import worth_retrying
 from tag2mask.tasks.store.files import NoRoomOnDisk
 

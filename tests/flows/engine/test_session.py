@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import failure_of
 from tag2mask.flows.engine.budget import CoreBudget
-from tag2mask.flows.engine.child import StageFailed, Stopped
 from tag2mask.flows.engine.session import execute
-from tag2mask.tasks import STAGE_VERSIONS
+from tag2mask.tasks.catalog import CATALOG
 from tests.flows import toys
+from tests.tasks.toy_catalog import toy_stage
 
 NAMES = ["join", "left", "left_child", "right", "right_child"]
 
@@ -22,7 +23,7 @@ NAMES = ["join", "left", "left_child", "right", "right_child"]
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in toys.STAGES:
-        monkeypatch.setitem(STAGE_VERSIONS, name, 1)
+        monkeypatch.setitem(CATALOG, name, toy_stage(name))
     toys.install()
 
 
@@ -123,8 +124,8 @@ def test_damaged_artifact_is_rebuilt_and_told(tmp_path: Path) -> None:
 
 
 def test_threads_depend_on_the_stage_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wide stage gets all cores and any other half of them, whatever runs beside it."""
-    monkeypatch.setattr("tag2mask.flows.dag.node.WIDE_STAGES", {"toy_join"})
+    """A stage for all cores gets all cores and any other half of them, whatever runs beside it."""
+    monkeypatch.setitem(CATALOG, "toy_join", toy_stage("toy_join", all_cores=True))
     engine = toys.session(toys.toy_dag(tmp_path), tmp_path / "store", cores=5)
     execute(engine)
     assert dict(engine.listener.starts) == {  # type: ignore[attr-defined]

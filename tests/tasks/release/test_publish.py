@@ -16,6 +16,7 @@ from tag2mask.tasks.release.releases import (
     NoSuchRelease,
     Releases,
     names,
+    pinned_datasets,
     release_faults,
 )
 from tag2mask.tasks.store.maintenance import collect_garbage, verify
@@ -232,7 +233,7 @@ def test_the_collector_keeps_releases_and_their_images(store: Store) -> None:
     draft = draft_of(store, LABELS)
     release = published(store, draft).release
     before = files_of(release.path)
-    collect_garbage(store, keep=(), dry_run=False)
+    collect_garbage(store, keep=lambda: pinned_datasets(store), dry_run=False)
     assert files_of(release.path) == before and release_faults(store) == []
     assert [artifact.label for artifact in store.artifacts()] == [draft.dataset.label]
 
@@ -241,7 +242,7 @@ def test_a_run_named_like_a_key_is_no_artifact(store: Store) -> None:
     """Its releases are neither verified as an artifact nor collected."""
     published(store, draft_of(store, LABELS))
     os.rename(store.root / "releases" / "toy", store.root / "releases" / ("0" * 20))
-    collect_garbage(store, keep=(), dry_run=False)
+    collect_garbage(store, keep=lambda: pinned_datasets(store), dry_run=False)
     assert names(store.root) == ["0" * 20] and verify(store) == []
 
 

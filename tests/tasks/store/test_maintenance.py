@@ -32,7 +32,7 @@ class Bench:
         return build(order_maps(self.store, self.index, Toy(factor=factor)), RUNTIME)
 
     def collect(self, *keep: str, dry_run: bool = False, abandoned_seconds: float = 0.0) -> list[tuple[str, int]]:
-        return collect_garbage(self.store, keep=keep, dry_run=dry_run, abandoned_seconds=abandoned_seconds)
+        return collect_garbage(self.store, keep=lambda: keep, dry_run=dry_run, abandoned_seconds=abandoned_seconds)
 
     def labels(self) -> set[str]:
         return {artifact.label for artifact in self.store.artifacts()}

@@ -1,0 +1,265 @@
+"""The catalog of stages: one record each, in the order of the method.
+
+Whoever needs to know a stage reads its record: planning, running, serving, report, releases, the documentation.
+A new stage costs its file, its section of the settings, its record here, its edge in the DAG, and its test.  Torch is
+not imported: planning a run must not wait for it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Picture = Literal["image", "heat", "gray", "gray by class", "labels"]
+"""How a file is shown: the image itself, class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What there is to know of a stage."""
+
+    name: str
+    """Of its file in `tasks`, and of the folder of its artifacts."""
+    version: int
+    """Raised by hand when the mathematics changes, so that artifacts made before are rebuilt."""
+    section: str
+    """Section of the settings that it reads."""
+    title: str
+    """What people read for its result in tables and galleries; `train_…` and `index_…` stages are not shown."""
+    does: str
+    """What it does, in a line."""
+    writes: str
+    """The files of its result, in a line."""
+    all_cores: bool = False
+    """Whether it gets all cores.  The others get half of them, so that the two branches of the DAG run side by side."""
+    dataset_level: bool = False
+    """Whether an image's part of the result depends on the other images too, so that nothing of it is reused for a
+    dataset to which images were added."""
+    picture: Picture | None = None
+    """How the result of one image is shown."""
+    file: str = "{}.png"
+    """Where the result of an image lies, `{}` being its id (and, for `gray by class`, its class number first)."""
+    labels: bool = False
+    """Whether it makes label maps that releases, exports and comparisons can take."""
+    saliency: bool = False
+    """Whether it makes saliency maps, so that masks may be behind them."""
+    trains: bool = False
+    """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
+
+    @property
+    def folder(self) -> str:
+        """Folder of the images' files in its artifact, `.` for the artifact itself."""
+        return self.file.rpartition("/")[0] or "."
+
+
+def _by_name(*stages: Stage) -> dict[str, Stage]:
+    return {stage.name: stage for stage in stages}
+
+
+CATALOG = _by_name(
+    Stage(
+        "index_dataset",
+        version=2,
+        section="dataset",
+        title="image",
+        does="checks and copies the images, numbers the classes",
+        writes="`images/`, `index.csv`, `classes.json`",
+        all_cores=True,
+    ),
+    Stage(
+        "index_masks",
+        version=2,
+        section="dataset",
+        title="ground truth",
+        does="checks the ground truth, for evaluation only",
+        writes="`masks/<id>.png`",
+    ),
+    Stage(
+        "index_saliency_set",
+        version=2,
+        section="saliency_set",
+        title="saliency set",
+        does="checks the images and masks saliency is trained on",
+        writes="`images/`, `masks/`",
+    ),
+    Stage(
+        "train_classifier",
+        version=1,
+        section="classifier",
+        title="classifier",
+        does="tag classifier with graph reasoning; accumulates attention over the epochs",
+        writes="`model.pt`, `accumulated_attention.npz`",
+        trains=True,
+    ),
+    Stage(
+        "infer_cams",
+        version=1,
+        section="cams",
+        title="CAM",
+        does="class activation maps of each image's tags",
+        writes="`<id>.npz`",
+        picture="heat",
+        file="{}.npz",
+    ),
+    Stage(
+        "train_attention",
+        version=1,
+        section="attention",
+        title="attention",
+        does="integral attention model on the accumulated attention",
+        writes="`model.pt`",
+        trains=True,
+    ),
+    Stage(
+        "infer_attention",
+        version=1,
+        section="attention_maps",
+        title="OA-CAM",
+        does="OA-CAM: the class maps of the integral attention model",
+        writes="`<id>.npz`",
+        picture="heat",
+        file="{}.npz",
+    ),
+    Stage(
+        "predict_prior",
+        version=2,
+        section="prior",
+        title="prior",
+        does="optional: saliency without training, by robust background detection",
+        writes="`saliency/<id>.png`, `background/<id>.png`",
+        picture="gray",
+        file="saliency/{}.png",
+        saliency=True,
+    ),
+    Stage(
+        "make_saliency_pseudo_labels",
+        version=1,
+        section="self_training",
+        title="agreed",
+        does="optional: pixels where saliency and CAMs agree (0, 255; 128 unknown), to train saliency without masks",
+        writes="`<id>.png`",
+        picture="gray",
+    ),
+    Stage(
+        "train_saliency",
+        version=2,
+        section="saliency",
+        title="saliency network",
+        does="reciprocal attention between foreground and background, or PurNet",
+        writes="`model.pt`, `provenance.json`",
+        trains=True,
+    ),
+    Stage(
+        "predict_saliency",
+        version=2,
+        section="saliency_maps",
+        title="saliency",
+        does="Sal = relu(σF − σB), and the background map",
+        writes="`saliency/<id>.png`, `background/<id>.png`",
+        picture="gray",
+        file="saliency/{}.png",
+        saliency=True,
+    ),
+    Stage(
+        "train_cosaliency",
+        version=4,
+        section="cosaliency",
+        title="group system",
+        does="optional: ICNet or GCoNet+ on groups of images that share a tag",
+        writes="`model.pt`",
+        trains=True,
+    ),
+    Stage(
+        "predict_cosaliency",
+        version=2,
+        section="cosaliency_maps",
+        title="co-saliency",
+        does="optional: one map per image and tag, gated by that tag's CAM",
+        writes="`cosaliency/<number>/<id>.png`",
+        dataset_level=True,
+        picture="gray by class",
+        file="cosaliency/{}/{}.png",
+        saliency=True,
+    ),
+    Stage(
+        "mine_objects",
+        version=2,
+        section="mining",
+        title="labels",
+        does="labels 0: attention against saliency, conflicts, potential objects",
+        writes="`<id>.png`",
+        picture="labels",
+        labels=True,
+    ),
+    Stage(
+        "train_segmenter",
+        version=2,
+        section="segmenter",
+        title="segmenter",
+        does="DeepLab on the labels of the round before",
+        writes="`model.pt`",
+        all_cores=True,
+        trains=True,
+    ),
+    Stage(
+        "predict_masks",
+        version=1,
+        section="prediction",
+        title="prediction",
+        does="its class scores and labels",
+        writes="`scores/<id>.npz`, `labels/<id>.png`",
+        all_cores=True,
+        picture="labels",
+        file="labels/{}.png",
+        labels=True,
+    ),
+    Stage(
+        "refine_masks",
+        version=1,
+        section="refinement",
+        title="prediction + CRF",
+        does="dense CRF over the classes present, on the raw image",
+        writes="`<id>.png`",
+        all_cores=True,
+        picture="labels",
+        labels=True,
+    ),
+    Stage(
+        "mask_nonsalient",
+        version=1,
+        section="masking",
+        title="labels",
+        does="labels r: non-salient region masking",
+        writes="`<id>.png`",
+        picture="labels",
+        labels=True,
+    ),
+    Stage(
+        "measure_labels",
+        version=1,
+        section="measurement",
+        title="signals",
+        does="signals of the labels' quality that need no masks, for the gate before a release",
+        writes="`signals.json`, `per_image.csv`",
+    ),
+    Stage(
+        "evaluate",
+        version=5,
+        section="evaluation",
+        title="evaluation",
+        does="mIoU and more of every step, per class and per image",
+        writes="`scores.json`, `per_class.csv`, `per_group.csv`",
+    ),
+    Stage(
+        "render_report",
+        version=3,
+        section="report",
+        title="report",
+        does="one self-contained page",
+        writes="`report.html`",
+    ),
+)
+"""Name -> record, in the order of the method."""
+
+
+def section_of(stage: str) -> str:
+    """Section of the settings that a stage reads; for a stage of another release, which has none here, its name."""
+    return CATALOG[stage].section if stage in CATALOG else stage
