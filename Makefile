@@ -7,8 +7,11 @@ READY := .venv/.ready
 XDIST := -n auto --dist loadfile --no-loadscope-reorder
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test test-times test-serving screenshots FORCE lint lock benchmark benchmark-gate benchmark-labels \
+.PHONY: help demo test test-times test-serving screenshots FORCE docs lint lock benchmark benchmark-gate benchmark-labels \
     benchmark-prefect benchmark-saliency clean
+
+help:                 ## these lines
+	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -33,8 +36,11 @@ prefect.yaml: $(READY) FORCE ## the demo's deployments for a work pool, anew: af
 
 lint: $(READY)        ## ruff and mypy
 	$(BIN)/ruff check .
-	@mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/tag2mask
-	MYPYPATH=build/types $(BIN)/mypy
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+docs: $(READY)        ## the table of stages and the diagram in the documents, anew
+	$(BIN)/python docs/refresh.py
 
 benchmark: $(READY)   ## hours on real images: the segmenter trained on the masks, to compare with
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_trained_on_masks.py
@@ -67,4 +73,5 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --requirement requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
+	mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/tag2mask
 	touch $(READY)

@@ -2,25 +2,21 @@
 
 import ast
 import re
-import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
 from tag2mask.configs.load import load_config
-from tag2mask.flows.cli.main import app
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.tasks.catalog import CATALOG
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 400_000
 """Bytes of a file in the repository."""
-PROGRAM = ".venv/bin/tag2mask"
 
 
 def git_files() -> list[Path]:
@@ -96,44 +92,14 @@ def test_every_settings_file_loads(file: str) -> None:
     assert nodes[-1].stage == ("predict_prior" if file == "saliency.yaml" else "render_report")
 
 
-def test_every_stage_has_its_file_its_node_and_its_row() -> None:
-    """The versions, the files in `tasks`, the DAG, the sections and the README's table name the same stages."""
+def test_every_stage_has_its_file_and_its_node() -> None:
+    """The catalog, the files in `tasks`, and the DAG name the same stages."""
     stages = set(CATALOG)
     files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "catalog"}
     variants: list[list[str]] = [[], ["saliency.targets=prior"], ["cosaliency.provider=icnet"]]
     runs = [build_dag(load_config(ROOT / "configs" / "demo.yaml", changes)) for changes in variants]
     nodes = {node.stage for run in runs for node in run}
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## The stages\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert files == stages and nodes == stages
-    assert sorted(rows) == sorted(stages)
-
-
-def readme_commands() -> list[str]:
-    """Command lines of our program in the README's shell blocks, continued lines joined, comments dropped."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S | re.M)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [line for line in lines if line.startswith(PROGRAM)]
-
-
-@pytest.mark.parametrize("line", readme_commands())
-def test_every_command_in_the_readme_parses(line: str) -> None:
-    """A command line of the README names a command and options that exist, with values that they take."""
-    program = typer.main.get_command(app)
-    arguments = shlex.split(line, comments=True)[1:]
-    with program.make_context("tag2mask", list(arguments), resilient_parsing=False) as context:
-        name, command, rest = program.resolve_command(context, context._protected_args + context.args)  # type: ignore[attr-defined]
-        assert command is not None, name
-        with command.make_context(name, rest, parent=context) as inner:
-            assert inner.params and not inner.args
-
-
-def test_the_readme_shows_every_command() -> None:
-    """The README's commands are many enough to be worth checking, and each stage that they name exists."""
-    lines = readme_commands()
-    assert len(lines) >= 5
-    stages = [word for line in lines for word in re.findall(r"(?:--only|--from|--until|--force|why) (\w+)", line)]
-    assert {stage for stage in stages if stage.islower()} <= set(CATALOG)
 
 
 def package_name(requirement: str) -> str:
@@ -158,6 +124,16 @@ def test_every_dependency_is_locked_by_name_and_version() -> None:
         pinned = re.search(r"==(\S+)", requirement)
         if pinned:
             assert locked[package_name(requirement)].split(" ")[0].endswith(f"=={pinned.group(1)}"), requirement
+
+
+def test_every_room_is_installed() -> None:
+    """The packages that are installed are the folders that hold code."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    folders = [
+        init.parent for top in ("configs", "models", "tasks", "flows") for init in (ROOT / top).rglob("__init__.py")
+    ]
+    names = sorted(".".join(("tag2mask", *folder.relative_to(ROOT).parts)) for folder in folders)
+    assert sorted(project["tool"]["setuptools"]["packages"]) == names
 
 
 def test_no_file_is_large() -> None:
