@@ -250,7 +250,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "render_report",
-        version=3,
+        version=4,
         section="report",
         title="report",
         does="one self-contained page",

@@ -14,20 +14,22 @@ on it.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from tag2mask.configs.schema import Report, ReportOf
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.report import page as html
-from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, legend, smoothed, thinned
-from tag2mask.tasks.report.gallery import choose_images, gallery_columns, gallery_rows
+from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, smoothed, thinned
+from tag2mask.tasks.report.gallery import Row, choose_images, gallery_columns, gallery_rows
+from tag2mask.tasks.report.page import duration, points, render
 from tag2mask.tasks.report.steps import Evaluated, Step, read_evaluations, read_steps
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -59,7 +61,6 @@ RESULTS_NOTE = (
 )
 MAPS = ("predict_prior", "predict_saliency", "predict_cosaliency")
 """Stages whose maps have masks behind them, or none."""
-UNMEASURED = "There are no ground-truth masks to measure against: the page shows pictures only."
 
 
 def run(
@@ -88,23 +89,33 @@ def run(
     evaluations = read_evaluations(steps)
     title = config.title if isinstance(config, ReportOf) else "tag2mask"
     measured = [evaluated for evaluated in evaluations if evaluated.measured]
-    note = RESULTS_NOTE if measured else ""
-    sections = [
-        _header(title, index, steps, measured),
-        html.section("Results", html.results_tables(measured) or html.note(UNMEASURED), about=note),
-        html.section("IoU by class", _class_cards(index, measured)),
-        html.section("Class maps over thresholds", _threshold_chart(measured)),
-        html.section("Losses", html.chart_cards(_loss_charts(steps)), about="Pale: every step. Strong: running mean."),
-        *(_gallery(split, config, runtime, index, steps, measured, truth) for split in ("train", "val")),
-        html.section("Stages", html.stages_table(steps)),
-    ]
-    text = html.page(title, sections)
+    galleries = [_gallery(split, config, runtime, index, steps, measured, truth) for split in ("train", "val")]
+    thresholds = [e for e in measured if e.scores["kind"] == "class_maps"]
+    series = _class_series(measured)
+    text = render(
+        "report",
+        title=title,
+        about=_about(steps),
+        facts=_facts(index, steps, measured),
+        notes=_provenance(steps),
+        results_note=RESULTS_NOTE,
+        measured=measured,
+        classes=("background", *index.classes),
+        class_series=[e.title for e in series],
+        class_cards=_class_cards(index, series),
+        threshold_series=[e.title for e in thresholds],
+        threshold_chart=_threshold_chart(thresholds),
+        losses=_loss_charts(steps),
+        galleries=galleries,
+        side=config.thumbnail,
+        steps=steps,
+    )
     write_file(out / "report.html", lambda file: file.write(text.encode()))
     _write_results(out, evaluations)
     runtime.progress(1, 1)
 
 
-def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: Sequence[Evaluated]) -> str:
+def _facts(index: ImageIndex, steps: Sequence[Step], evaluations: Sequence[Evaluated]) -> dict[str, str]:
     """Numbers of images and classes, the last labels' and the last segmenter's mean IoU, and the time in all."""
     facts = {
         "training images": str(len(index.split("train"))),
@@ -114,14 +125,19 @@ def _header(title: str, index: ImageIndex, steps: Sequence[Step], evaluations: S
     for key, split in (("mIoU of the final labels", "train"), ("mIoU of the final segmenter", "val")):
         final = final_evaluation(evaluations, split)
         if final is not None:
-            facts[key] = html.points(final.summary["miou"])
-    facts["computing time"] = html.duration(sum(step.manifest["seconds"] for step in steps))
+            facts[key] = points(final.summary["miou"])
+    facts["computing time"] = duration(sum(step.manifest["seconds"] for step in steps))
+    return {name: value for name, value in facts.items() if value != "0"}
+
+
+def _about(steps: Sequence[Step]) -> list[str]:
+    """Versions and seeds."""
     versions: dict[str, Any] = {}
     for step in steps:
         versions |= step.manifest.get("versions", {})
     seeds = sorted({step.seed for step in steps if step.seed is not None})
-    notes = [html.note(told) for told in _provenance(steps)]
-    return "\n".join([html.header(title, {k: v for k, v in facts.items() if v != "0"}, versions, seeds), *notes])
+    told = [f"{name} {version}" for name, version in versions.items()]
+    return told + ([f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"] if seeds else [])
 
 
 def _provenance(steps: Sequence[Step]) -> list[str]:
@@ -137,31 +153,32 @@ def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated 
     return found[-1] if found else None
 
 
-def _class_cards(index: ImageIndex, evaluations: Sequence[Evaluated]) -> str:
-    """Bars of CAM, OA-CAM, first and last labels, and the last segmenter on validation."""
+def _class_series(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
+    """What is compared by class: CAM, OA-CAM, first and last labels, and the last segmenter on validation."""
     labels = [e for e in evaluations if e.name.startswith("labels_")]
     wanted = [e for e in evaluations if e.name in ("cams", "attention")] + labels[:1] + labels[1:][-1:]
     segmenter = final_evaluation(evaluations, "val")
-    series = wanted + ([segmenter] if segmenter else [])
+    return wanted + ([segmenter] if segmenter else [])
+
+
+def _class_cards(index: ImageIndex, series: Sequence[Evaluated]) -> list[tuple[int, str, Markup]]:
+    """Number, name and bars of each class."""
     figures = {e.title: e.class_iou() for e in series}
-    names = ("background", *index.classes)
-    bars = {name: class_bars({title: iou.get(name) for title, iou in figures.items()}) for name in names if series}
-    return html.class_cards(names, series, bars)
+    names = enumerate(("background", *index.classes)) if series else ()
+    return [(n, name, class_bars({title: iou.get(name) for title, iou in figures.items()})) for n, name in names]
 
 
-def _threshold_chart(evaluations: Sequence[Evaluated]) -> str:
-    """Mean IoU of the class maps over the background threshold, the best one marked."""
-    maps = [e for e in evaluations if e.scores["kind"] == "class_maps"]
+def _threshold_chart(maps: Sequence[Evaluated]) -> Markup | None:
+    """Mean IoU of class maps over the background threshold, the best one marked."""
     if not maps:
-        return ""
+        return None
     curves = [
         Curve(e.title, np.array(e.scores["thresholds"]), 100 * np.array(e.scores["curve"], dtype=float)) for e in maps
     ]
-    chart = curve_chart(curves, "background threshold", "mIoU", marks=[int(curve.y.argmax()) for curve in curves])
-    return legend([curve.name for curve in curves]) + html.chart_cards({"mIoU": chart})
+    return curve_chart(curves, "background threshold", "mIoU", marks=[int(curve.y.argmax()) for curve in curves])
 
 
-def _loss_charts(steps: Sequence[Step]) -> dict[str, str]:
+def _loss_charts(steps: Sequence[Step]) -> dict[str, Markup]:
     """One chart a training that has `losses.csv`; steps whose loss is no number are left out of the curve."""
     charts = {}
     for step in steps:
@@ -176,6 +193,16 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, str]:
     return charts
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """Images of a split through every step."""
+
+    heading: str
+    about: str
+    rows: Mapping[str, Sequence[Row]]
+    """Heading -> rows; empty where no step made a picture."""
+
+
 def _gallery(
     split: str,
     config: Report,
@@ -184,20 +211,20 @@ def _gallery(
     steps: Sequence[Step],
     evaluations: Sequence[Evaluated],
     truth: GroundTruth | None,
-) -> str:
+) -> Gallery:
     """The images of a split, worst and best; evenly spaced ones where nothing was measured."""
     final = final_evaluation(evaluations, split)
     scores = final.image_scores if final else {}
-    part, names = index.split(split), ("background", *index.classes)
+    part = index.split(split)
     columns = gallery_columns(steps, evaluations, truth, split)
-    parts = []
     chosen = choose_images(part.ids, scores, config.images)
-    for title, ids in zip(("Worst", "Best" if scores else "Evenly spaced"), chosen, strict=True):
-        rows = gallery_rows(part, ids, columns, scores, side=config.thumbnail, threads=runtime.threads)
-        parts.append(html.gallery(title, rows, names, config.thumbnail))
+    rows = {
+        title: gallery_rows(part, ids, columns, scores, side=config.thumbnail, threads=runtime.threads)
+        for title, ids in zip(("Worst", "Best" if scores else "Evenly spaced"), chosen, strict=True)
+    }
     about = f"Chosen by their own mean IoU in: {final.title}. Below a step stands its own." if final else ""
     heading = "Training images through every step" if split == "train" else "Validation images"
-    return html.section(heading, html.color_legend(names), *parts, about=about) if any(parts) else ""
+    return Gallery(heading, about, rows if any(rows.values()) else {})
 
 
 def _write_results(out: Path, evaluations: Sequence[Evaluated]) -> None:

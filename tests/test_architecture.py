@@ -43,7 +43,19 @@ flows themselves, `models` the networks of the published method; a single file i
 LIBRARIES = {
     "configs": {"pydantic", "yaml"},
     "models": {"timm", "torch", "torchvision"},
-    "tasks": {"numpy", "pandas", "PIL", "pycocotools", "pydensecrf", "scipy", "skimage", "torch", "torchvision"},
+    "tasks": {
+        "jinja2",
+        "markupsafe",
+        "numpy",
+        "pandas",
+        "PIL",
+        "pycocotools",
+        "pydensecrf",
+        "scipy",
+        "skimage",
+        "torch",
+        "torchvision",
+    },
     "flows": {"pydantic", "rich", "yaml"},
 }
 """Folder -> third-party packages that it may import."""

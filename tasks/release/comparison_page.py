@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from html import escape
 
 import numpy as np
 from PIL import Image
@@ -24,8 +23,8 @@ from tag2mask.tasks.release.comparison import (
     common_classes,
 )
 from tag2mask.tasks.release.label_sets import LabelSet
-from tag2mask.tasks.report import page as html
 from tag2mask.tasks.report.gallery import IMAGE, Picture, Row
+from tag2mask.tasks.report.page import points, render
 from tag2mask.tasks.report.pictures import image_picture, label_picture, thumbnail_size
 
 KIND_COLORS = {GAINED: (31, 120, 200), LOST: (217, 95, 2), OTHER_CLASS: (140, 60, 170), IGNORED: (205, 165, 40)}
@@ -48,30 +47,27 @@ def comparison_page(
         side: long side of a picture, in pixels.
     """
     summary = comparison.summary(threshold)
-    title = f"{comparison.before} → {comparison.after}"
     shown = comparison.changed(0.0)[:pictures]
-    names = ("background", *comparison.classes)
     facts = {
         f"of {summary['compared']} images changed by more than {100 * threshold:g} %": str(summary["changed"]),
         "differ in at least one pixel": str(summary["touched"]),
-        "of an image's pixels changed, in the mean": f"{html.points(summary['mean_changed_pixels'])} %",
+        "of an image's pixels changed, in the mean": f"{points(summary['mean_changed_pixels'])} %",
         "images added": str(len(comparison.added)),
         "images removed": str(len(comparison.removed)),
     }
-    gallery = html.gallery("", _rows(shown, before, after, side), names, side).removeprefix("<h3></h3>\n")
-    about = f"The {len(shown)} most changed of {summary['touched']}." if len(shown) < summary["touched"] else ""
-    sections = [
-        html.header(title, facts, {}, []),
-        html.section("Changed images", _kinds_legend() + html.color_legend(names) if shown else "", gallery),
-        html.section("By class", html.class_changes_table(comparison.class_rows())),
-        html.section("Added", _listed(comparison.added)),
-        html.section("Removed", _listed(comparison.removed)),
-    ]
-    if not shown:
-        sections.insert(1, html.note("No image that both hold has another label in any pixel."))
-    elif about:
-        sections[1] = sections[1].replace("</h2>\n", f'</h2>\n<p class="soft">{escape(about)}</p>\n', 1)
-    return html.page(title, sections)
+    return render(
+        "comparison",
+        title=f"{comparison.before} → {comparison.after}",
+        facts=facts,
+        about=f"The {len(shown)} most changed of {summary['touched']}." if len(shown) < summary["touched"] else "",
+        kinds={name: KIND_COLORS[kind] for kind, name in KINDS.items()},
+        classes=("background", *comparison.classes),
+        rows=_rows(shown, before, after, side),
+        side=side,
+        class_rows=[row for row in comparison.class_rows() if row["before"] or row["after"]],
+        added=comparison.added,
+        removed=comparison.removed,
+    )
 
 
 def _rows(changes: Sequence[ImageChange], before: LabelSet, after: LabelSet, side: int) -> list[Row]:
@@ -133,18 +129,3 @@ def _records(labels: LabelSet) -> dict[str, tuple[ImageIndex, ImageRecord]]:
     """Image id -> its image, where it is known."""
     index = None if labels.dataset is None else ImageIndex.read(labels.dataset)
     return {} if index is None else {record.image_id: (index, record) for record in index}
-
-
-def _kinds_legend() -> str:
-    items = "".join(
-        f'<li><span class="swatch" style="background:rgb{KIND_COLORS[kind]}"></span>{escape(name)}</li>'
-        for kind, name in KINDS.items()
-    )
-    return f'<ul class="legend">{items}</ul>'
-
-
-def _listed(image_ids: Sequence[str], shown: int = 200) -> str:
-    if not image_ids:
-        return ""
-    rest = f" and {len(image_ids) - shown} more" if len(image_ids) > shown else ""
-    return "<p>" + " ".join(f"<code>{escape(image_id)}</code>" for image_id in image_ids[:shown]) + rest + "</p>"

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
+from markupsafe import Markup, escape
 
 SERIES_COLORS = 6
 """Colors that the style sheet has: classes `series-0` and on."""
@@ -28,7 +28,7 @@ def curve_chart(
     raw: Curve | None = None,
     marks: Sequence[int] = (),
     first_color: int = 0,
-) -> str:
+) -> Markup:
     """Lines over a common axis.
 
     Args:
@@ -70,10 +70,10 @@ def curve_chart(
             x, y = place(curve)[mark]
             parts.append(f'<circle class="series-{first_color + number} dot" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
     label = escape(f"{y_label} over {x_label}: {', '.join(curve.name for curve in curves)}")
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+    return Markup(f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{"".join(parts)}</svg>')
 
 
-def class_bars(figures: Mapping[str, float | None]) -> str:
+def class_bars(figures: Mapping[str, float | None]) -> Markup:
     """One bar a series, in the order given: shares in [0, 1], labeled as points of 100; None is drawn as a dash."""
     width, row, label = 260, 16, 34
     parts = []
@@ -87,13 +87,7 @@ def class_bars(figures: Mapping[str, float | None]) -> str:
             f'width="{length:.1f}" height="9" rx="2"/>'
             f'<text x="{width}" y="{top + 12}" text-anchor="end">{told}</text></g>'
         )
-    return f'<svg viewBox="0 0 {width} {row * len(figures)}" role="img">{"".join(parts)}</svg>'
-
-
-def legend(names: Sequence[str]) -> str:
-    """The names of the series beside their colors."""
-    items = "".join(f'<li><i class="series-{n}"></i>{escape(name)}</li>' for n, name in enumerate(names))
-    return f'<ul class="legend">{items}</ul>'
+    return Markup(f'<svg viewBox="0 0 {width} {row * len(figures)}" role="img">{"".join(parts)}</svg>')
 
 
 def nice_ticks(low: float, high: float, intervals: int = 4) -> list[float]:

@@ -68,6 +68,12 @@ class Step:
         return str(self.manifest["recipe"]["stage"])
 
     @property
+    def figures(self) -> str:
+        """The first six of its own figures, in a line."""
+        told = {k: v for k, v in self.manifest.get("metrics", {}).items() if isinstance(v, int | float | str)}
+        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in list(told.items())[:6])
+
+    @property
     def seed(self) -> int | None:
         """Seed of a training."""
         seed: int | None = self.manifest["recipe"]["config"].get("seed")
@@ -100,6 +106,11 @@ class Evaluated:
     def measured(self) -> bool:
         """Whether there are figures: there are none without masks, nor where these show no class."""
         return bool(self.summary)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the figures are mean IoU over classes; else those of saliency."""
+        return "miou" in self.summary
 
     @property
     def summary(self) -> Mapping[str, Any]:
