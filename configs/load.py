@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.networks import NO_FILE
+from tag2mask.configs.sections.section import RETIRED
 
 PATH_FIELDS = (
     ("dataset", "root"),
@@ -93,6 +94,8 @@ def _apply(values: dict[str, Any], change: str) -> None:
             place[section] = {}
         place = place[section]
     if key not in model.model_fields:
+        if key in RETIRED:
+            raise ConfigError(f"--set {change}: {key!r} {RETIRED[key]}")
         raise ConfigError(f"--set {change}: unknown key {key!r}; {_meant(key, model)}")
     try:
         place[key] = yaml.safe_load(text)

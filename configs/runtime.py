@@ -1,4 +1,7 @@
-"""What a run may use but what must not change its results: never hashed."""
+"""What the machine decides of a run, not its settings: never hashed.
+
+Device and precision round differently, and nothing else here changes a result; manifests say which they were.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from tag2mask.configs.sections.section import Section
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def available_cores() -> int:
@@ -19,8 +25,10 @@ class Runtime(Section):
 
     root: Path = Path("artifacts")
     """Folder of the artifact store."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """`auto` takes the GPU where there is one."""
+    precision: Precision = "auto"
+    """Arithmetic of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it."""
     cores: int = Field(default_factory=available_cores, ge=1)
     """Cores to use in all."""
     branches: int = Field(default=0, ge=0)
@@ -31,3 +39,9 @@ class Runtime(Section):
     """Under Prefect: name of the concurrency limit that trainings of several runs share; "" lets them collide."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     """Seconds of training between two checkpoints."""
+
+
+def runtime_of(root: Path, device: Device, precision: Precision, cores: int | None) -> Runtime:
+    """The resources that a command or a flow asks for; `cores` None takes those available."""
+    given = {"root": root, "device": device, "precision": precision} | ({} if cores is None else {"cores": cores})
+    return Runtime.model_validate(given)

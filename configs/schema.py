@@ -1,7 +1,7 @@
 """All settings of a run, one frozen section per stage.
 
-What stands here can change a result and is hashed into the keys of the artifacts.  What cannot (device, threads,
-workers) is `Runtime`, which is never hashed.  Validators compare fields; none of them opens a file.
+What stands here can change a result and is hashed into the keys of the artifacts.  What the machine decides
+(device, precision, threads) is `Runtime`, which is never hashed.  Validators compare fields; none of them opens a file.
 """
 
 from pydantic import Field, model_validator

@@ -65,6 +65,7 @@ def deployments_of(
         "config_path": str(path.absolute()),
         "root": str(runtime.root.absolute()),
         "device": runtime.device,
+        "precision": runtime.precision,
         "cores": runtime.cores,
         "changes": list(changes),
     }

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from prefect import State, flow
@@ -12,7 +12,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tag2mask.configs.load import ConfigError, load_config
-from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.runtime import Device, Precision, Runtime, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
@@ -33,7 +33,6 @@ from tag2mask.tasks.store.store import Store
 
 TASK_RUNNER: Any = ThreadPoolTaskRunner()
 """As many threads as there are tasks: most of them wait for cores."""
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def _run_name() -> str:
@@ -61,6 +60,7 @@ def regenerate(
     retrain: Retrain = "when_changed",
     root: Path = Path("artifacts"),
     device: Device = "auto",
+    precision: Precision = "auto",
     cores: int | None = None,
 ) -> State:
     """Bring all artifacts of a settings file up to date.
@@ -76,6 +76,7 @@ def regenerate(
             or train anew in any case.
         root: folder of the artifact store.
         device: where networks run.
+        precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
 
     Returns:
@@ -92,13 +93,7 @@ def regenerate(
     except ConfigError as error:
         return Failed(message=str(error))
     selection = Selection(only, since, until, force or (), retrain)
-    return bring_up_to_date(config, runtime_of(root, device, cores), selection)
-
-
-def runtime_of(root: Path, device: Device, cores: int | None) -> Runtime:
-    """The resources that a flow's parameters ask for."""
-    given = {"root": root, "device": device} | ({} if cores is None else {"cores": cores})
-    return Runtime.model_validate(given)
+    return bring_up_to_date(config, runtime_of(root, device, precision, cores), selection)
 
 
 def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> State:

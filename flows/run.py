@@ -65,6 +65,7 @@ def _carry_out(request: Request) -> None:
         retrain=selection.retrain,
         root=runtime.root,
         device=runtime.device,
+        precision=runtime.precision,
         cores=runtime.cores,
         return_state=True,
     )

@@ -11,12 +11,13 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.runtime import Device, Precision, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import settings_changes
 from tag2mask.flows.engine.running import Selection
-from tag2mask.flows.regenerate import TASK_RUNNER, Device, bring_up_to_date, dataset_name, runtime_of
+from tag2mask.flows.regenerate import TASK_RUNNER, bring_up_to_date, dataset_name
 from tag2mask.tasks.catalog import CATALOG
 
 _flows: dict[str, Flow[..., Any]] = {}
@@ -53,6 +54,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         changes: list[str] | None = None,
         root: Path = Path("artifacts"),
         device: Device = "auto",
+        precision: Precision = "auto",
         cores: int | None = None,
     ) -> State:
         try:
@@ -60,7 +62,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         except ConfigError as error:
             return Failed(message=str(error))
         selection = _selection(config, stage, downstream=downstream, upstream=upstream, force=force)
-        return bring_up_to_date(config, runtime_of(root, device, cores), selection)
+        return bring_up_to_date(config, runtime_of(root, device, precision, cores), selection)
 
     build.__name__ = build.__qualname__ = stage
     build.__annotations__["settings"] = section_type(stage)
@@ -75,6 +77,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         changes: further settings, `section.key=value`.
         root: folder of the artifact store.
         device: where networks run.
+        precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
     """
     named: Any = _RunName(stage)

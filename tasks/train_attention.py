@@ -49,7 +49,7 @@ def run(
 
     def loss_of_step(step: int) -> Tensor:
         numbers, images = data.batch(step)
-        with arithmetic(config.precision, runtime.device):
+        with arithmetic(runtime.precision, runtime.device):
             scores = data.mirror_back(step, network(images))
         target = accumulated.target([index.ids[number] for number in numbers], len(index.classes)).to(runtime.device)
         if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size

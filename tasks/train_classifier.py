@@ -39,7 +39,7 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
 
     def loss_of_step(step: int) -> Tensor:
         numbers, images = data.batch(step)
-        with arithmetic(config.precision, runtime.device):
+        with arithmetic(runtime.precision, runtime.device):
             logits, maps = network(images)
         epoch = step // per_epoch
         if epoch >= config.accumulate_from:

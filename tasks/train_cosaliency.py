@@ -69,7 +69,7 @@ def run(
 
     def loss_of_step(step: int) -> Tensor:
         batch, salient = batches.batch(step, runtime.device, multi_label=training_set is None)
-        with arithmetic(config.precision, runtime.device):
+        with arithmetic(runtime.precision, runtime.device):
             if isinstance(network, ICNet):
                 levels = network(batch.images, salient)
                 return torch.stack([iou_loss(level, batch.target, batch.valid).mean() for level in levels]).mean()

@@ -67,11 +67,11 @@ def run(
     if isinstance(network, PurNet):
         schedule = StagedSchedule(config, POWER)
         data = SaliencyPairs(source, config, schedule.samples, schedule.compares_regions, out)
-        training = _purnet(config, network, data, schedule, runtime.device)
+        training = _purnet(config, network, data, schedule, runtime)
     else:
         size = config.batch_size
         data = SaliencyPairs(source, config, lambda s: range(s * size, (s + 1) * size), lambda s: False, out)
-        training = _reciprocal(config, network, data, runtime.device)
+        training = _reciprocal(config, network, data, runtime)
     try:
         train(training, out, runtime)
     finally:
@@ -91,12 +91,12 @@ def _source(saliency_set: Path | None, dataset: Path | None, targets: Path | Non
     return agreed_source(dataset, targets)
 
 
-def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, device: str) -> Training:
+def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, runtime: StageRuntime) -> Training:
     """Every level's foreground and background against the mask."""
 
     def loss_of_step(step: int) -> Tensor:
-        images, target, keep, _ = _batch(data, step, device)
-        with arithmetic(config.precision, device):
+        images, target, keep, _ = _batch(data, step, runtime.device)
+        with arithmetic(runtime.precision, runtime.device):
             levels = network(images)
         losses = [
             reciprocal_losses(
@@ -116,13 +116,19 @@ def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPai
     return Training(network, optimizer, config.iterations, loss_of_step, poly(POWER, config.iterations))
 
 
-def _purnet(config: Saliency, network: PurNet, data: SaliencyPairs, schedule: StagedSchedule, device: str) -> Training:
+def _purnet(
+    config: Saliency,
+    network: PurNet,
+    data: SaliencyPairs,
+    schedule: StagedSchedule,
+    runtime: StageRuntime,
+) -> Training:
     """The three subnetworks, each by its own loss, as the step's stage says."""
 
     def loss_of_step(step: int) -> Tensor:
         stage = schedule.at(step).stage
-        images, target, keep, regions = _batch(data, step, device)
-        with arithmetic(config.precision, device):
+        images, target, keep, regions = _batch(data, step, runtime.device)
+        with arithmetic(runtime.precision, runtime.device):
             predictions = network.supervise(images, attention=stage.attention)
         losses = purnet_losses(predictions, target, keep, regions, structural_similarity=stage.structural_similarity)
         propagate(network, losses)

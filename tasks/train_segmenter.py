@@ -106,7 +106,7 @@ def run(
         for start in range(0, config.batch_size, part):
             batch = to_batch(images[start : start + part], runtime.device)
             target = torch.from_numpy(targets[start : start + part]).to(runtime.device)
-            with arithmetic(config.precision, runtime.device):
+            with arithmetic(runtime.precision, runtime.device):
                 outputs = network(batch)
             loss = segmentation_loss(outputs, target) * (len(batch) / config.batch_size)
             torch.autograd.backward(loss)

@@ -32,7 +32,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
-    *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
     *(f"{section}.class_init=published" for section in ("classifier", "attention")),
     *(f"{section}.optimizer=sgd" for section in ("classifier", "attention", "saliency")),
     *(f"{section}.learning_rate=0.005" for section in ("classifier", "attention")),
@@ -120,7 +119,9 @@ def dag(data: Path, *changes: str) -> tuple[Node, ...]:
 
 def run(nodes: tuple[Node, ...], root: Path) -> RunResult:
     """Run nodes in children, two cores wide."""
-    return execute(Session(nodes, Store(root), Runtime(root=root, device="cpu", cores=2), Ledger()))
+    return execute(
+        Session(nodes, Store(root), Runtime(root=root, device="cpu", precision="float32", cores=2), Ledger())
+    )
 
 
 def built(result: RunResult) -> set[str]:
@@ -256,7 +257,7 @@ def test_kept_models_label_new_images(finished: Finished) -> None:
     write_demo(data, scenes=16, validation=4, saliency=8, size=80)
     nodes = select(dag(data), until="refine_masks-1")
     kept = {n.name: finished.result.outcomes[n.name].artifact for n in nodes if n.trains}
-    runtime = Runtime(root=finished.root, device="cpu", cores=2)
+    runtime = Runtime(root=finished.root, device="cpu", precision="float32", cores=2)
     result = execute(Session(nodes, Store(finished.root), runtime, Ledger(), kept=kept))
     assert not result.failures
     assert {name for name, o in result.outcomes.items() if o.kept} == kept.keys() - {"train_saliency"}

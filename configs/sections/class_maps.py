@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
-from tag2mask.configs.sections.section import Optimizer, Precision, Scales, Section, Share
+from tag2mask.configs.sections.section import Optimizer, Scales, Section, Share
 
 
 class Classifier(Section):
@@ -45,8 +45,6 @@ class Classifier(Section):
     """Nesterov momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on all parameters."""
-    precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     accumulate_from: int = Field(default=1, ge=0)
     """First epoch (counted from 0) whose attention is accumulated."""
     accumulate_probability: Share = 0.1

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Precision, Section, Share
+from tag2mask.configs.sections.section import Section, Share
 
 
 class GroupLosses(Section):
@@ -101,8 +101,6 @@ class Cosaliency(Section):
     """Factor on the backbone's learning rate (published: 1; 0); 0 keeps its weights as they come."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """L2 penalty."""
-    precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, groups and augmentation."""
 

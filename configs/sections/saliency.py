@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Optimizer, Precision, Section, Share
+from tag2mask.configs.sections.section import Optimizer, Section, Share
 
 Provider = Literal["reciprocal", "purnet", "prior", "folder"]
 
@@ -131,8 +131,6 @@ class Saliency(Section):
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty."""
-    precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, order and augmentation."""
 

@@ -7,8 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
-Precision = Literal["float32", "bfloat16"]
 Optimizer = Literal["sgd", "adamw"]
+RETIRED = {
+    "precision": "is chosen by the machine, no longer by the settings: delete it; to choose by hand, run with "
+    "--precision float32 or --precision bfloat16",
+}
+"""Keys of earlier versions' settings -> what has become of them, as the rest of a sentence."""
 
 
 class Section(BaseModel):
@@ -23,6 +27,8 @@ class Section(BaseModel):
             return values
         for key in values:
             if key not in cls.model_fields:
+                if key in RETIRED:
+                    raise ValueError(f"{key!r} {RETIRED[key]}")
                 near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
                 raise ValueError(f"unknown key {key!r}; the nearest known one is {near[0]!r}")
         return values

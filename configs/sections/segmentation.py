@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Precision, Scales, Section, Share
+from tag2mask.configs.sections.section import Scales, Section, Share
 
 
 def _first_is_whole(scales: tuple[float, ...]) -> tuple[float, ...]:
@@ -50,8 +50,6 @@ class Segmenter(Section):
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty; none on head biases."""
-    precision: Precision = "float32"
-    """Arithmetic of the forward pass in training; bfloat16 is faster where the processor has it, else slower."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, order and augmentation."""
 

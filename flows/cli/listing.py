@@ -95,6 +95,7 @@ def print_why(root: Path, name: str) -> None:
             "folder": str(artifact.path),
             "made": manifest["made"],
             "seconds": manifest["seconds"],
+            **{name: manifest[name] for name in ("device", "precision") if name in manifest},
             "stage version": recipe["version"],
             "settings": dict(recipe["config"]),
             "inputs": inputs,

@@ -3,12 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from tag2mask.configs import runtime
 from tag2mask.configs.errors import UserError
-from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.runtime import runtime_of
 from tag2mask.flows.cli.releases import register
 from tag2mask.flows.dag.errors import RunStopped
 
@@ -26,7 +27,10 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be repeated.")
 ]
 Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where networks run; auto takes the GPU.")]
+Device = Annotated[runtime.Device, typer.Option(help="Where networks run; auto takes the GPU.")]
+Precision = Annotated[
+    runtime.Precision, typer.Option(help="Of trainings; auto takes bfloat16 where the device has instructions for it.")
+]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
 EngineName = Annotated[
     Literal["auto", "local", "prefect"],
@@ -51,6 +55,7 @@ def run(
     retrain: RetrainWhen = "when_changed",
     root: Root = ROOT,
     device: Device = "auto",
+    precision: Precision = "auto",
     cores: Cores = None,
     engine: EngineName = "auto",
 ) -> None:
@@ -59,7 +64,7 @@ def run(
     from tag2mask.flows.run import Request, run
 
     selection = Selection(only, since, until, force or (), retrain)
-    run(Request(config, changes or (), selection, runtime_of(root, device, cores), engine))
+    run(Request(config, changes or (), selection, runtime_of(root, device, precision, cores), engine))
 
 
 @app.command()
@@ -158,6 +163,7 @@ def demo(
     root: Root = ROOT,
     changes: Changes = None,
     device: Device = "auto",
+    precision: Precision = "auto",
     cores: Cores = None,
     engine: EngineName = "auto",
 ) -> None:
@@ -167,7 +173,7 @@ def demo(
     from tag2mask.flows.run import Request, run
 
     path, own = demo_settings(root)
-    run(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, cores), engine))
+    run(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, precision, cores), engine))
 
 
 @app.command()
@@ -195,6 +201,7 @@ def saliency(
     changes: Changes = None,
     root: Root = ROOT,
     device: Device = "auto",
+    precision: Precision = "auto",
     cores: Cores = None,
     engine: EngineName = "auto",
 ) -> None:
@@ -214,16 +221,10 @@ def saliency(
         weights,
         changes or (),
     )
-    typer.echo(make_saliency_maps(request, runtime_of(root, device, cores), engine))
+    typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores), engine))
 
 
 register(app)
-
-
-def runtime_of(root: Path, device: Literal["auto", "cpu", "cuda"], cores: int | None) -> Runtime:
-    """The resources asked for."""
-    given: dict[str, Any] = {"root": root, "device": device}
-    return Runtime(**given) if cores is None else Runtime(**given, cores=cores)
 
 
 @app.callback()

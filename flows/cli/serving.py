@@ -11,7 +11,8 @@ import typer
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError
-from tag2mask.flows.cli.main import ROOT, Changes, Cores, Device, RetrainWhen, Root, app, runtime_of
+from tag2mask.configs.runtime import runtime_of
+from tag2mask.flows.cli.main import ROOT, Changes, Cores, Device, Precision, RetrainWhen, Root, app
 from tag2mask.flows.serving.settings import SERVER_ADDRESS, set_prefect_defaults
 
 REPORTS_PORT = 4280
@@ -52,6 +53,7 @@ def serve(
     limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 2,
     root: Root = ROOT,
     device: Device = "auto",
+    precision: Precision = "auto",
     cores: Cores = None,
     reports_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
@@ -69,7 +71,7 @@ def serve(
         raise ConfigError(f"--reports-port {reports_port}: {error.strerror}; give another one, or 0") from error
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
-    serve_all(configs, runtime_of(root, device, cores), Schedule(cron, timezone, retrain), limit)
+    serve_all(configs, runtime_of(root, device, precision, cores), Schedule(cron, timezone, retrain), limit)
 
 
 @app.command("prefect-yaml")
@@ -82,12 +84,14 @@ def prefect_yaml(
     pool: Annotated[str, typer.Option(help="Work pool of type process that carries out the runs.")] = "tag2mask",
     root: Root = ROOT,
     device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
     set_prefect_defaults()
     from tag2mask.flows.deployments import Schedule, pool_file
 
-    text = pool_file(configs, runtime_of(root, device, None), Schedule(cron, timezone, retrain), changes or (), pool)
+    runtime, schedule = runtime_of(root, device, precision, None), Schedule(cron, timezone, retrain)
+    text = pool_file(configs, runtime, schedule, changes or (), pool)
     typer.echo(text, nl=False)
 
 

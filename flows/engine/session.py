@@ -51,6 +51,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.budget = CoreBudget(self.runtime.cores, self.runtime.branches)
+        self.untold_precision = threading.Semaphore(1)  # the first training of a run says what is chosen
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
 
     def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
@@ -98,7 +99,15 @@ class Session:
         node, runtime = resolved.node, self.runtime
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
         order = resolved.order(self.store, force=node.name in self.force)
-        job = Job(order, runtime.device, threads, runtime.shard, runtime.checkpoint_seconds)
+        job = Job(
+            order,
+            runtime.device,
+            runtime.precision if node.trains else "float32",
+            threads,
+            runtime.shard,
+            runtime.checkpoint_seconds,
+            tells_precision=node.trains and self.untold_precision.acquire(blocking=False),
+        )
         run, last = run_here if self.in_process else run_in_child, ""
 
         def report(done: int, total: int, note: str) -> None:

@@ -14,14 +14,16 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
+from tag2mask.configs.runtime import Precision
 from tag2mask.tasks.store.build import Order, build
 from tag2mask.tasks.store.runtime import StageRuntime
 
 REPORT_SECONDS = 0.2
 """Shortest time between two messages of progress."""
 Report = Callable[[int, int, str], None]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,13 @@ class Job:
     order: Order
     device: str
     """`auto`, `cpu` or `cuda`."""
+    precision: Precision
+    """Of the forward pass in training; `auto` is settled in the stage's process, where torch is."""
     threads: int
     shard: int
     checkpoint_seconds: float
+    tells_precision: bool = False
+    """Whether it logs the precision that was chosen, and why."""
 
 
 def work(job: Job, sender: Connection) -> None:
@@ -72,7 +78,27 @@ def _prepare_torch(job: Job) -> str:
 
 def equipment(job: Job, device: str, report: Report) -> StageRuntime:
     """What the stage is given to work with; the CRF gets as many processes as the stage has threads."""
-    return StageRuntime(device, job.threads, job.threads, job.shard, job.checkpoint_seconds, report)
+    return StageRuntime(
+        device=device,
+        precision=_settled_precision(job, device),
+        threads=job.threads,
+        workers=job.threads,
+        shard=job.shard,
+        checkpoint_seconds=job.checkpoint_seconds,
+        report=report,
+    )
+
+
+def _settled_precision(job: Job, device: str) -> Literal["float32", "bfloat16"]:
+    """The precision asked for, or what suits the device where that is `auto`."""
+    if job.precision == "float32" and not job.tells_precision:
+        return "float32"  # most stages: without torch
+    from tag2mask.tasks.networks.precision import choose_precision
+
+    choice = choose_precision(job.precision, device)
+    if job.tells_precision:
+        logger.log(logging.WARNING if choice.is_emulated else logging.INFO, "precision: %s", choice)
+    return choice.name
 
 
 def _throttled(sender: Connection) -> Report:

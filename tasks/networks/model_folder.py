@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from tag2mask.configs import schema
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError, validated
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import RETIRED, Section
 from tag2mask.tasks.store.files import read_json
 
 ARCHITECTURE = {
@@ -39,6 +39,8 @@ def read_architecture(folder: Path, kind: str) -> dict[str, Any]:
         raise WeightsError(f"{path}: cannot be read ({error}); a model folder holds it beside model.pt") from error
     if architecture.get("kind") != kind:
         raise WeightsError(f"{path}: is a {architecture.get('kind')!r} model; a {kind!r} model is needed here")
+    for key in RETIRED.keys() & architecture.get("config", {}).keys():
+        del architecture["config"][key]  # models of earlier versions stay usable
     return dict(architecture)
 
 

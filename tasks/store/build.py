@@ -94,6 +94,8 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             "item_keys": dict(order.item_keys),
             "input_paths": {name: _told_path(store, path) for name, path in order.inputs.items()},
             "versions": _versions(),
+            "device": runtime.device,
+            "precision": runtime.precision,
             "reused_images": len(earlier),
             "replaces": damage,
         }

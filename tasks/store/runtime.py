@@ -1,8 +1,12 @@
-"""What a stage is given besides its settings: resources and a place to report to.  Nothing here may change a result."""
+"""What a stage is given besides its settings: resources and a place to report to.
+
+Device and precision round differently; nothing else here may change a result.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 WAITS = "waits: another run is building it"
 """Note of a stage that cannot begin yet; always shown."""
@@ -20,6 +24,8 @@ class StageRuntime:
 
     device: str = "cpu"
     """`cpu` or `cuda`."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass in training; inference is always in float32."""
     threads: int = 1
     """Threads of torch."""
     workers: int = 1

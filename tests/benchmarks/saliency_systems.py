@@ -181,7 +181,6 @@ class Benchmark:
             "image_size": saliency.image_size,
             "iterations": saliency.iterations,
             "group_size": max(2, size // 2 if provider == "gconet_plus" else size),  # it takes two groups a step
-            "precision": saliency.precision,
         }
         return [f"cosaliency.{name}={json.dumps(value)}" for name, value in section.items()]
 

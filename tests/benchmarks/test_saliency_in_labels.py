@@ -120,7 +120,7 @@ def test_saliency_in_labels_of_drawn_scenes(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     write_demo(tmp_path / "data", scenes=12, validation=4, saliency=8, size=80)
     roots = (f"dataset.root={tmp_path / 'data'}", f"saliency_set.root={tmp_path / 'data' / 'saliency'}")
-    tiny = ("segmenter.iterations=4", "segmenter.batch_size=2", "segmenter.crop_size=64", "segmenter.precision=float32")
+    tiny = ("segmenter.iterations=4", "segmenter.batch_size=2", "segmenter.crop_size=64")
     benchmark = Benchmark(CONFIGS / "demo.yaml", tmp_path / "work", StageRuntime(), changes=(*roots, *TINY, *tiny))
     benchmark.part_saliency_set()
     rows = measured(benchmark, ("cosaliency.iterations=4", "mining.foreground=0.02", "mining.minimum_foreground=0"))

@@ -22,7 +22,6 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 SETTINGS = CONFIGS / "voc-mini.yaml"
 TINY = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "saliency")),
-    *(f"{section}.precision=float32" for section in ("classifier", "saliency")),
     "classifier.epochs=2",
     "classifier.accumulate_from=1",
     "classifier.drop_epochs=[]",

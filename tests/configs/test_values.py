@@ -52,6 +52,16 @@ def test_value_that_no_stage_takes_is_refused(change: str, message: str) -> None
         load_config(DEMO, [change])
 
 
+def test_a_key_of_earlier_versions_is_told_what_became_of_it(tmp_path: Path) -> None:
+    """Settings that still choose the precision are refused by file and section, with the option that does it now."""
+    path = tmp_path / "old.yaml"
+    path.write_text("name: old\ndataset: {root: .}\nclassifier: {precision: bfloat16}\n")
+    message = "'precision' is chosen by the machine, no longer by the settings: delete it; to choose by hand, run with "
+    for given, changes in ((f"{path}: classifier: ", []), ("--set saliency.precision=x: ", ["saliency.precision=x"])):
+        with pytest.raises(ConfigError, match=re.escape(f"{given}{message}--precision float32 or ")):
+            load_config(path, changes)
+
+
 def test_no_section_takes_an_infinite_number() -> None:
     """What holds for one section holds for the others."""
     for key in ("saliency.learning_rate", "dataset.maximum_megapixels", "attention.backbone_factor"):

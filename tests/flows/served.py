@@ -26,7 +26,6 @@ CSRF = "PREFECT_SERVER_CSRF_PROTECTION_ENABLED"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
-    *(f"{section}.precision=float32" for section in ("classifier", "attention", "saliency", "segmenter")),
     *(f"{section}.epochs=1" for section in ("classifier", "attention")),
     *(f"{section}.accumulate_from=0" for section in ("classifier", "attention")),
     "cams.scales=[1.0]",

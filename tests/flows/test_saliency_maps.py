@@ -23,7 +23,6 @@ SMALL = (
     "saliency.image_size=64",
     "saliency.iterations=2",
     "saliency.batch_size=2",
-    "saliency.precision=float32",
     "saliency.channels=8",
     "saliency.key_channels=4",
 )
@@ -110,7 +109,7 @@ def test_a_model_is_fine_tuned(folders: Path) -> None:
     runtime = Runtime(root=folders / "store", cores=1)
     make_saliency_maps(asked(folders, about="drawn squares", shows_target_classes="yes"), runtime, "local")
     first = next((folders / "store" / "train_saliency").iterdir())
-    few = ("saliency.iterations=1", "saliency.batch_size=2", "saliency.precision=float32")
+    few = ("saliency.iterations=1", "saliency.batch_size=2")
     own = asked(folders, "tuned", model=Path(first.name), about="own", shows_target_classes="no", changes=few)
     make_saliency_maps(own, runtime, "local")
     told = read_json(folders / "tuned" / "provenance.json")

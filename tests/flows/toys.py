@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.runtime import Precision, Runtime
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Failure, Outcome, RunResult
@@ -133,9 +133,11 @@ class Ledger:
         self.failures.append(failure)
 
 
-def session(nodes: tuple[Node, ...], root: Path, *, cores: int = 2, **settings: object) -> Session:
+def session(
+    nodes: tuple[Node, ...], root: Path, *, cores: int = 2, precision: Precision = "auto", **settings: object
+) -> Session:
     """A session that builds in this process."""
-    runtime = Runtime(root=root, cores=cores)
+    runtime = Runtime(root=root, precision=precision, cores=cores)
     return Session(nodes, Store(root), runtime, Ledger(), in_process=True, **settings)  # type: ignore[arg-type]
 
 

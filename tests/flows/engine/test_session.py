@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import StageFailed, Stopped
@@ -230,6 +231,27 @@ def test_budget_releases_those_that_wait_at_a_stop() -> None:
         budget.stop()
         worker.join(10)
     assert ended == ["stopped"]
+
+
+def test_precision_is_told_once_and_kept_in_manifests_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first training says what the machine gets, every manifest what its stage got, and another choice is a hit."""
+    nodes = toys.toy_dag(tmp_path)
+    nodes = tuple(replace(node, stage="train_toy") if node.name.endswith("child") else node for node in nodes)
+    monkeypatch.setitem(CATALOG, "train_toy", toy_stage("train_toy", trains=True))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
+    with caplog.at_level("INFO", "tag2mask"):
+        result = execute(toys.session(nodes, tmp_path / "store"))
+    assert [r.getMessage() for r in caplog.records] == ["precision: bfloat16 (the processor has amx_bf16)"]
+    given = {name: outcome.artifact.manifest["precision"] for name, outcome in result.outcomes.items()}
+    assert given.pop("left_child") == given.pop("right_child") == "bfloat16"
+    assert set(given.values()) == {"float32"}
+    caplog.clear()
+    again = execute(toys.session(nodes, tmp_path / "store", precision="float32"))
+    assert set(toys.states(again).values()) == {"cached"} and not caplog.records
 
 
 def test_runtime_refuses_no_cores() -> None:

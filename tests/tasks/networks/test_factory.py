@@ -136,6 +136,13 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
         read_state(tmp_path / "list.pt")
 
 
+def test_a_model_of_an_earlier_version_stays_usable(tmp_path: Path) -> None:
+    """A setting that has become the machine's is left out of what a model folder says of its training."""
+    config = tagger().model_dump(mode="json")
+    save_model(tmp_path, nn.Linear(1, 1), {"kind": "classifier", "config": {**config, "precision": "bfloat16"}})
+    assert read_architecture(tmp_path, "classifier")["config"] == config
+
+
 def test_a_folder_without_its_description_is_refused(tmp_path: Path) -> None:
     """A model folder without a readable `model.json` is refused and told what belongs there."""
     with pytest.raises(WeightsError, match="model.json: cannot be read .*; a model folder holds it beside model.pt"):

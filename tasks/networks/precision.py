@@ -1,0 +1,83 @@
+"""The precision that suits a machine: bfloat16 where it has instructions for it, float32 everywhere else.
+
+A processor without them emulates bfloat16, 10 to 50 times slower than float32.  What the chip has is not all: a limit
+set from outside (`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`) leaves torch without instructions that the chip has.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+CPU_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
+"""Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16: two of x86, two of Arm."""
+ONEDNN_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Where oneDNN looks for its limit; the first that is not empty counts."""
+ONEDNN_WITHOUT = frozenset({"sse41", "avx", "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni"})
+"""Its values, in any case of letters, that leave it without them; what it does not know it ignores, as we do."""
+ATEN_VARIABLE = "ATEN_CPU_CAPABILITY"
+ATEN_WITHOUT = frozenset({"default", "avx2"})
+"""Its values, in small letters only, below the instruction sets that have them."""
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """A precision, and why it was taken."""
+
+    name: Literal["float32", "bfloat16"]
+    reason: str
+    is_emulated: bool = False
+    """Whether the device has to emulate it: right, but slow."""
+
+    def __str__(self) -> str:
+        """Such as `float32 (the processor has no bfloat16 instructions)`."""
+        return f"{self.name} ({self.reason})"
+
+
+def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> PrecisionChoice:
+    """Settle the precision of trainings in this process.
+
+    Args:
+        asked: what the user says; `auto` takes bfloat16 where the device has instructions for it.
+        device: `cpu` or `cuda`.
+    """
+    has, reason = _gpu_support() if device == "cuda" else cpu_support(torch.cpu.get_capabilities(), os.environ)
+    if asked == "auto":
+        return PrecisionChoice("bfloat16" if has else "float32", reason)
+    if asked == "bfloat16" and not has:
+        return PrecisionChoice("bfloat16", f"as asked for, although {reason}: many times slower than float32", True)
+    return PrecisionChoice(asked, "as asked for")
+
+
+def cpu_support(capabilities: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether torch can use bfloat16 instructions of the processor, and what says so.
+
+    Args:
+        capabilities: as `torch.cpu.get_capabilities()` tells them of the chip.
+        environment: variables of the process, as they were when torch was loaded.
+    """
+    found = [name for name in CPU_INSTRUCTIONS if capabilities.get(name)]
+    if not found:
+        return False, "the processor has no bfloat16 instructions"
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False, "this build of torch lacks oneDNN, which would use the processor's bfloat16 instructions"
+    if limit := _limit(environment):
+        return False, f"{limit} rules out the processor's bfloat16 instructions"
+    return True, f"the processor has {found[0]}"
+
+
+def _limit(environment: Mapping[str, str]) -> str:
+    """The variable and the value that keep torch from bfloat16 instructions; "" if nothing does."""
+    variable = next((name for name in ONEDNN_VARIABLES if environment.get(name)), None)
+    if variable is not None and environment[variable].lower() in ONEDNN_WITHOUT:
+        return f"{variable}={environment[variable]}"
+    capability = environment.get(ATEN_VARIABLE)
+    return f"{ATEN_VARIABLE}={capability}" if capability in ATEN_WITHOUT else ""
+
+
+def _gpu_support() -> tuple[bool, str]:
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return True, "the GPU has it in hardware"
+    return False, "the GPU has no bfloat16 in hardware"
