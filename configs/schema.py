@@ -120,6 +120,8 @@ class Config(Section):
             )
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
+        if self.dataset.tags is None and self.dataset.test_split is not None:
+            raise ValueError("dataset.test_split is predicted by a segmenter, so it needs dataset.tags to train one")
         if self.dataset.tags is None and self.saliency.targets == "prior":
             raise ValueError("saliency.targets 'prior' are mined with CAMs, so they need dataset.tags")
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize

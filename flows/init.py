@@ -166,7 +166,8 @@ def _next(dataset: Dataset, out: Path) -> list[str]:
 
     images, tags = dataset.root / dataset.images, place(dataset.tags)
     try:
-        listing = list_dataset(images, tags, place(dataset.train_split), place(dataset.val_split))
+        splits = (place(split) for split in (dataset.train_split, dataset.val_split, dataset.test_split))
+        listing = list_dataset(images, tags, *splits)
         classes = class_names(listing.tags, dataset.classes, tags or images)
         check_classes(listing, classes, dataset.minimum_images, listing.tags, tags or images)
     except ValueError as error:

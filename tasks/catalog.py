@@ -73,6 +73,15 @@ CATALOG = _by_name(
         writes="`masks/<id>.png`",
     ),
     Stage(
+        "index_test",
+        version=1,
+        section="dataset",
+        title="test images",
+        does="optional: checks and copies images without tags, which are predicted alone",
+        writes="`images/`, `index.csv`",
+        all_cores=True,
+    ),
+    Stage(
         "index_saliency_set",
         version=2,
         section="saliency_set",

@@ -12,6 +12,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
@@ -24,11 +25,10 @@ from tag2mask.tasks.dataset.ingest import (
     log,
     look_alikes,
     named,
+    write_index,
     write_set_aside,
-    write_table,
 )
 from tag2mask.tasks.dataset.tag_table import read_ids, read_tags
-from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -55,6 +55,7 @@ def run(
     tags: Path | None = None,
     train_split: Path | None = None,
     val_split: Path | None = None,
+    test_split: Path | None = None,
 ) -> None:
     """Index a dataset.
 
@@ -64,15 +65,16 @@ def run(
         runtime: threads and shard.
         images: folder of the images.
         tags: table of tags, or folder of VOC annotations; without it the images are indexed without classes.
-        train_split: ids to train on; without it all tagged images but those of `val_split`.
+        train_split: ids to train on; without it all tagged images but those of the other splits.
         val_split: ids kept apart for evaluation; without it none.
+        test_split: ids to leave out, whatever the tags say of them; `index_test` takes their images in.
 
     Raises:
         BadTable: the tags or a split cannot be read.
         BadDataset: images, tags, splits and classes do not fit together; before anything is copied.
         BadImage: images cannot be read and `on_bad_image` is `error`.
     """
-    listing = list_dataset(images, tags, train_split, val_split)
+    listing = list_dataset(images, tags, train_split, val_split, test_split)
     if unread := told_unread(images):
         log.warning("%s", unread)
     classes = class_names(listing.tags, config.classes, tags) if tags else ()
@@ -86,30 +88,34 @@ def run(
     records = ingest_all(listing.images, take, out, runtime, skip=config.on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], images)
-    _write_index(out, kept, listing, classes)
+    write_index(out, kept, listing.splits, listing.tags, classes)
     write_set_aside(out, records)
-    write_json(out / "classes.json", list(classes))
     write_json(out / "metrics.json", _counts(records, listing, classes))
 
 
-def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_split: Path | None) -> Listing:
+def list_dataset(
+    images: Path,
+    tags: Path | None,
+    train_split: Path | None,
+    val_split: Path | None,
+    test_split: Path | None = None,
+) -> Listing:
     """Match images, tags and splits; without a table of tags every image has none.
 
     Raises:
         BadTable: the tags or a split cannot be read.
-        BadDataset: an id in both splits, an image or a tag missing, or nothing at all.
+        BadDataset: an id in two splits, an image or a tag missing, or nothing at all.
         FileNotFoundError: no folder of images.
     """
     found = find_images(images)
     val = read_ids(val_split, found) if val_split else ()
     wanted = read_ids(train_split, found) if train_split else None
-    both = sorted(set(wanted or ()) & set(val))
-    if both:
-        raise BadDataset(f"{val_split}: {len(both)} ids stand in {train_split}, too: {named(both)}; keep each in one")
+    test = read_ids(test_split, found) if test_split else ()
+    _check_apart({train_split: wanted or (), val_split: val, test_split: test})
     asked = None if wanted is None else {*wanted, *val}
     tagged = dict.fromkeys(asked or found, ()) if tags is None else read_tags(tags, only=asked)
     # without a list every image and every tag counts, so both must be complete
-    train = sorted({*found, *tagged} - set(val)) if wanted is None else wanted
+    train = sorted({*found, *tagged} - {*val, *test}) if wanted is None else wanted
     splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
     sources = {"train": train_split or tags or images, "val": val_split or images}
     _check_complete(splits, found, tagged, images, tags or images, sources)
@@ -118,6 +124,13 @@ def list_dataset(images: Path, tags: Path | None, train_split: Path | None, val_
         raise BadDataset(f"{images}: the dataset is empty, there is no image to train on; check {what}")
     ids = sorted(splits)
     return Listing({i: found[i] for i in ids}, splits, {i: tagged[i] for i in ids})
+
+
+def _check_apart(splits: Mapping[Path | None, Sequence[str]]) -> None:
+    """Refuse ids that stand in two of the lists."""
+    for (first, ids), (second, others) in combinations(splits.items(), 2):
+        if both := sorted(set(ids) & set(others)):
+            raise BadDataset(f"{second}: {len(both)} ids stand in {first}, too: {named(both)}; keep each in one")
 
 
 def _check_complete(
@@ -201,21 +214,6 @@ def _images_per_class(listing: Listing, classes: Sequence[str], split: str, imag
     """Class name -> images of a split that show it."""
     shown = Counter(name for i in image_ids if listing.splits[i] == split for name in listing.tags[i])
     return {name: shown[name] for name in classes}
-
-
-def _write_index(out: Path, kept: Sequence[IngestedImage], listing: Listing, classes: Sequence[str]) -> None:
-    """Write `index.csv`, and `items.json`, which lets later stages reuse what they made of an image."""
-    numbers = {name: number for number, name in enumerate(classes, start=1)}
-    rows, items = [], {}
-    for record in kept:
-        i, size = record.image_id, (record.width, record.height)
-        labels = sorted(numbers[name] for name in listing.tags[i])
-        names = " ".join(classes[number - 1] for number in labels)
-        rows.append((i, record.file, listing.splits[i], *size, names, record.source, record.converted))
-        items[i] = json_digest([record.digest, labels, *size])
-    columns = ("image_id", "file", "split", "width", "height", "labels", "source", "converted")
-    write_table(out / "index.csv", columns, rows)
-    write_json(out / "items.json", items)
 
 
 def _counts(records: Sequence[IngestedImage], listing: Listing, classes: Sequence[str]) -> dict[str, object]:

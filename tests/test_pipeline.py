@@ -22,6 +22,7 @@ from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.demo.scenes import CLASSES, write_demo
+from tag2mask.tasks.release.submission import PLACE, write_submission
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
@@ -53,7 +54,13 @@ SMALL = (
     "report.images=2",
 )
 """Changes to the demo's settings: seconds instead of minutes."""
-WHERE_ASKED_FOR = {"predict_prior", "make_saliency_pseudo_labels", "train_cosaliency", "predict_cosaliency"}
+WHERE_ASKED_FOR = {
+    "index_test",
+    "predict_prior",
+    "make_saliency_pseudo_labels",
+    "train_cosaliency",
+    "predict_cosaliency",
+}
 """Stages that the demo's settings do without."""
 AFTER_MINING = {
     "mine_objects",
@@ -249,6 +256,23 @@ def test_added_images_cost_their_own_inference_alone(finished: Finished) -> None
     assert {name for name in after if name.endswith(".png")} - pictures == {
         f"{kind}/scene_{number:04d}.png" for kind in ("saliency", "background") for number in (11, 12)
     }
+
+
+def test_a_test_split_costs_its_prediction_alone(finished: Finished, tmp_path: Path) -> None:
+    """Images without tags and masks are predicted by the last segmenter, train nothing, and are handed over."""
+    data = tmp_path / "data"
+    shutil.copytree(finished.folder / "data", data)
+    shutil.copyfile(finished.folder / "small.yaml", tmp_path / "small.yaml")
+    for source, image_id in zip(sorted((data / "images").iterdir()), ("test_a", "test_b"), strict=False):
+        shutil.copyfile(source, data / "images" / f"{image_id}.jpg")
+    (data / "test.txt").write_text("test_b\ntest_a\n")
+    result = run(dag(data, "dataset.test_split=test.txt"), finished.root)
+    assert not result.failures
+    assert built(result) == {"index_dataset", "index_test", "predict_masks-2-test", "refine_masks-2-test"}
+    index, labels = (result.outcomes[name].artifact.path for name in ("index_test", "refine_masks-2-test"))
+    assert write_submission(index, labels, tmp_path / "out") == 2
+    written = files_of(tmp_path / "out")
+    assert set(written) == {f"{PLACE.as_posix()}/{image_id}.png" for image_id in ("test_a", "test_b")}
 
 
 def test_kept_models_label_new_images(finished: Finished) -> None:

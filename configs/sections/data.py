@@ -31,6 +31,9 @@ class Dataset(Section):
     -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
     val_split: str | None = None
     """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
+    test_split: str | None = None
+    """Text file of ids without tags and masks, as of VOC's test set: the delivered segmenter predicts them, and
+    `tag2mask submission` hands the predictions over.  Nothing trains or is measured on them.  Without it: none."""
     masks: str | None = None
     """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
     classes: tuple[str, ...] | None = None

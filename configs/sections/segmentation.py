@@ -72,5 +72,5 @@ class MaskPrediction(Section):
 class PredictionOf(MaskPrediction):
     """Prediction for one split of the dataset."""
 
-    split: Literal["train", "val"]
+    split: Literal["train", "val", "test"]
     """Images to predict.  Tags filter the training images only, whatever `filter_by_tags` says."""

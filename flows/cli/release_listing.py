@@ -7,6 +7,7 @@ from rich.table import Table
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
+from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import standard_output
 from tag2mask.tasks.release.gate import told
@@ -193,6 +194,25 @@ def export_release(
     release = find_release(store, text)
     count = export(store, release, out.absolute(), form, images)
     return f"{release.title}: {count} images written to {out} ({form})"
+
+
+def write_test_predictions(config: Config, root: Path, out: Path) -> str:
+    """Write what the delivered segmenter of a finished run predicts for the test split; what to print.
+
+    Raises:
+        CannotExport: the settings name no test split, or the predictions do not make a whole submission.
+        NoStore, NothingToPublish, NoRoomOnDisk: nothing was written.
+    """
+    from tag2mask.flows.engine.publishing import finished
+    from tag2mask.tasks.release.export import CannotExport
+    from tag2mask.tasks.release.submission import PLACE, write_submission
+
+    if config.dataset.test_split is None:
+        raise CannotExport(f"{config.name}: dataset.test_split names no list of test images, so none are predicted")
+    predicted = f"refine_masks-{config.rounds + 1}-test"
+    made = finished(config, Store.existing(root), ("index_test", predicted))
+    count = write_submission(made["index_test"].path, made[predicted].path, out.absolute())
+    return f"{config.name}: {count} predictions of {made[predicted].label} written to {out / PLACE}"
 
 
 def _say(line: str) -> None:

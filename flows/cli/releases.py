@@ -1,4 +1,4 @@
-"""The commands about releases: publish, releases, latest, diff, export."""
+"""The commands about releases, and what is handed over: publish, releases, latest, diff, export, submission."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     app.command()(latest)
     app.command()(diff)
     app.command()(export)
+    app.command()(submission)
 
 
 def publish(
@@ -89,3 +90,18 @@ def export(
     from tag2mask.flows.cli.release_listing import export_release
 
     typer.echo(export_release(root, release, out, form, images))
+
+
+def submission(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings file (YAML).", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.", show_default=False)],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
+    root: Root = ROOT,
+) -> None:
+    """Write the predictions of dataset.test_split as VOC's evaluation server takes them."""
+    from tag2mask.configs.load import load_config
+    from tag2mask.flows.cli.release_listing import write_test_predictions
+
+    typer.echo(write_test_predictions(load_config(config, changes or []), root, out))

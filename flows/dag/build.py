@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Config, PredictionOf, ReportOf, SaliencyOf
+from tag2mask.configs.schema import Config, Dataset, PredictionOf, ReportOf, SaliencyOf
 from tag2mask.flows.dag.cosaliency import add_cosaliency
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.flows.dag.node_list import NodeList
@@ -51,8 +51,11 @@ class _Builder:
             tags=data.root / data.tags if data.tags else None,
             train_split=data.root / data.train_split if data.train_split else None,
             val_split=data.root / data.val_split if data.val_split else None,
+            test_split=data.root / data.test_split if data.test_split else None,
         )
         self.run.checks.append(dataset)
+        if data.test_split is not None:
+            self._index_test(data, dataset)
         if data.masks is not None:
             masks = data.root / data.masks
             self.run.checks.append(
@@ -65,6 +68,15 @@ class _Builder:
             images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
             name = "index_saliency_set"
             self.run.checks.append(self.run.add(name, name, pairs, hashed=content, images=images, masks=masks))
+
+    def _index_test(self, data: Dataset, dataset: str) -> None:
+        """Images to predict alone; a check, so that a list with faults does not come up after hours of training."""
+        images, test_split = data.root / data.images, data.root / str(data.test_split)
+        content = data.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
+        name = "index_test"
+        self.run.checks.append(
+            self.run.add(name, name, data, hashed=content, dataset=dataset, images=images, test_split=test_split)
+        )
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
@@ -156,7 +168,7 @@ class _Builder:
         evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
         name = f"measure_labels-{config.rounds}"
         self.run.add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
-        self._segmenter(config.rounds + 1, labels, guard)
+        self._predict_test(config.rounds + 1, self._segmenter(config.rounds + 1, labels, guard))
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
         """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
@@ -176,16 +188,25 @@ class _Builder:
             self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
         return name
 
-    def _predict(self, name: str, split: Literal["train", "val"], model: str) -> str:
-        settings = self.config.prediction.model_dump()
-        return self.run.add(
-            name, "predict_masks", PredictionOf(**settings, split=split), dataset="index_dataset", model=model
-        )
+    def _predict_test(self, number: int, model: str) -> None:
+        """What the delivered segmenter says of the test split, with CRF; there is nothing to measure it by."""
+        if self.config.dataset.test_split is not None:
+            scores = self._predict(f"predict_masks-{number}-test", "test", model, "index_test")
+            name, refinement = f"refine_masks-{number}-test", self.config.refinement
+            self.run.add(name, "refine_masks", refinement, dataset="index_test", scores=scores)
+
+    def _predict(
+        self, name: str, split: Literal["train", "val", "test"], model: str, dataset: str = "index_dataset"
+    ) -> str:
+        config = PredictionOf(**self.config.prediction.model_dump(), split=split)
+        return self.run.add(name, "predict_masks", config, dataset=dataset, model=model)
 
     def _report(self) -> None:
-        given = ("index_dataset", "index_masks")
+        given = ("index_dataset", "index_masks", "index_test")
         shown: dict[str, Any] = {
-            node.name.replace("-", "_"): node.name for node in self.run.nodes if node.name not in given
+            node.name.replace("-", "_"): node.name
+            for node in self.run.nodes
+            if node.name not in given and node.inputs.get("dataset") != "index_test"
         }
         masks = "index_masks" if self.config.dataset.masks is not None else None
         config = ReportOf(**self.config.report.model_dump(), title=self.config.name)

@@ -4,7 +4,7 @@ It is no stage: what becomes of a label set depends on the release before, which
 is kept below `releases` and never found by a key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,15 +70,24 @@ def publish_finished(config: Config, root: Path, *, forced: str | None = None) -
     """
     check_reason(forced)
     store = Store.existing(root)
-    rows = plan(build_dag(config), store, latest(root, config.name))
+    return publish_artifacts(config, store, finished(config, store, _needed(config)), forced=forced)
+
+
+def finished(config: Config, store: Store, needed: Sequence[str]) -> dict[str, Artifact]:
+    """All artifacts of a run that are up to date, by node.
+
+    Raises:
+        NothingToPublish: one that is needed is not among them; the message names it.
+    """
+    rows = plan(build_dag(config), store, latest(store.root, config.name))
     artifacts = {row.node.name: row.artifact for row in rows if row.artifact is not None}
-    missing = [name for name in _needed(config) if name not in artifacts]
+    missing = [name for name in needed if name not in artifacts]
     if missing:
         raise NothingToPublish(
             f"{', '.join(missing)} of {config.name} {'is' if len(missing) == 1 else 'are'} not up to date: "
             "`tag2mask run` it first; `tag2mask plan` says why"
         )
-    return publish_artifacts(config, store, artifacts, forced=forced)
+    return artifacts
 
 
 def publish_artifacts(

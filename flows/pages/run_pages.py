@@ -73,7 +73,7 @@ class RunPages:
     def _show_pictures(self, session: Session, outcome: Outcome) -> None:
         from tag2mask.tasks.report.contact_sheet import contact_sheet
 
-        index = session.result.outcomes.get("index_dataset")
+        index = session.result.outcomes.get(str(outcome.node.inputs.get("dataset", "index_dataset")))
         if index is None or outcome is index:
             return
         sheet = contact_sheet(index.artifact.path, outcome.node.name.replace("-", "_"), outcome.artifact.path)

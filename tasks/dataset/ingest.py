@@ -18,8 +18,8 @@ from PIL import Image
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import BadImage, read_image
-from tag2mask.tasks.store.digests import file_digest
-from tag2mask.tasks.store.files import read_json, write_file
+from tag2mask.tasks.store.digests import file_digest, json_digest
+from tag2mask.tasks.store.files import read_json, write_file, write_json
 from tag2mask.tasks.store.journal import RESUME, process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -183,6 +183,36 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[obje
     writer.writerow(columns)
     writer.writerows(rows)
     write_file(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def write_index(
+    out: Path,
+    kept: Sequence[IngestedImage],
+    splits: Mapping[str, str],
+    tags: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
+) -> None:
+    """Write `index.csv`, `classes.json`, and `items.json`, which lets later stages reuse what they made of an image.
+
+    Args:
+        out: folder to write to.
+        kept: the images that could be read.
+        splits: id -> its split.
+        tags: id -> names of its classes; an id that is not there has none.
+        classes: names of the classes 1..C.
+    """
+    numbers = {name: number for number, name in enumerate(classes, start=1)}
+    rows, items = [], {}
+    for record in kept:
+        i, size = record.image_id, (record.width, record.height)
+        labels = sorted(numbers[name] for name in tags.get(i, ()))
+        names = " ".join(classes[number - 1] for number in labels)
+        rows.append((i, record.file, splits[i], *size, names, record.source, record.converted))
+        items[i] = json_digest([record.digest, labels, *size])
+    columns = ("image_id", "file", "split", "width", "height", "labels", "source", "converted")
+    write_table(out / "index.csv", columns, rows)
+    write_json(out / "items.json", items)
+    write_json(out / "classes.json", list(classes))
 
 
 def write_set_aside(out: Path, records: Sequence[IngestedImage]) -> None:

@@ -10,7 +10,8 @@ Images keep their bytes and their suffix.  The folder is made beside its place a
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -82,15 +83,28 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
         DamagedArtifact: the release or its images are not what they were.
         NoRoomOnDisk: nothing was written.
     """
+    parcel = _parcel(store, release, images)
+    with whole_folder(out) as aside:
+        _WRITERS[form](parcel, aside)
+    return len(parcel.index)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `out` in one step when the block ends without an error.
+
+    Raises:
+        CannotExport: `out` is not empty.
+        NoRoomOnDisk: nothing was written.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CannotExport(f"{out} exists and is not empty: give another folder")
-    parcel = _parcel(store, release, images)
     aside = out.parent / f".{out.name}.part"
     with disk_full_as_error(out.parent):
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         try:
-            _WRITERS[form](parcel, aside)
+            yield aside
             folders = [aside, *(path for path in aside.rglob("*") if path.is_dir())]
             sync_files(files_below(aside), folders=folders)
             os.rename(aside, out)  # an empty folder gives way
@@ -98,7 +112,6 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
             shutil.rmtree(aside, ignore_errors=True)
             raise
         sync_files([], folders=[out.parent])
-    return len(parcel.index)
 
 
 def _parcel(store: Store, release: Release, images: Images) -> Parcel:

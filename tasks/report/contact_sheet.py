@@ -20,7 +20,7 @@ def contact_sheet(dataset: Path, name: str, folder: Path, *, pairs: int = 12, si
     """Draw images and what a stage made of them, side by side.
 
     Args:
-        dataset: `index_dataset` artifact.
+        dataset: `index_dataset` artifact, or `index_test` for the test split.
         name: the stage's name in the run, e.g. `refine_masks_1_val`.
         folder: its artifact.
         pairs: images at most, evenly spaced over the split.
@@ -30,7 +30,7 @@ def contact_sheet(dataset: Path, name: str, folder: Path, *, pairs: int = 12, si
         A `data:` address of a JPEG, at most 200 000 characters; None for a stage that makes no pictures.
     """
     step = Step.read(name, folder)
-    split = "val" if name.endswith("_val") else "train"
+    split = next((split for split in ("val", "test") if name.endswith(f"_{split}")), "train")
     columns = gallery_columns([step], [], None, split)
     index = ImageIndex.read(dataset).split(split)
     chosen = choose_images(index.ids, {}, (pairs + 1) // 2)[1][:pairs]

@@ -16,10 +16,10 @@ IN_PAIRS = StageRuntime(shard=2)
 
 
 def index(raw: Path, name: str = "out", runtime: StageRuntime = IN_PAIRS, **settings: Any) -> Path:
-    """Index a folder; `train` and `val` stand for ids to write to the split files."""
+    """Index a folder; `train`, `val` and `test` stand for ids to write to the split files."""
     out = raw.parent / name
     splits = {}
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         if split in settings:
             splits[f"{split}_split"] = raw / f"{split}.txt"
             splits[f"{split}_split"].write_text("\n".join(settings.pop(split)))

@@ -50,6 +50,7 @@ VARIANTS: dict[str, list[str]] = {
     "default": [],
     "prior": ["saliency.provider=prior"],
     "groups": [GROUPS],
+    "test split": ["dataset.test_split=test.txt"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
 }
 """Name -> changes of the demo's settings; together their runs have every stage."""
@@ -113,6 +114,20 @@ def test_without_masks_nothing_is_evaluated() -> None:
     """A dataset without masks has every stage but the measuring ones."""
     stages = all_stages("dataset.masks=null")
     assert stages == set(CATALOG) - {"evaluate", "index_masks"}
+
+
+def test_the_test_split_is_predicted_by_the_last_segmenter_and_nothing_else() -> None:
+    """Its images are an artifact of their own, which only a prediction and its CRF read; the list is a check."""
+    nodes = {node.name: node for node in build_dag(demo("dataset.test_split=test.txt", "rounds=2"))}
+    readers = {name for name, node in nodes.items() if "index_test" in node.inputs.values()}
+    assert readers == {"predict_masks-3-test", "refine_masks-3-test"}
+    assert nodes["predict_masks-3-test"].inputs["model"] == "train_segmenter-3"
+    assert not [name for name, node in nodes.items() if readers & set(node.inputs.values()) - {"predict_masks-3-test"}]
+    assert "predict_masks-3-test" not in nodes["render_report"].inputs.values()
+    assert all("index_test" in node.after for node in nodes.values() if node.trains)
+    assert nodes["index_dataset"].inputs["test_split"] == nodes["index_test"].inputs["test_split"]
+    with pytest.raises(ConfigError, match="predicted by a segmenter, so it needs dataset.tags"):
+        demo("dataset.test_split=test.txt", "dataset.tags=null", "dataset.masks=null")
 
 
 def test_without_a_validation_split_nothing_is_predicted_on_it() -> None:

@@ -1,0 +1,81 @@
+"""The images of the test split, which have neither tags nor masks: taken in, to be predicted and nothing else.
+
+Reads   dataset               the index, for its classes
+Writes  images/<id>.<suffix>  the image's own bytes if it is upright 8-bit RGB, else its pixels as PNG
+        index.csv             as `index_dataset` writes it, with the split `test` and no labels
+        classes.json          names of the classes 1..C, those of the dataset
+        set_aside.csv         source,reason of the images that cannot be read
+        items.json            id -> digest of the image
+        metrics.json          counts
+
+It is an artifact apart from the dataset's index, so that no training ever reads it and a new test image changes none.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tag2mask.configs.schema import Dataset
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import find_images
+from tag2mask.tasks.dataset.ingest import (
+    BadDataset,
+    IngestedImage,
+    ingest_all,
+    ingest_image,
+    look_alikes,
+    named,
+    write_index,
+    write_set_aside,
+)
+from tag2mask.tasks.dataset.tag_table import read_ids
+from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.runtime import StageRuntime
+
+
+def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, images: Path, test_split: Path) -> None:
+    """Index the test split.
+
+    Args:
+        config: what a bad image does; its paths are not used.
+        out: folder of the result.
+        runtime: threads and shard.
+        dataset: `index_dataset` artifact.
+        images: folder of the images.
+        test_split: their ids.
+
+    Raises:
+        BadTable: the list cannot be read.
+        BadDataset: an id is trained or measured on, has no image, or there is none.
+        BadImage: images cannot be read and `on_bad_image` is `error`.
+    """
+    index, found = ImageIndex.read(dataset), find_images(images)
+    ids = sorted(read_ids(test_split, found))
+    _check(ids, index, found, images, test_split)
+
+    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
+        record = ingest_image(image_id, found[image_id], out, maximum_megapixels=config.maximum_megapixels)
+        return record, [out / record.file]
+
+    records = ingest_all({i: found[i] for i in ids}, take, out, runtime, skip=config.on_bad_image == "skip")
+    kept = [record for record in records if not record.reason]
+    write_index(out, kept, dict.fromkeys(ids, "test"), {}, index.classes)
+    write_set_aside(out, records)
+    converted = sum(bool(record.converted) for record in records)
+    counts = {"test": len(kept), "set_aside": len(records) - len(kept), "converted": converted}
+    write_json(out / "metrics.json", counts)
+
+
+def _check(ids: list[str], index: ImageIndex, found: Mapping[str, Path], images: Path, test_split: Path) -> None:
+    """Refuse a list that does not fit the images, or shares some with the dataset."""
+    if not ids:
+        raise BadDataset(f"{test_split}: holds no id; list the test images, or leave dataset.test_split out")
+    if known := sorted(set(ids) & set(index.ids)):
+        raise BadDataset(
+            f"{test_split}: {len(known)} ids are trained or measured on: {named(known)}; keep each in one split"
+        )
+    if missing := [image_id for image_id in ids if image_id not in found]:
+        hint = look_alikes(images, missing, found.values())
+        raise BadDataset(
+            f"{images}: {len(missing)} ids of {test_split} have no image{hint}: {named(missing)}; add them or drop the "
+            "ids"
+        )
