@@ -1,4 +1,4 @@
-"""Training losses, each computed from logits and finite wherever the logits are.
+"""Training losses, of logits (`iou_loss`: of probabilities), each finite wherever these are.
 
 Ignored positions enter neither a sum nor a gradient; an average over nothing is 0, not NaN.
 """
@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 IGNORE = 255
 """Label of pixels that teach nothing."""
+SMALLEST = 1e-6
+"""Added to both sides of the IoU's fraction: nothing predicted where nothing is costs 0, not NaN."""
 
 
 class ReciprocalLosses(NamedTuple):
@@ -124,3 +126,39 @@ def segmentation_loss(logits: Sequence[Tensor], labels: Tensor) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average of `values` where `mask`, of the same shape, is True; 0 over nothing."""
     return torch.where(mask, values, 0.0).sum() / mask.sum().clamp_min(1)
+
+
+def iou_loss(
+    probabilities: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    *,
+    form: Literal["minimum", "product"] = "minimum",
+) -> Tensor:
+    """1 - IoU of soft masks, image by image.
+
+    * "minimum": sum of min(p, g) over sum of max(p, g) (ICNet).
+    * "product": sum of p g over sum of p + g - p g (GCoNet+).
+
+    Args:
+        probabilities: (N, 1, H, W) in [0, 1].
+        target: (N, 1, H, W) in [0, 1]; any value where not valid.
+        valid: (N, 1, H, W), False at pixels to leave out; None keeps all.
+        form: which intersection.
+
+    Returns:
+        (N,) in [0, 1].
+    """
+    found, wanted = _masked(probabilities, target, valid)
+    both = torch.minimum(found, wanted) if form == "minimum" else found * wanted
+    overlap = both.flatten(1).sum(1)  # (N, 1, H, W) -> (N,)
+    union = (found + wanted).flatten(1).sum(1) - overlap  # max(p, g) = p + g - min(p, g)
+    return 1 - (overlap + SMALLEST) / (union + SMALLEST)
+
+
+def _masked(probabilities: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    found, wanted = probabilities.float(), target.float()
+    if valid is None:
+        return found, wanted
+    keep = valid.bool()
+    return torch.where(keep, found, 0.0), torch.where(keep, wanted, 0.0)

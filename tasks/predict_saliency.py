@@ -8,11 +8,11 @@ Writes  saliency/<id>.png     (H, W) uint8, thresholded by claim 6 of US 11,151,
         provenance.json       which masks are behind the maps
         metrics.json          the same in short
 
-Reciprocal attention: saliency relu(sigma(F) - sigma(B)), claim 7, and background sigma(B).  PurNet: sigma(P_1)
-and its complement.  A folder of maps: they themselves, and 255 - saliency.
+Reciprocal attention: saliency relu(sigma(F) - sigma(B)), claim 7, or another `score`, and background sigma(B).
+PurNet: sigma(P_1) and its complement.  A folder of maps: they themselves, and 255 - saliency.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,9 @@ from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Prediction, SaliencyOf
+from tag2mask.models.parts.convolution_block import resize_bilinear
 from tag2mask.models.saliency.purnet import PurNet
-from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
+from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency, Score, combined
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
@@ -95,9 +96,11 @@ def _predict(
     out: Path,
     runtime: StageRuntime,
 ) -> Iterator[tuple[str, list[Path]]]:
-    pictures = [resize(index.pixels(record), (side, side)) for record in records]
+    pixels = [index.pixels(record) for record in records]
+    sides = [round(side * scale) for scale in config.scales]
+    views = [to_batch([resize(one, (length, length)) for one in pixels], runtime.device) for length in sides]
     with torch.inference_mode():
-        saliency, background = predict_maps(network, to_batch(pictures, runtime.device), flip=config.flip)
+        saliency, background = predict_maps(network, views, flip=config.flip, score=config.score)
         for number, record in enumerate(records):
             maps = torch.cat([saliency[number : number + 1], background[number : number + 1]])  # (2, 1, S, S)
             large = F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)[:, 0]
@@ -105,24 +108,35 @@ def _predict(
             yield record.image_id, _write(out, record.image_id, _filtered(gray[0], config.threshold), gray[1])
 
 
-def predict_maps(network: Network, images: Tensor, *, flip: bool) -> tuple[Tensor, Tensor]:
-    """Saliency and background (N, 1, S, S) in [0, 1], from probabilities averaged with the mirror images' if `flip`."""
-    foreground, background = _probabilities(network, images)
+def predict_maps(
+    network: Network, views: Sequence[Tensor], *, flip: bool, score: Score = "difference"
+) -> tuple[Tensor, Tensor]:
+    """Saliency and background of images, from probabilities averaged over sizes and, if `flip`, over mirror images.
+
+    Args:
+        network: what predicts.
+        views: the same images (N, 3, S, S) at one or more sizes.
+        flip: average with the mirror images' maps.
+        score: how the maps of foreground and background become one.
+
+    Returns:
+        Saliency and background, both (N, 1, S, S) in [0, 1], at the first view's size.
+    """
+    size = views[0].shape[2:]
+    found = [resize_bilinear(_probabilities(network, view), size) for view in views]
     if flip:
-        mirrored = [maps.flip(3) for maps in _probabilities(network, images.flip(3))]
-        foreground, background = (foreground + mirrored[0]) / 2, (background + mirrored[1]) / 2
-    if isinstance(network, PurNet):
-        return foreground, background
-    return (foreground - background).relu(), background
+        found += [resize_bilinear(_probabilities(network, view.flip(3)).flip(3), size) for view in views]
+    mean = torch.stack(found).mean(0)  # (views, N, 2, S, S) -> (N, 2, S, S)
+    foreground, background = mean[:, :1], mean[:, 1:]
+    return (foreground if isinstance(network, PurNet) else combined(foreground, background, score)), background
 
 
-def _probabilities(network: Network, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Of foreground and background, (N, 1, S, S) each."""
+def _probabilities(network: Network, images: Tensor) -> Tensor:
+    """Of foreground and background, (N, 2, S, S)."""
     if isinstance(network, PurNet):
         foreground = network(images).sigmoid()
-        return foreground, 1 - foreground
-    first, second = network(images)[-1]
-    return first.sigmoid(), second.sigmoid()
+        return torch.cat([foreground, 1 - foreground], 1)
+    return torch.cat(network(images)[-1], 1).sigmoid()
 
 
 def _filtered(saliency: np.ndarray, threshold: float) -> np.ndarray:

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tag2mask.configs.schema import Cosaliency
 from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
 from tag2mask.models.cosaliency.group_collaboration import GroupCollaboration, GroupWeights, group_losses
-from tag2mask.models.cosaliency.group_losses import iou_loss
 from tag2mask.models.cosaliency.icnet import ICNet
+from tag2mask.models.losses import iou_loss
 from tag2mask.tasks.algorithms.tag_groups import warn_of_tags_never_alone
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance

@@ -21,6 +21,7 @@ from torch import Tensor
 from tag2mask.configs.schema import Saliency
 from tag2mask.models.losses import reciprocal_losses
 from tag2mask.models.parts.parameter_groups import parameter_groups, subnetwork_groups
+from tag2mask.models.saliency.map_loss import saliency_map_loss
 from tag2mask.models.saliency.purnet import PurNet
 from tag2mask.models.saliency.purnet_losses import propagate, purnet_losses
 from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
@@ -98,22 +99,20 @@ def _reciprocal(config: Saliency, network: ReciprocalSaliency, data: SaliencyPai
         images, target, keep, _ = _batch(data, step, runtime.device)
         with arithmetic(runtime.precision, runtime.device):
             levels = network(images)
-        losses = [
-            reciprocal_losses(
-                foreground,
-                background,
-                target,
-                keep,
-                cooperative=config.cooperative_loss,
-                weight=config.cooperative_weight,
-            ).total
-            for foreground, background in levels
-        ]
-        return torch.stack(losses).sum()
+        return torch.stack([_reciprocal_loss(config, maps, target, keep) for maps in levels]).sum()
 
     groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
     optimizer = optimizer_of(groups, config.optimizer, config.momentum)
     return Training(network, optimizer, config.iterations, loss_of_step, poly(POWER, config.iterations))
+
+
+def _reciprocal_loss(config: Saliency, maps: tuple[Tensor, Tensor], target: Tensor, keep: Tensor) -> Tensor:
+    """Losses of one level: of both maps and, where the settings say so, of the saliency that is made of them."""
+    cooperative, weight = config.cooperative_loss, config.cooperative_weight
+    loss = reciprocal_losses(*maps, target, keep, cooperative=cooperative, weight=weight).total
+    if config.map_loss == "none":
+        return loss
+    return loss + config.map_loss_weight * saliency_map_loss(*maps, target, keep, score=config.map_loss)
 
 
 def _purnet(

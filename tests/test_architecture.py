@@ -18,7 +18,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "models.parts": (),
     "models.backbones": ("models.parts",),
     "models.saliency": ("models.backbones", "models.losses"),
-    "models.cosaliency": ("models.backbones",),
+    "models.cosaliency": ("models.backbones", "models.losses"),
     "models": ("models.parts", "models.backbones"),
     "tasks.catalog": (),
     "tasks.store": ("configs", "tasks.catalog"),

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Optimizer, Section, Share
+from tag2mask.configs.sections.section import Optimizer, Scales, Section, Share
 
 Provider = Literal["reciprocal", "purnet", "prior", "folder"]
 
@@ -21,6 +21,8 @@ RECIPROCAL_FIELDS = frozenset(
         "detail",
         "cooperative_loss",
         "cooperative_weight",
+        "map_loss",
+        "map_loss_weight",
     }
 )
 """Fields that the reciprocal network alone reads."""
@@ -101,7 +103,7 @@ class Saliency(Section):
     channels: int = Field(default=128, ge=8)
     """Channels of the pyramids and of everything behind them."""
     key_channels: int = Field(default=64, ge=4)
-    """For `reciprocal`, as the next five: channels of the response maps of claim 3."""
+    """For `reciprocal`, as the next seven: channels of the response maps of claim 3."""
     attention: Literal["transposed", "literal"] = "transposed"
     """Reading of claim 3: each side receives along its own axis of the weight matrix, or the same matrix for both."""
     attention_strides: tuple[int, ...] = (16, 8)
@@ -112,6 +114,11 @@ class Saliency(Section):
     """Second loss: the two maps are each other's complement, or claim 5 as printed (degenerate, weight <= 0.1)."""
     cooperative_weight: float = Field(default=0.1, ge=0)
     """Weight of the cooperative loss against the cross entropies."""
+    map_loss: Literal["none", "difference", "mean"] = "none"
+    """A further loss on the saliency map itself, binary cross entropy and 1 - IoU (BASNet, CVPR 2019): of the map that
+    `saliency_maps.score` of the same name writes.  Not in the claims."""
+    map_loss_weight: float = Field(default=1.0, ge=0)
+    """Weight of the loss on the map against the cross entropies."""
     purnet: PurNet = PurNet()
     """For `purnet`: its options and the stages of its training."""
     image_size: int = Field(default=320, ge=32)
@@ -256,6 +263,10 @@ class Prediction(Section):
 
     threshold: Share = 0.0
     """Claim 6: saliency below this becomes 0; 0 keeps the soft map."""
+    score: Literal["difference", "mean", "foreground"] = "difference"
+    """For `reciprocal`: relu(F - B) as in claim 7, (F + 1 - B) / 2, or F, of foreground F and background B."""
+    scales: Scales = (1.0,)
+    """Factors on the network's `image_size`; the probabilities are averaged at the first one's size."""
     flip: bool = False
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)

@@ -14,9 +14,9 @@ from tag2mask.models.cosaliency.group_losses import (
     focal_loss,
     group_class_loss,
     group_triplet_loss,
-    iou_loss,
     mask_cross_entropy,
 )
+from tag2mask.models.losses import iou_loss
 
 
 class GroupBatch(NamedTuple):

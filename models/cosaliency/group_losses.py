@@ -3,42 +3,9 @@
 Ignored positions enter neither a sum nor a gradient; an average over nothing is 0, not NaN.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-SMALLEST = 1e-6
-"""Added to both sides of the IoU's fraction: nothing predicted where nothing is costs 0, not NaN."""
-
-
-def iou_loss(
-    probabilities: Tensor,
-    target: Tensor,
-    valid: Tensor | None = None,
-    *,
-    form: Literal["minimum", "product"] = "minimum",
-) -> Tensor:
-    """1 - IoU of soft masks, image by image.
-
-    * "minimum": sum of min(p, g) over sum of max(p, g) (ICNet).
-    * "product": sum of p g over sum of p + g - p g (GCoNet+).
-
-    Args:
-        probabilities: (N, 1, H, W) in [0, 1].
-        target: (N, 1, H, W) in [0, 1]; any value where not valid.
-        valid: (N, 1, H, W), False at pixels to leave out; None keeps all.
-        form: which intersection.
-
-    Returns:
-        (N,) in [0, 1].
-    """
-    found, wanted = _masked(probabilities, target, valid)
-    both = torch.minimum(found, wanted) if form == "minimum" else found * wanted
-    overlap = both.flatten(1).sum(1)  # (N, 1, H, W) -> (N,)
-    union = (found + wanted).flatten(1).sum(1) - overlap  # max(p, g) = p + g - min(p, g)
-    return 1 - (overlap + SMALLEST) / (union + SMALLEST)
 
 
 def mask_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -106,11 +73,3 @@ def group_class_loss(logits: Tensor, classes: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), classes.long())
     entropy = F.binary_cross_entropy_with_logits(logits.float(), classes.float(), reduction="none")
     return entropy.sum(1).mean()
-
-
-def _masked(probabilities: Tensor, target: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    found, wanted = probabilities.float(), target.float()
-    if valid is None:
-        return found, wanted
-    keep = valid.bool()
-    return torch.where(keep, found, 0.0), torch.where(keep, wanted, 0.0)

@@ -9,10 +9,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from tag2mask.models.backbones import Backbone
 from tag2mask.models.parts.convolution_block import convolution_block, resize_bilinear
+
+Score = Literal["difference", "mean", "foreground"]
+"""How foreground and background become one saliency map, see `combined`."""
 
 
 class ReciprocalAttention(nn.Module):
@@ -178,6 +180,26 @@ class _Detail(nn.Module):
         return logits
 
 
+def combined(foreground: Tensor, background: Tensor, score: Score = "difference") -> Tensor:
+    """One saliency map of the two maps F and B.
+
+    * "difference": relu(F - B) (claim 7).
+    * "mean": (F + 1 - B) / 2, the mean of what the two say; not in the claims.
+    * "foreground": F alone; not in the claims.
+
+    Args:
+        foreground: probabilities, any shape.
+        background: probabilities of the same shape.
+        score: which.
+
+    Returns:
+        The maps' shape, in [0, 1].
+    """
+    if score == "foreground":
+        return foreground
+    return (foreground - background).relu() if score == "difference" else (foreground + 1 - background) / 2
+
+
 def saliency_from_logits(foreground: Tensor, background: Tensor, threshold: float = 0.0) -> Tensor:
     """Saliency relu(sigmoid(foreground) - sigmoid(background)) (claim 7), values below `threshold` set to 0 (claim 6).
 
@@ -191,7 +213,7 @@ def saliency_from_logits(foreground: Tensor, background: Tensor, threshold: floa
     """
     if not 0.0 <= threshold < 1.0:
         raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
-    saliency = F.relu(torch.sigmoid(foreground) - torch.sigmoid(background))
+    saliency = combined(torch.sigmoid(foreground), torch.sigmoid(background))
     return torch.where(saliency >= threshold, saliency, 0.0)
 
 

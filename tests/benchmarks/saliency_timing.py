@@ -53,7 +53,7 @@ def single_predictor(model: Path, index: ImageIndex, *, flip: bool) -> tuple[Cal
 
     def predict(record: ImageRecord) -> torch.Tensor:
         pixels = resize(index.pixels(record), (settings.image_size, settings.image_size))
-        maps, _ = predict_saliency.predict_maps(network, to_batch([pixels], "cpu"), flip=flip)
+        maps, _ = predict_saliency.predict_maps(network, [to_batch([pixels], "cpu")], flip=flip)
         return F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)
 
     return predict, parameters

@@ -147,18 +147,42 @@ def test_maps_of_0_and_1_are_refused(tmp_path: Path, inputs: dict[str, Path]) ->
         predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], maps=maps)
 
 
+def saliency_folder(folder: Path, settings: dict[str, Any]) -> Path:
+    """A model folder of an untrained saliency network."""
+    config = Saliency.model_validate(settings)
+    torch.manual_seed(4)
+    network = saliency_network(config)
+    content = config.model_dump(mode="json", exclude=set(config.unread))
+    save_model(folder, network, {"kind": "saliency", "config": content})
+    return folder
+
+
+def test_scores_and_scales_make_the_map_that_they_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Of foreground F and background B of one size, and of their means over three, the map is that of the score."""
+    given = {"dataset": inputs["dataset"], "model": saliency_folder(tmp_path / "model", SALIENCY)}
+    means: dict[str, dict[str, np.ndarray]] = {}
+    for scales in ((1.0,), (0.75,), (1.25,), (1.0, 0.75, 1.25)):
+        found = {}
+        for score in ("difference", "mean", "foreground"):
+            config = Prediction(score=score, scales=scales)
+            out = tmp_path / f"{score}-{scales}"
+            predict_saliency.run(config, out, StageRuntime(), **given)
+            found[score] = read_gray(out / "saliency" / "p00.png").astype(float)
+            background = read_gray(out / "background" / "p00.png").astype(float)
+        assert np.abs(found["mean"] - (found["foreground"] + 255 - background) / 2).max() <= 1.01
+        assert np.abs(found["difference"] - np.maximum(found["foreground"] - background, 0)).max() <= 2
+        means[str(scales)] = found
+    one, small, large, all_three = (found["foreground"] for found in means.values())
+    assert np.abs(one - small).max() > 0 and np.abs((one + small + large) / 3 - all_three).mean() <= 1.5
+
+
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
 @pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purnet"])
 def test_interrupted_saliency_resumes_to_the_same_bytes(
     tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any], stop: int
 ) -> None:
     """Saliency maps of the images' sizes are the same bytes wherever their prediction was interrupted."""
-    config = Saliency.model_validate(settings)
-    torch.manual_seed(4)
-    network = saliency_network(config)
-    content = config.model_dump(mode="json", exclude=set(config.unread))
-    save_model(tmp_path / "model", network, {"kind": "saliency", "config": content})
-    given = {"dataset": inputs["dataset"], "model": tmp_path / "model"}
+    given = {"dataset": inputs["dataset"], "model": saliency_folder(tmp_path / "model", settings)}
     prediction = Prediction(flip=True, batch_size=3)
     predict_saliency.run(prediction, tmp_path / "whole", StageRuntime(shard=4), **given)
     with pytest.raises(Interrupted):

@@ -158,8 +158,8 @@ def test_mirrored_images_are_averaged(model: Path) -> None:
     load_for_inference(model, network, "cpu")
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        straight = predict_saliency.predict_maps(network, images, flip=True)
-        mirrored = predict_saliency.predict_maps(network, images.flip(3), flip=True)
+        straight = predict_saliency.predict_maps(network, [images], flip=True)
+        mirrored = predict_saliency.predict_maps(network, [images.flip(3)], flip=True)
     for one, other in zip(straight, mirrored, strict=True):
         torch.testing.assert_close(other.flip(3), one)
 

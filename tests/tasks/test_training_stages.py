@@ -103,6 +103,20 @@ def test_the_optimizers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Pat
     assert models[0] == models[1] and len(set(models)) == 3
 
 
+def test_the_loss_on_the_map_trains_another_network(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Each form of it adds to the loss and steers elsewhere; at weight 0 it changes nothing."""
+    losses, models = [], []
+    for number, changes in enumerate(
+        ({}, {"map_loss": "mean", "map_loss_weight": 0.0}, {"map_loss": "mean"}, {"map_loss": "difference"})
+    ):
+        out, config = tmp_path / str(number), Saliency.model_validate(SALIENCY | {"iterations": 2} | changes)
+        train_saliency.run(config, out, StageRuntime(), saliency_set=inputs["pairs"])
+        models.append(files_of(out)["model.pt"])
+        losses.append(float((out / "losses.csv").read_text().splitlines()[1].split(",")[1]))
+    assert models[0] == models[1] and len(set(models)) == 3
+    assert losses[0] == losses[1] < min(losses[2:])
+
+
 @pytest.mark.parametrize("stops", [(3, 5), (2, 4)], ids=["between", "within"])
 def test_purnet_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], stops: tuple[int, ...]) -> None:
     """The purnet network of an interrupted training equals that of an undisturbed one, in and between stages."""

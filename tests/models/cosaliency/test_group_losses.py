@@ -10,9 +10,9 @@ from tag2mask.models.cosaliency.group_losses import (
     focal_loss,
     group_class_loss,
     group_triplet_loss,
-    iou_loss,
     mask_cross_entropy,
 )
+from tag2mask.models.losses import iou_loss
 
 Form = Literal["minimum", "product"]
 FORMS: tuple[Form, ...] = ("minimum", "product")

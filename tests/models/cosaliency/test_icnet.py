@@ -14,8 +14,8 @@ from tag2mask.models.cosaliency.correlation_fusion import (
     group_attention,
     image_vectors,
 )
-from tag2mask.models.cosaliency.group_losses import iou_loss
 from tag2mask.models.cosaliency.icnet import ICNet
+from tag2mask.models.losses import iou_loss
 from tests.models.tiny import BACKBONE_NAMES, TinyBackbone, any_backbone, assert_gradients_reach
 
 SIZE = (64, 80)
