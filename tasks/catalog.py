@@ -91,7 +91,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "train_classifier",
-        version=1,
+        version=2,
         section="classifier",
         title="classifier",
         does="tag classifier with graph reasoning; accumulates attention over the epochs",
@@ -110,7 +110,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "train_attention",
-        version=1,
+        version=2,
         section="attention",
         title="attention",
         does="integral attention model on the accumulated attention",

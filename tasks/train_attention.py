@@ -20,7 +20,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
 from tag2mask.tasks.training.loop import Training, arithmetic, train
-from tag2mask.tasks.training.tag_training import ResizedImageBatches, drops, frozen_backbone_folded, optimizer_of
+from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
 
 def run(
@@ -45,23 +45,20 @@ def run(
     if config.start == "classifier":
         load_model(classifier, network)
     place(network, runtime.device)
-    data = ResizedImageBatches(index, config, runtime.device)
+    with tag_batches(network, index, config, out, runtime) as data:
+        steps = len(data.steps)
 
-    def loss_of_step(step: int) -> Tensor:
-        numbers, images = data.batch(step)
-        with arithmetic(runtime.precision, runtime.device):
-            scores = data.mirror_back(step, network(images))
-        target = accumulated.target([index.ids[number] for number in numbers], len(index.classes)).to(runtime.device)
-        if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
-            target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
-        return integral_attention_loss(scores, target)
+        def loss_of_step(step: int) -> Tensor:
+            numbers, inputs = data.batch(step)
+            with arithmetic(runtime.precision, runtime.device):
+                scores = data.mirror_back(step, network(inputs))
+            target = accumulated.target([index.ids[number] for number in numbers], len(index.classes))
+            target = target.to(runtime.device)
+            if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
+                target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
+            return integral_attention_loss(scores, target)
 
-    factor = drops(config, len(data.steps) // config.epochs)
-    try:
-        with frozen_backbone_folded(network, config):
-            optimizer = optimizer_of(network, config)
-            train(Training(network, optimizer, len(data.steps), loss_of_step, factor), out, runtime)
-    finally:
-        data.prefetch.close()
+        optimizer, factor = optimizer_of(network, config), drops(config, steps // config.epochs)
+        train(Training(network, optimizer, steps, loss_of_step, factor), out, runtime)
     save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})
-    write_json(out / "metrics.json", {"images": len(index), "steps": len(data.steps)})
+    write_json(out / "metrics.json", {"images": len(index), "steps": steps})

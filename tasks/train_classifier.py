@@ -20,7 +20,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
 from tag2mask.tasks.training.loop import Training, arithmetic, train
-from tag2mask.tasks.training.tag_training import ResizedImageBatches, drops, frozen_backbone_folded, optimizer_of
+from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
 
 def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, weights: Path | None = None) -> None:
@@ -31,28 +31,24 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
     load_pretrained(network.backbone, config.backbone, weights)
     place(network, runtime.device)
     tags = torch.from_numpy(index.tag_matrix()).to(runtime.device)
-    data = ResizedImageBatches(index, config, runtime.device)
-    per_epoch = len(data.steps) // config.epochs
     with torch.no_grad():
         cells = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size, device=runtime.device))[1].shape
     accumulator = AttentionAccumulator(tags.cpu().numpy(), tuple(cells[2:]), config.accumulate_probability)
+    with tag_batches(network, index, config, out, runtime) as data:
+        steps = len(data.steps)
+        per_epoch = steps // config.epochs
 
-    def loss_of_step(step: int) -> Tensor:
-        numbers, images = data.batch(step)
-        with arithmetic(runtime.precision, runtime.device):
-            logits, maps = network(images)
-        epoch = step // per_epoch
-        if epoch >= config.accumulate_from:
-            accumulator.add(numbers, logits, data.mirror_back(step, maps), last_epoch=epoch == config.epochs - 1)
-        return tag_loss(logits.float(), tags[numbers])
+        def loss_of_step(step: int) -> Tensor:
+            numbers, inputs = data.batch(step)
+            with arithmetic(runtime.precision, runtime.device):
+                logits, maps = network(inputs)
+            epoch = step // per_epoch
+            if epoch >= config.accumulate_from:
+                accumulator.add(numbers, logits, data.mirror_back(step, maps), last_epoch=epoch == config.epochs - 1)
+            return tag_loss(logits.float(), tags[numbers])
 
-    factor = drops(config, per_epoch)
-    try:
-        with frozen_backbone_folded(network, config):
-            optimizer = optimizer_of(network, config)
-            train(Training(network, optimizer, len(data.steps), loss_of_step, factor, accumulator), out, runtime)
-    finally:
-        data.prefetch.close()
+        optimizer, factor = optimizer_of(network, config), drops(config, per_epoch)
+        train(Training(network, optimizer, steps, loss_of_step, factor, accumulator), out, runtime)
     accumulator.save(out, index.ids)
     save_model(out, network, {"kind": "classifier", "classes": index.classes, "config": config.model_dump(mode="json")})
-    write_json(out / "metrics.json", {"images": len(index), "steps": len(data.steps)})
+    write_json(out / "metrics.json", {"images": len(index), "steps": steps})

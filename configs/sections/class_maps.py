@@ -39,6 +39,10 @@ class Classifier(Section):
     """Learning rate; with SGD of the backbone's weights at `backbone_factor` 1: biases take 2x, the head 10x that."""
     backbone_factor: float = Field(default=1.0, ge=0)
     """Factor on the backbone's learning rate; 0 keeps the backbone as it comes and is much faster."""
+    feature_copies: int = Field(default=2, ge=0)
+    """With `backbone_factor` 0 and frozen batch norm: copies of each image whose features are computed once, the first
+    as it is, the others jittered, with `flip` every second one mirrored; each epoch takes one at random.  0 computes
+    the features anew in every epoch, with new jitter, as published."""
     drop_epochs: tuple[Annotated[int, Field(ge=0)], ...] = (5, 10)
     """Epochs (counted from 0) at whose start the learning rate is multiplied by 0.1."""
     momentum: Share = 0.9

@@ -43,7 +43,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, FROZEN_TRUNK, TRAINED_TRUNK, MIRRORED], ids=["plain", "frozen", "running", "mirrored"]
+    "changes",
+    [{}, FROZEN_TRUNK | {"feature_copies": 0}, TRAINED_TRUNK, MIRRORED],
+    ids=["plain", "frozen", "running", "mirrored"],
 )
 def test_classifier_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], changes: dict[str, Any]) -> None:
     """Network, losses and accumulated attention of a twice interrupted training equal those of an undisturbed one."""
@@ -52,6 +54,39 @@ def test_classifier_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, 
     assert (whole / "accumulated_attention.npz").exists()
     losses = pd.read_csv(whole / "losses.csv")
     assert losses.step.tolist() == list(range(1, 10)) and losses.loss.nunique() > 5
+
+
+@pytest.mark.parametrize("stage", ["classifier", "attention"])
+def test_features_are_computed_once(tmp_path: Path, inputs: dict[str, Path], stage: str) -> None:
+    """A frozen backbone sees each image once; a training interrupted then, and later, goes on to the same bytes."""
+    run = train_classifier.run if stage == "classifier" else train_attention.run
+    kind = Classifier if stage == "classifier" else Attention
+    config = kind.model_validate(TAGGER | FROZEN_TRUNK | {"flip": True})
+    given = {name: inputs[name] for name in ("dataset", *(["classifier"] if stage == "attention" else []))}
+    told: list[tuple[int, int, str]] = []
+    run(config, tmp_path / "whole", StageRuntime(report=lambda *report: told.append(report)), **given)
+    assert [done for done, _, note in told if note == "features"] == list(range(8))
+    assert [done for done, total, note in told if note.startswith("loss") and total == 9] == list(range(1, 10))
+    parts = tmp_path / "parts"
+
+    def stop(at: int, of: int) -> StageRuntime:
+        def report(done: int, total: int, note: str) -> None:
+            if (done, total) == (at, of):
+                raise Interrupted(f"at {done} of {total}")
+
+        return StageRuntime(checkpoint_seconds=0.0, report=report, shard=2)
+
+    with pytest.raises(Interrupted, match="at 3 of 7"):
+        run(config, parts, stop(3, 7), **given)
+    with pytest.raises(Interrupted, match="at 5 of 9"):
+        run(config, parts, stop(5, 9), **given)
+    features = sorted((parts / ".resume" / "features").glob("*.npy"))
+    assert len(features) == 7
+    features[4].write_bytes(features[3].read_bytes())  # a failing disk: its digest is no longer the journaled one
+    told.clear()
+    run(config, parts, StageRuntime(report=lambda *report: told.append(report)), **given)
+    assert [done for done, _, note in told if note == "features"] == [6, 7]
+    assert files_of(parts) == files_of(tmp_path / "whole")
 
 
 def test_attention_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path]) -> None:
