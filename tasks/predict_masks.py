@@ -6,11 +6,14 @@ Writes  scores/<id>.npz    scores (K, h, w) float16, probabilities on the networ
         labels/<id>.png    (H, W) uint8, the most probable class of every pixel
 
 Only classes that some pixel gives more than `KEPT` are kept in `scores`; the background always is.
+
+Tags may correct the class of a training image's objects, never whether there is one (`reassign_to_tags`).  To drop the
+classes that are not tagged and scale up the rest would make background of an object that is taken for another class.
 """
 
 import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +90,33 @@ def segment(network: nn.Module, pixels: list[np.ndarray], config: PredictionOf, 
     return total / len(config.scales)
 
 
+def reassign_to_tags(scores: Tensor, tags: Sequence[int]) -> Tensor:
+    """Give the foreground's probability to the classes that are tagged, in proportion to their own.
+
+    Tags say which classes an image shows, not where: the background keeps its probability, and the rest, 1 minus it, is
+    shared among the tagged classes.  Tags restrict a prediction's classes likewise in Wei et al., "STC" (TPAMI 2017).
+
+    Args:
+        scores: (C + 1, h, w) floating probabilities that sum to one over the classes, plane 0 the background.
+        tags: class numbers 1..C of the image, all different; without any, everything becomes background.
+
+    Returns:
+        (C + 1, h, w), summing to one; zero for classes that are not tagged.
+    """
+    reassigned = torch.zeros_like(scores)
+    if not tags:
+        reassigned[0] = 1
+        return reassigned
+    numbers = torch.as_tensor(list(tags), device=scores.device)
+    tagged = scores[numbers] + torch.finfo(torch.float32).tiny  # where all are zero, they share equally
+    reassigned[0] = scores[0]
+    reassigned[numbers] = tagged / tagged.sum(0, keepdim=True) * (1 - scores[0])
+    return reassigned
+
+
 def _write(out: Path, record: ImageRecord, scores: Tensor, config: PredictionOf) -> list[Path]:
     if config.filter_by_tags and config.split == "train":
-        allowed = torch.zeros(len(scores), dtype=torch.bool)
-        allowed[[0, *record.tags]] = True
-        scores = torch.where(allowed[:, None, None].to(scores.device), scores, 0.0)
-        scores = scores / scores.sum(0, keepdim=True).clamp_min(1e-8)
+        scores = reassign_to_tags(scores, record.tags)
     large = F.interpolate(scores[None], size=record.size, mode="bilinear", align_corners=False)[0]
     labels = large.argmax(0).to(torch.uint8).cpu().numpy()
     kept = scores.amax((1, 2)) > KEPT

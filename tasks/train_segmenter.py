@@ -28,6 +28,7 @@ from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.augmentation import scale_and_crop
+from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 
@@ -116,7 +117,10 @@ def run(
     groups = parameter_groups(segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False)
     optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
     schedule = poly(config.power, config.iterations)
-    training = Training(network, optimizer, config.iterations, loss_of_step, schedule, calls_backward=True)
+    average = AveragedWeights(network, config.average_decay) if config.average_decay else None
+    training = Training(
+        network, optimizer, config.iterations, loss_of_step, schedule, calls_backward=True, average=average
+    )
     try:
         train(training, out, runtime)
     finally:

@@ -50,6 +50,9 @@ class Segmenter(Section):
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty; none on head biases."""
+    average_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Share that the running average of the weights keeps in a step (Mean Teacher, NIPS 2017); the average is what
+    predicts.  0 turns it off, as published; 0.998 spans 500 steps."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, order and augmentation."""
 
@@ -66,7 +69,8 @@ class MaskPrediction(Section):
     batch_size: int = Field(default=8, ge=1)
     """Images of the same size per forward pass."""
     filter_by_tags: bool = False
-    """On tagged training images, drop classes that are not among the tags (not in the published method)."""
+    """On tagged training images, give the probability of the foreground to the tagged classes alone; the
+    background keeps its own (not in the published method)."""
 
 
 class PredictionOf(MaskPrediction):

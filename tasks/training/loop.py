@@ -1,7 +1,7 @@
 """The training loop that every network shares: it can be killed at any step and resumed to the same bytes.
 
 Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is
-the network, the optimizer and what the stage accumulated.
+the network, the optimizer, the average of the weights and what the stage accumulated.
 """
 
 import csv
@@ -25,6 +25,7 @@ from tag2mask.tasks.networks.factory import save_tensors
 from tag2mask.tasks.store.files import sync_files, write_file
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.averaged_weights import AveragedWeights
 
 CHECKPOINT = "checkpoint.pt"
 POWER = 0.9
@@ -62,6 +63,8 @@ class Training:
     losses: list[float] = field(default_factory=list)
     group_factor: Callable[[int, str], float] | None = None
     """Takes the step and a group's name; a further factor on that group's learning rate."""
+    average: AveragedWeights | None = None
+    """Running average of the weights; at the end the network has them instead of its last ones."""
 
 
 def arithmetic(precision: str, device: str) -> torch.autocast:
@@ -148,6 +151,8 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
         if time.monotonic() - saved > runtime.checkpoint_seconds and step + 1 < training.steps:
             _save(training, checkpoint, step + 1)
             saved = time.monotonic()
+    if training.average is not None:
+        training.network.load_state_dict(training.average.state(), strict=True)
     training.network.eval()
     _write_losses(out / "losses.csv", training.losses)
 
@@ -161,6 +166,8 @@ def _one_step(training: Training, step: int) -> None:
     if not training.calls_backward:
         torch.autograd.backward(loss)
     training.optimizer.step()
+    if training.average is not None:
+        training.average.update(training.network, step)
     training.losses.append(value)
 
 
@@ -171,6 +178,7 @@ def _save(training: Training, path: Path, step: int) -> None:
         "optimizer": training.optimizer.state_dict(),
         "losses": torch.tensor(training.losses, dtype=torch.float64),
         "extra": training.extra.state() if training.extra else {},
+        "average": training.average.state() if training.average else {},
     }
     save_tensors(path, state)
     sync_files([path])
@@ -191,6 +199,8 @@ def _resume(training: Training, path: Path) -> int:
     training.losses[:] = state["losses"].tolist()
     if training.extra:
         training.extra.restore(state["extra"])
+    if training.average:
+        training.average.restore(state["average"])
     return int(state["step"])
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import (
     Training,
     TrainingDiverged,
@@ -44,7 +45,7 @@ class Memory:
         self.sum.copy_(state["sum"])
 
 
-def regression(*, calls_backward: bool = False) -> tuple[Training, Memory]:
+def regression(*, calls_backward: bool = False, average: bool = False) -> tuple[Training, Memory]:
     """A small regression with batch norm, momentum and a falling learning rate."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
@@ -61,6 +62,7 @@ def regression(*, calls_backward: bool = False) -> tuple[Training, Memory]:
         return loss
 
     training = Training(network, optimizer, STEPS, loss_of_step, poly(0.9, STEPS), memory, calls_backward)
+    training.average = AveragedWeights(network, 0.8) if average else None
     return training, memory
 
 
@@ -74,15 +76,16 @@ def interrupting(step: int) -> StageRuntime:
     return StageRuntime(checkpoint_seconds=0.0, report=report)
 
 
+@pytest.mark.parametrize("average", [False, True])
 @pytest.mark.parametrize("stops", [(1,), (2,), (5, 9), (11, 12), (12,), tuple(range(1, 13))])
-def test_interrupted_anywhere_it_ends_the_same(tmp_path: Path, stops: tuple[int, ...]) -> None:
-    """Parameters, statistics, losses and what was accumulated are equal, wherever and however often it stopped."""
-    whole, whole_memory = regression()
+def test_interrupted_anywhere_it_ends_the_same(tmp_path: Path, stops: tuple[int, ...], average: bool) -> None:
+    """Weights, averaged or not, losses and what was accumulated are equal, wherever and however often it stopped."""
+    whole, whole_memory = regression(average=average)
     train(whole, tmp_path / "whole", StageRuntime())
     for stop in stops:
         with pytest.raises(Interrupted):
-            train(regression()[0], tmp_path / "parts", interrupting(stop))
-    resumed, memory = regression()
+            train(regression(average=average)[0], tmp_path / "parts", interrupting(stop))
+    resumed, memory = regression(average=average)
     train(resumed, tmp_path / "parts", StageRuntime())
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
