@@ -8,10 +8,7 @@ Writes  saliency/<id>.png     (H, W) uint8: what differs from the background, 25
 The superpixels hold Python's lock, so images are spread over processes, as the CRF does.
 """
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from tag2mask.configs.schema import Prior
@@ -20,7 +17,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.process_pool import process_in_pool
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -28,31 +25,19 @@ def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> No
     """Write both maps of all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
     files = {record.image_id: index.folder / record.file for record in index}
-    predict_one = partial(predict_image, config=config, out=out)
-
-    def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        jobs = [(image_id, files[image_id]) for image_id in part]
-        results: Iterable[list[Path]] = map(predict_one, jobs) if pool is None else pool.map(predict_one, jobs)
-        yield from zip(part, results, strict=True)
-
-    pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
     Provenance("none: robust background detection", "no", 0).write(out)
-    try:
-        process_images(list(index.ids), out, process, runtime)
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+    process_in_pool(files, out, partial(predict_image, config=config, out=out), runtime)
 
 
-def predict_image(job: tuple[str, Path], config: Prior, out: Path) -> list[Path]:
+def predict_image(image_id: str, image: Path, *, config: Prior, out: Path) -> list[Path]:
     """Compute and write both maps of one image.
 
     Args:
-        job: image id, image.
+        image_id: its id.
+        image: its file.
         config: size, superpixels and constants.
         out: folder of the two folders of `<id>.png`.
     """
-    image_id, image = job
     saliency, background = background_prior(read_rgb(image), config)
     return [
         write_gray(out / "saliency" / f"{image_id}.png", saliency),

@@ -7,10 +7,7 @@ Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class
 pydensecrf holds Python's lock, so images are spread over processes; results stream in, memory stays flat.
 """
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from tag2mask.tasks.algorithms.dense_crf import refine_labels
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
-from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.process_pool import process_in_pool
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -30,38 +27,27 @@ def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, 
     index = ImageIndex.read(dataset)
     files = {record.image_id: index.folder / record.file for record in index}
     image_ids = sorted(path.stem for path in (scores / "scores").glob("*.npz"))
-    refine_one = partial(refine_image, config=config, out=out)
-
-    def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        jobs = [(image_id, files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in part]
-        results: Iterable[Path] = map(refine_one, jobs) if pool is None else pool.map(refine_one, jobs)
-        for image_id, path in zip(part, results, strict=True):
-            yield image_id, [path]
-
-    pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
-    try:
-        process_images(image_ids, out, process, runtime)
-    finally:
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+    jobs = {image_id: (files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in image_ids}
+    process_in_pool(jobs, out, partial(refine_image, config=config, out=out), runtime)
 
 
-def refine_image(job: tuple[str, Path, Path], config: Refinement, out: Path) -> Path:
+def refine_image(image_id: str, job: tuple[Path, Path], *, config: Refinement, out: Path) -> list[Path]:
     """Refine one image and write its labels.
 
     Args:
-        job: image id, image, scores.
+        image_id: its id.
+        job: its file, and that of its scores.
         config: constants of the CRF.
         out: folder of the `<id>.png`.
     """
-    image_id, source, scores = job
+    source, scores = job
     image = read_rgb(source)
     probabilities, numbers = read_scores(scores, image.shape[:2])
     strong = probabilities.max(axis=(1, 2)) > config.minimum_probability
     strong |= numbers == 0
     constants = config.model_dump(exclude={"minimum_probability"})
     labels = refine_labels(image, np.ascontiguousarray(probabilities[strong]), numbers[strong], **constants)
-    return write_labels(out / f"{image_id}.png", labels)
+    return [write_labels(out / f"{image_id}.png", labels)]
 
 
 def read_scores(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
