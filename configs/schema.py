@@ -4,12 +4,14 @@ What stands here can change a result and is hashed into the keys of the artifact
 (device, precision, threads) is `Runtime`, which is never hashed.  Validators compare fields; none of them opens a file.
 """
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.class_maps import Activation, ActivationOf, Attention, Classifier
 from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.sections.data import Dataset, SaliencySet
-from tag2mask.configs.sections.labels import Masking, Mining, Refinement
+from tag2mask.configs.sections.labels import CamRefinement, Masking, Mining, Refinement
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
 from tag2mask.configs.sections.release import Measurement, Release
 from tag2mask.configs.sections.results import Evaluation, EvaluationOf, Report, ReportOf
@@ -30,6 +32,7 @@ __all__ = [
     "ActivationOf",
     "Attention",
     "Backbone",
+    "CamRefinement",
     "Classifier",
     "Config",
     "Cosaliency",
@@ -92,8 +95,13 @@ class Config(Section):
     """train_cosaliency."""
     cosaliency_maps: CosaliencyMaps = CosaliencyMaps()
     """predict_cosaliency."""
+    initial_labels: Literal["mine_objects", "refine_cams"] = "mine_objects"
+    """Stage that makes labels 0: potential-object mining, as published; or class maps weighted by saliency with the
+    dense CRF behind them, which needs no attention model and takes a weak saliency better."""
     mining: Mining = Mining()
     """mine_objects."""
+    cam_refinement: CamRefinement = CamRefinement()
+    """refine_cams."""
     segmenter: Segmenter = Segmenter()
     """train_segmenter, in every round."""
     prediction: MaskPrediction = MaskPrediction()

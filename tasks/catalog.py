@@ -199,6 +199,17 @@ CATALOG = _by_name(
         labels=True,
     ),
     Stage(
+        "refine_cams",
+        version=1,
+        section="cam_refinement",
+        title="labels",
+        does="optional, in its place: class maps weighted by saliency, with the dense CRF behind them",
+        writes="`<id>.png`",
+        all_cores=True,
+        picture="labels",
+        labels=True,
+    ),
+    Stage(
         "train_segmenter",
         version=2,
         section="segmenter",
@@ -210,7 +221,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "predict_masks",
-        version=1,
+        version=2,
         section="prediction",
         title="prediction",
         does="its class scores and labels",

@@ -58,6 +58,21 @@ class Refinement(Section):
     """A class takes part where some pixel gives it more than this probability; the cost grows with the classes."""
 
 
+class CamRefinement(Section):
+    """Initial labels without mining: class maps weighted by saliency, a constant background, and the dense CRF."""
+
+    power: float = Field(default=2.0, gt=0)
+    """Exponent of the class maps, which lie in [0, 1]; above 1 it draws the objects in."""
+    saliency_weight: Share = 0.5
+    """Share of the evidence that saliency decides; 0 leaves saliency out, 1 is the plain product."""
+    background: Share = 0.1
+    """Evidence of the background, the same everywhere; lower grows the objects."""
+    minimum_foreground: Share = 0.01
+    """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
+    crf: Refinement = Refinement()
+    """Constants of the dense CRF; all tagged classes take part."""
+
+
 class Masking(Section):
     """Non-salient region masking: what a segmenter finds outside of salient regions is ignored."""
 

@@ -82,11 +82,13 @@ class _Builder:
         config, data = self.config, "index_dataset"
         self.run.train("train_classifier", "train_classifier", config.classifier, dataset=data)
         self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
+        self.run.evaluate("cams", "infer_cams", "class_maps")
+        if config.initial_labels != "mine_objects":  # which alone reads attention
+            return
         self.run.train(
             "train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier"
         )
         self.run.add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
-        self.run.evaluate("cams", "infer_cams", "class_maps")
         self.run.evaluate("attention", "infer_attention", "class_maps")
 
     def _saliency(self) -> None:
@@ -136,18 +138,22 @@ class _Builder:
             maps=maps,
         )
 
+    def _initial_labels(self) -> str:
+        """Labels 0."""
+        config, stage = self.config, self.config.initial_labels
+        evidence: dict[str, Source | None] = {
+            "dataset": "index_dataset",
+            "saliency": self.saliency,
+            "cams": "infer_cams",
+        }
+        if stage == "refine_cams":
+            return self.run.add(stage, stage, config.cam_refinement, **evidence)
+        cosaliency = "predict_cosaliency" if config.mining.class_conditional else None
+        return self.run.add(stage, stage, config.mining, **evidence, attention="infer_attention", cosaliency=cosaliency)
+
     def _labels(self) -> None:
         config, data = self.config, "index_dataset"
-        labels = self.run.add(
-            "mine_objects",
-            "mine_objects",
-            config.mining,
-            dataset=data,
-            saliency=self.saliency,
-            attention="infer_attention",
-            cams="infer_cams",
-            cosaliency="predict_cosaliency" if config.mining.class_conditional else None,
-        )
+        labels = self._initial_labels()
         guard = self.run.evaluate("labels_0", labels, "training_labels")
         for r in range(1, config.rounds + 1):
             model = self._segmenter(r, labels, guard)

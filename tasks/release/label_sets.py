@@ -11,7 +11,13 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.manifest import DamagedArtifact
 
-FOLDERS = {"mine_objects": ".", "refine_masks": ".", "mask_nonsalient": ".", "predict_masks": "labels"}
+FOLDERS = {
+    "mine_objects": ".",
+    "refine_cams": ".",
+    "refine_masks": ".",
+    "mask_nonsalient": ".",
+    "predict_masks": "labels",
+}
 """Stage that makes label maps -> where they lie in its artifact."""
 
 

@@ -97,6 +97,7 @@ def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
         "predict_saliency": (f"saliency {r}" if r else "saliency", "gray", "saliency/{}.png", ()),
         "predict_cosaliency": ("maps by tag", "tags", "cosaliency/{}.png", ()),
         "mine_objects": ("labels 0", "labels", "{}.png", ("labels_0",)),
+        "refine_cams": ("labels 0", "labels", "{}.png", ("labels_0",)),
         "predict_masks": (
             f"prediction {r}",
             "labels",

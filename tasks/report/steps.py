@@ -26,6 +26,7 @@ _ORDER = (
     "train_cosaliency",
     "predict_cosaliency",
     "mine_objects",
+    "refine_cams",
     "train_segmenter",
     "predict_masks",
     "refine_masks",

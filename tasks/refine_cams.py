@@ -1,0 +1,54 @@
+"""Initial labels without mining: class maps weighted by saliency, refined by the dense CRF (not in NSROM's article).
+
+Reads   dataset        the index; its training images
+        saliency       saliency/<id>.png (H, W) uint8, 255 = salient
+        cams           <id>.npz of `infer_cams`
+Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class, 255 ignore
+
+Stands in the place of `mine_objects` where `initial_labels` says so; see `weighted_evidence`.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from tag2mask.configs.schema import CamRefinement
+from tag2mask.tasks.algorithms.foreground import drop_small_foreground
+from tag2mask.tasks.algorithms.weighted_evidence import class_evidence, label_by_evidence
+from tag2mask.tasks.dataset.class_maps import read_class_maps
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.label_maps import read_gray, write_labels
+from tag2mask.tasks.store.process_pool import process_in_pool
+from tag2mask.tasks.store.runtime import StageRuntime
+
+
+def run(config: CamRefinement, out: Path, runtime: StageRuntime, *, dataset: Path, saliency: Path, cams: Path) -> None:
+    """Label all training images that are not done yet."""
+    index = ImageIndex.read(dataset).split("train")
+    jobs = {
+        record.image_id: (
+            index.folder / record.file,
+            saliency / "saliency" / f"{record.image_id}.png",
+            cams / f"{record.image_id}.npz",
+        )
+        for record in index
+    }
+    process_in_pool(jobs, out, partial(label_image, config=config, out=out), runtime)
+
+
+def label_image(image_id: str, job: tuple[Path, Path, Path], *, config: CamRefinement, out: Path) -> list[Path]:
+    """Label one image.
+
+    Args:
+        image_id: its id.
+        job: files of the image, its saliency, its class maps.
+        config: weights, background, constants of the CRF.
+        out: folder of the `<id>.png`.
+    """
+    source, saliency, cams = job
+    image = read_rgb(source)
+    maps, classes = read_class_maps(cams, image.shape[:2])
+    evidence = class_evidence(read_gray(saliency), maps, power=config.power, saliency_weight=config.saliency_weight)
+    constants = config.crf.model_dump(exclude={"minimum_probability"})
+    labels = label_by_evidence(image, evidence, classes, background=config.background, constants=constants)
+    return [write_labels(out / f"{image_id}.png", drop_small_foreground(labels, config.minimum_foreground))]
