@@ -26,6 +26,7 @@ CHANGES = {
     "cosaliency": ("cosaliency.iterations=7", {"train_cosaliency"}),
     "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
     "mining": ("mining.foreground=0.35", {"mine_objects"}),
+    "cam_refinement": ("cam_refinement.power=3", {"refine_cams"}),
     "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
     "prediction": ("prediction.flip=false", {"predict_masks"}),
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
@@ -49,6 +50,7 @@ def demo(*changes: str) -> Config:
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "prior": ["saliency.provider=prior"],
+    "refined class maps": ["initial_labels=refine_cams"],
     "groups": [GROUPS],
     "test split": ["dataset.test_split=test.txt"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
