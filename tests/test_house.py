@@ -96,7 +96,13 @@ def test_every_stage_has_its_file_and_its_node() -> None:
     """The catalog, the files in `tasks`, and the DAG name the same stages."""
     stages = set(CATALOG)
     files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "catalog"}
-    variants = [[], ["saliency.targets=prior"], ["cosaliency.provider=icnet"], ["dataset.test_split=test.txt"]]
+    variants: list[list[str]] = [
+        [],
+        ["saliency.targets=prior"],
+        ["cosaliency.provider=icnet"],
+        ["dataset.test_split=test.txt"],
+        ["initial_labels=refine_cams"],
+    ]
     runs = [build_dag(load_config(ROOT / "configs" / "demo.yaml", changes)) for changes in variants]
     nodes = {node.stage for run in runs for node in run}
     assert files == stages and nodes == stages

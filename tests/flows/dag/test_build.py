@@ -94,6 +94,18 @@ def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
     assert f"train_segmenter-{rounds + 2}" not in nodes
 
 
+def test_refined_class_maps_take_the_place_of_mining() -> None:
+    """Labels 0 are then made of CAMs and saliency by `refine_cams`, and no attention model is trained."""
+    nodes = {node.name: node for node in build_dag(demo("initial_labels=refine_cams"))}
+    assert not nodes.keys() & {"mine_objects", "train_attention", "infer_attention"}
+    assert nodes["train_segmenter-1"].inputs["labels"] == "refine_cams"
+    assert nodes["refine_cams"].inputs == {
+        "dataset": "index_dataset",
+        "saliency": "predict_saliency",
+        "cams": "infer_cams",
+    }
+
+
 def test_every_stage_has_a_file_a_version_and_a_section() -> None:
     """The stages of all DAGs are files of `tasks`, with a version and the section that they read."""
     folder = packaged("demo.yaml").parent.parent / "tasks"
@@ -220,7 +232,8 @@ def test_settings_that_contradict_each_other_are_refused(changes: list[str], mes
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
-    before, after = hashed(demo(GROUPS)), hashed(demo(GROUPS, change))
+    shown = [GROUPS, *(VARIANTS["refined class maps"] if section == "cam_refinement" else [])]
+    before, after = hashed(demo(*shown)), hashed(demo(*shown, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
 
 
