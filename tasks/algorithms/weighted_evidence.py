@@ -9,6 +9,9 @@ CVPR 2018).  Evidence that is both salient and of the class is asked for as in C
 harmonic mean, here by a product that is softened, so that no saliency can erase an object.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from tag2mask.tasks.algorithms.dense_crf import refine_labels
@@ -42,7 +45,7 @@ def class_evidence(saliency: np.ndarray, cams: np.ndarray, *, power: float, sali
 
 
 def label_by_evidence(
-    image: np.ndarray, evidence: np.ndarray, classes: np.ndarray, *, background: float, constants: dict[str, float]
+    image: np.ndarray, evidence: np.ndarray, classes: np.ndarray, *, background: float, constants: Mapping[str, Any]
 ) -> np.ndarray:
     """The class that the dense CRF finds from class evidence beside a constant background.
 
