@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from tag2mask.configs.sections.class_maps import Activation, ActivationOf, Attention, Classifier
 from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.sections.data import Dataset, SaliencySet
-from tag2mask.configs.sections.labels import CamRefinement, Masking, Mining, Refinement
+from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
 from tag2mask.configs.sections.release import Measurement, Release
 from tag2mask.configs.sections.results import Evaluation, EvaluationOf, Report, ReportOf
@@ -41,6 +41,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "EvaluationOf",
+    "Fusion",
     "GraphReasoning",
     "MaskPrediction",
     "Masking",
@@ -108,8 +109,13 @@ class Config(Section):
     """predict_masks."""
     refinement: Refinement = Refinement()
     """refine_masks."""
+    next_labels: Literal["mask_nonsalient", "fuse_labels"] = "mask_nonsalient"
+    """Stage that makes the labels of the next round: non-salient region masking, as published; or the prediction fused
+    with labels 0, so that what a segmenter has memorized does not replace the evidence from outside."""
     masking: Masking = Masking()
     """mask_nonsalient."""
+    fusion: Fusion = Fusion()
+    """fuse_labels."""
     measurement: Measurement = Measurement()
     """measure_labels."""
     evaluation: Evaluation = Evaluation()

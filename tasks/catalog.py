@@ -253,6 +253,17 @@ CATALOG = _by_name(
         labels=True,
     ),
     Stage(
+        "fuse_labels",
+        version=1,
+        section="fusion",
+        title="labels",
+        does="optional, in its place: the prediction fused with labels 0, with the dense CRF behind them",
+        writes="`<id>.png`",
+        all_cores=True,
+        picture="labels",
+        labels=True,
+    ),
+    Stage(
         "measure_labels",
         version=1,
         section="measurement",

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.dense_crf import refine_labels
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.store.process_pool import process_in_pool
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -48,15 +48,3 @@ def refine_image(image_id: str, job: tuple[Path, Path], *, config: Refinement, o
     constants = config.model_dump(exclude={"minimum_probability"})
     labels = refine_labels(image, np.ascontiguousarray(probabilities[strong]), numbers[strong], **constants)
     return [write_labels(out / f"{image_id}.png", labels)]
-
-
-def read_scores(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Class scores of one image at its own size, bilinear.
-
-    Returns:
-        (K, H, W) float32 in [0, 1] and (K,) uint8 class numbers, the background (0) among them.
-    """
-    with np.load(path, allow_pickle=False) as archive:
-        scores, numbers = archive["scores"].astype(np.float32), archive["numbers"]
-    large = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in scores]
-    return np.clip(np.stack([np.asarray(plane) for plane in large]), 0, 1), numbers

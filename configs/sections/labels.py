@@ -73,6 +73,17 @@ class CamRefinement(Section):
     """Constants of the dense CRF; all tagged classes take part."""
 
 
+class Fusion(Section):
+    """Labels of the next round: the segmenter's prediction fused with labels 0, and the dense CRF."""
+
+    trust: float = Field(default=0.7, ge=0, lt=1)
+    """Probability that a labeled pixel of labels 0 is right; chance (1 over the classes at hand) leaves them out."""
+    minimum_foreground: Share = 0.01
+    """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
+    crf: Refinement = Refinement()
+    """Constants of the dense CRF."""
+
+
 class Masking(Section):
     """Non-salient region masking: what a segmenter finds outside of salient regions is ignored."""
 

@@ -141,11 +141,7 @@ class _Builder:
     def _initial_labels(self) -> str:
         """Labels 0."""
         config, stage = self.config, self.config.initial_labels
-        evidence: dict[str, Source | None] = {
-            "dataset": "index_dataset",
-            "saliency": self.saliency,
-            "cams": "infer_cams",
-        }
+        evidence: dict[str, Any] = {"dataset": "index_dataset", "saliency": self.saliency, "cams": "infer_cams"}
         if stage == "refine_cams":
             return self.run.add(stage, stage, config.cam_refinement, **evidence)
         cosaliency = "predict_cosaliency" if config.mining.class_conditional else None
@@ -153,7 +149,7 @@ class _Builder:
 
     def _labels(self) -> None:
         config, data = self.config, "index_dataset"
-        labels = self._initial_labels()
+        labels = first = self._initial_labels()
         guard = self.run.evaluate("labels_0", labels, "training_labels")
         for r in range(1, config.rounds + 1):
             model = self._segmenter(r, labels, guard)
@@ -161,20 +157,22 @@ class _Builder:
             refined = self.run.add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
-            labels = self.run.add(
-                f"mask_nonsalient-{r}",
-                "mask_nonsalient",
-                config.masking,
-                dataset=data,
-                predictions=refined,
-                labels=labels,
-                saliency=self.saliency,
-            )
+            if config.next_labels == "fuse_labels":
+                name = f"fuse_labels-{r}"
+                labels = self.run.add(name, "fuse_labels", config.fusion, dataset=data, scores=scores, labels=first)
+            else:
+                labels = self._masked(r, refined, labels)
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
         evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
         name = f"measure_labels-{config.rounds}"
         self.run.add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
         self._predict_test(config.rounds + 1, self._segmenter(config.rounds + 1, labels, guard))
+
+    def _masked(self, r: int, predictions: str, labels: str) -> str:
+        """Labels of round r, as published."""
+        name = "mask_nonsalient"
+        given: dict[str, Any] = {"dataset": "index_dataset", "saliency": self.saliency}
+        return self.run.add(f"{name}-{r}", name, self.config.masking, predictions=predictions, labels=labels, **given)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
         """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""

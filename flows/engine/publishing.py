@@ -128,7 +128,7 @@ def publish_artifacts(
 
 def _needed(config: Config) -> tuple[str, str, str]:
     """Nodes without which there is nothing to publish: labels, signals, dataset."""
-    return f"mask_nonsalient-{config.rounds}", f"measure_labels-{config.rounds}", "index_dataset"
+    return f"{config.next_labels}-{config.rounds}", f"measure_labels-{config.rounds}", "index_dataset"
 
 
 def _evaluation(config: Config) -> str:

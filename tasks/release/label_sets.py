@@ -16,6 +16,7 @@ FOLDERS = {
     "refine_cams": ".",
     "refine_masks": ".",
     "mask_nonsalient": ".",
+    "fuse_labels": ".",
     "predict_masks": "labels",
 }
 """Stage that makes label maps -> where they lie in its artifact."""

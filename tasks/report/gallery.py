@@ -111,6 +111,7 @@ def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
             (f"segmenter_{r}_val_crf",) if step.name.endswith("_val") else (f"refined_{r}",),
         ),
         "mask_nonsalient": (f"labels {r}", "labels", "{}.png", (f"labels_{r}",)),
+        "fuse_labels": (f"labels {r}", "labels", "{}.png", (f"labels_{r}",)),
     }
     return told.get(step.stage)
 

@@ -31,6 +31,7 @@ _ORDER = (
     "predict_masks",
     "refine_masks",
     "mask_nonsalient",
+    "fuse_labels",
 )
 """Stages in the order of the method; from `train_segmenter` on once a round."""
 _SUBJECTS = {

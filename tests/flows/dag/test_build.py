@@ -27,6 +27,7 @@ CHANGES = {
     "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
     "mining": ("mining.foreground=0.35", {"mine_objects"}),
     "cam_refinement": ("cam_refinement.power=3", {"refine_cams"}),
+    "fusion": ("fusion.trust=0.8", {"fuse_labels"}),
     "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
     "prediction": ("prediction.flip=false", {"predict_masks"}),
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
@@ -51,6 +52,7 @@ VARIANTS: dict[str, list[str]] = {
     "default": [],
     "prior": ["saliency.provider=prior"],
     "refined class maps": ["initial_labels=refine_cams"],
+    "fused labels": ["next_labels=fuse_labels"],
     "groups": [GROUPS],
     "test split": ["dataset.test_split=test.txt"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
@@ -112,6 +114,16 @@ def test_every_stage_has_a_file_a_version_and_a_section() -> None:
     stages = all_stages()
     assert stages == set(CATALOG)
     assert stages == {path.stem for path in folder.glob("*.py")} - {"__init__", "catalog"}
+
+
+def test_fused_labels_go_back_to_labels_0_in_every_round() -> None:
+    """Each round fuses its own prediction with labels 0, and trains the next segmenter on the result."""
+    nodes = {node.name: node for node in build_dag(demo("next_labels=fuse_labels", "rounds=2"))}
+    assert not [name for name in nodes if name.startswith("mask_nonsalient")]
+    for r in (1, 2):
+        given = nodes[f"fuse_labels-{r}"].inputs
+        assert given == {"dataset": "index_dataset", "scores": f"predict_masks-{r}", "labels": "mine_objects"}
+        assert nodes[f"train_segmenter-{r + 1}"].inputs["labels"] == f"fuse_labels-{r}"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -232,7 +244,8 @@ def test_settings_that_contradict_each_other_are_refused(changes: list[str], mes
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
-    shown = [GROUPS, *(VARIANTS["refined class maps"] if section == "cam_refinement" else [])]
+    optional = {"cam_refinement": "refined class maps", "fusion": "fused labels"}
+    shown = [GROUPS, *(VARIANTS[optional[section]] if section in optional else [])]
     before, after = hashed(demo(*shown)), hashed(demo(*shown, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
 
