@@ -14,7 +14,7 @@ from tag2mask.configs.sections.data import Dataset, SaliencySet
 from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
 from tag2mask.configs.sections.release import Measurement, Release
-from tag2mask.configs.sections.results import Evaluation, EvaluationOf, Report, ReportOf
+from tag2mask.configs.sections.results import Evaluation, EvaluationOf, NodeFacts, Report, ReportOf
 from tag2mask.configs.sections.saliency import (
     Prediction,
     Prior,
@@ -46,6 +46,7 @@ __all__ = [
     "MaskPrediction",
     "Masking",
     "Measurement",
+    "NodeFacts",
     "Mining",
     "Prediction",
     "PredictionOf",
@@ -96,8 +97,8 @@ class Config(Section):
     """train_cosaliency."""
     cosaliency_maps: CosaliencyMaps = CosaliencyMaps()
     """predict_cosaliency."""
-    initial_labels: Literal["mine_objects", "refine_cams"] = "mine_objects"
-    """Stage that makes labels 0: potential-object mining, as published; or class maps weighted by saliency with the
+    initial_labels: Literal["mining", "cam_refinement"] = "mining"
+    """What makes labels 0: potential-object mining, as published; or class maps weighted by saliency with the
     dense CRF behind them, which needs no attention model and takes a weak saliency better."""
     mining: Mining = Mining()
     """mine_objects."""
@@ -109,8 +110,8 @@ class Config(Section):
     """predict_masks."""
     refinement: Refinement = Refinement()
     """refine_masks."""
-    next_labels: Literal["mask_nonsalient", "fuse_labels"] = "mask_nonsalient"
-    """Stage that makes the labels of the next round: non-salient region masking, as published; or the prediction fused
+    next_labels: Literal["masking", "fusion"] = "masking"
+    """What makes the labels of the next round: non-salient region masking, as published; or the prediction fused
     with labels 0, so that what a segmenter has memorized does not replace the evidence from outside."""
     masking: Masking = Masking()
     """mask_nonsalient."""

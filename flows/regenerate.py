@@ -18,7 +18,7 @@ from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest
-from tag2mask.flows.dag.retraining import Retrain
+from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection, report_path, run_and_tell
 from tag2mask.flows.engine.session import Session
 from tag2mask.flows.node_task import Futures, settle_lost, submit_step

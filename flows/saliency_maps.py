@@ -16,11 +16,13 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.delivery import DATASET, SALIENCY_TRAINING
 from tag2mask.flows.dag.errors import RunFailed
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.init import packaged
 from tag2mask.flows.run import Engine, Request, run
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.images import told_unread
 from tag2mask.tasks.dataset.saliency_folder import check_free, write_saliency_folder
 from tag2mask.tasks.networks.model_folder import architecture_of_start, saliency_settings
@@ -161,7 +163,7 @@ def model_folder(given: Path, root: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    places = (given.expanduser(), root / given, root / "train_saliency" / given)
+    places = (given.expanduser(), root / given, root / SALIENCY_TRAINING / given)
     found = next((place for place in places if (place / "model.json").is_file()), None)
     if found is None:
         raise ConfigError(
@@ -190,12 +192,12 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     config = load_config(path, changes)
     run(Request(path, changes, Selection(), runtime, engine))
     made = _made(config, Store(runtime.root))
-    maps = next(artifact for name, artifact in reversed(made.items()) if name.startswith("predict_"))
+    maps = next(artifact for artifact in reversed(made.values()) if CATALOG[artifact.stage].saliency)
     rows = write_saliency_folder(maps.path, out)
     nothing = [row.image_id for row in rows if row.nothing_salient]
     told = f"{len(rows)} maps in {request.out}, with maps.csv"
-    if aside := made["index_dataset"].manifest["metrics"]["set_aside"]:
-        told += f"\n{aside} images are set aside: {made['index_dataset'].path / 'set_aside.csv'}"
+    if aside := made[DATASET].manifest["metrics"]["set_aside"]:
+        told += f"\n{aside} images are set aside: {made[DATASET].path / 'set_aside.csv'}"
     if unread := told_unread(request.images):
         told += f"\n{unread}"
     if nothing:

@@ -8,8 +8,8 @@ not imported: planning a run must not wait for it.
 from dataclasses import dataclass
 from typing import Literal
 
-Picture = Literal["image", "heat", "gray", "gray by class", "labels"]
-"""How a file is shown: the image itself, class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
+PictureKind = Literal["heat", "gray", "gray by class", "labels"]
+"""How a file is shown: class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Stage:
     dataset_level: bool = False
     """Whether an image's part of the result depends on the other images too, so that nothing of it is reused for a
     dataset to which images were added."""
-    picture: Picture | None = None
+    picture: PictureKind | None = None
     """How the result of one image is shown."""
     file: str = "{}.png"
-    """Where the result of an image lies, `{}` being its id (and, for `gray by class`, its class number first)."""
+    """Where the result of an image lies, `{}` being its id (for `gray by class`, `<class number>/<id>`)."""
     labels: bool = False
     """Whether it makes label maps that releases, exports and comparisons can take."""
     saliency: bool = False
@@ -185,7 +185,7 @@ CATALOG = _by_name(
         writes="`cosaliency/<number>/<id>.png`",
         dataset_level=True,
         picture="gray by class",
-        file="cosaliency/{}/{}.png",
+        file="cosaliency/{}.png",
         saliency=True,
     ),
     Stage(

@@ -24,6 +24,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from tag2mask.configs.schema import Report, ReportOf
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
@@ -59,8 +60,6 @@ RESULTS_NOTE = (
     "only” leaves such pixels out, “as background” takes them for background. "
     "Class maps stand at their best background threshold, which is chosen on the masks."
 )
-MAPS = ("predict_prior", "predict_saliency", "predict_cosaliency")
-"""Stages whose maps have masks behind them, or none."""
 
 
 def run(
@@ -80,12 +79,12 @@ def run(
         runtime: threads and progress.
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact, where the dataset has masks.
-        inputs: all other artifacts, by the name of their node with `_` for `-`.  What is absent is not shown.
+        inputs: all other artifacts, by the name of their node.  What is absent is not shown.
     """
     index = ImageIndex.read(dataset)
     truth = None if masks is None else GroundTruth.read(masks)
-    indexed = {"index_dataset": dataset, **({"index_masks": masks} if masks else {})}
-    steps = read_steps({**indexed, **inputs})
+    indexed = {folder.parent.name: folder for folder in (dataset, masks) if folder is not None}
+    steps = read_steps({**indexed, **inputs}, config.nodes if isinstance(config, ReportOf) else {})
     evaluations = read_evaluations(steps)
     title = config.title if isinstance(config, ReportOf) else "tag2mask"
     measured = [evaluated for evaluated in evaluations if evaluated.measured]
@@ -142,21 +141,29 @@ def _about(steps: Sequence[Step]) -> list[str]:
 
 def _provenance(steps: Sequence[Step]) -> list[str]:
     """Which masks are behind the saliency maps, each answer once."""
-    made = [step.folder for step in steps if step.stage in MAPS]
+    made = [step.folder for step in steps if CATALOG[step.stage].saliency]
     return list(dict.fromkeys(str(Provenance.read(folder, otherwise="unknown")) for folder in made))
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:
     """The last labels (train) or the last segmenter without CRF (val)."""
-    kind = "labels" if split == "train" else "segmenter"
-    found = [e for e in evaluations if e.name.startswith(f"{kind}_") and not e.name.endswith("_crf")]
+    if split == "train":
+        found = _labels(evaluations)
+    else:
+        found = [e for e in evaluations if e.scores["split"] == split and e.scores["kind"] == "predictions"]
     return found[-1] if found else None
+
+
+def _labels(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
+    """The labels of every round, which are trained on; not what the CRF made on the way to them."""
+    kinds = ("labels", "training_labels")
+    return [e for e in evaluations if e.scores["kind"] in kinds and e.scores["split"] == "train" and not e.facts.crf]
 
 
 def _class_series(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
     """What is compared by class: CAM, OA-CAM, first and last labels, and the last segmenter on validation."""
-    labels = [e for e in evaluations if e.name.startswith("labels_")]
-    wanted = [e for e in evaluations if e.name in ("cams", "attention")] + labels[:1] + labels[1:][-1:]
+    labels = _labels(evaluations)
+    wanted = [e for e in evaluations if e.scores["kind"] == "class_maps"] + labels[:1] + labels[1:][-1:]
     segmenter = final_evaluation(evaluations, "val")
     return wanted + ([segmenter] if segmenter else [])
 
@@ -183,7 +190,7 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, Markup]:
     charts = {}
     for step in steps:
         path = step.folder / "losses.csv"
-        if step.stage.startswith("train_") and path.exists():
+        if CATALOG[step.stage].trains and path.exists():
             table = pd.read_csv(path)
             table = table[np.isfinite(table["loss"])]
             if len(table) > 0:

@@ -172,6 +172,19 @@ def test_a_planted_violation_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(faults(planted)) == {"tasks.dataset.images", "torch"}
 
 
+def test_stage_names_stand_in_the_catalog_and_the_dag_alone() -> None:
+    """Elsewhere a stage is known by its record or its node, so that a new one is added in one place."""
+    found = {}
+    for path in [path for folder in ("configs", "tasks", "flows") for path in files(folder)]:
+        if module_of(path) == "tasks.catalog" or module_of(path).startswith("flows.dag."):
+            continue
+        literals = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        named = {text for text in literals if isinstance(text, str) and text.partition("-")[0] in CATALOG}
+        if named:
+            found[module_of(path)] = named
+    assert found == {}
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_rooms_stay_small(folder: str) -> None:
     """No room has more than 12 files or 1,500 lines, the stages themselves apart."""

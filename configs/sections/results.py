@@ -1,10 +1,26 @@
 """What is measured and shown."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from tag2mask.configs.sections.section import Section, Share
+
+
+class NodeFacts(Section):
+    """What a node of a run is, beside its stage and settings."""
+
+    title: str
+    """What people read for its result."""
+    round: int = 0
+    """Round of labels that it belongs to, from 1; 0: before the first."""
+    split: Literal["train", "val", "test"] = "train"
+    """Images that it is about."""
+    crf: bool = False
+    """Whether the dense CRF has been applied to its masks."""
+    measures: str = ""
+    """For an evaluation: the node that it measures."""
 
 
 class Evaluation(Section):
@@ -41,3 +57,5 @@ class ReportOf(Report):
 
     title: str
     """Heading of the page: the name of the run."""
+    nodes: Mapping[str, NodeFacts] = {}
+    """The nodes whose results are shown, in the order of the DAG."""

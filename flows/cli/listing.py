@@ -12,10 +12,11 @@ from rich.table import Table
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.delivery import REPORT
 from tag2mask.flows.dag.planning import plan, settings_changes
 from tag2mask.flows.dag.record import kept_labels, latest, records
-from tag2mask.flows.dag.retraining import Retrain
 from tag2mask.flows.engine.console import clock, headline_of, standard_output
+from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection
 from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, Store
@@ -193,7 +194,7 @@ def newest_report(root: Path, name: str | None) -> Path:
         NoSuchArtifact: there is none.
     """
     for record in sorted(records(root, name), key=lambda record: record.path.name, reverse=True):
-        label = record.labels.get("render_report")
+        label = record.labels.get(REPORT)
         pages = sorted((root / label).glob("*.html")) if label else []
         if pages:
             return pages[0]

@@ -203,15 +203,16 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
         CannotExport: the settings name no test split, or the predictions do not make a whole submission.
         NoStore, NothingToPublish, NoRoomOnDisk: nothing was written.
     """
-    from tag2mask.flows.engine.publishing import finished
+    from tag2mask.flows.dag.delivery import TEST
+    from tag2mask.flows.engine.publishing import delivered, finished
     from tag2mask.tasks.release.export import CannotExport
     from tag2mask.tasks.release.submission import PLACE, write_submission
 
     if config.dataset.test_split is None:
         raise CannotExport(f"{config.name}: dataset.test_split names no list of test images, so none are predicted")
-    predicted = f"refine_masks-{config.rounds + 1}-test"
-    made = finished(config, Store.existing(root), ("index_test", predicted))
-    count = write_submission(made["index_test"].path, made[predicted].path, out.absolute())
+    predicted = str(delivered(config).test_predictions)
+    made = finished(config, Store.existing(root), (TEST, predicted))
+    count = write_submission(made[TEST].path, made[predicted].path, out.absolute())
     return f"{config.name}: {count} predictions of {made[predicted].label} written to {out / PLACE}"
 
 

@@ -1,9 +1,9 @@
 """The DAG of a run as data: which stages, with which settings, fed by what.  Nothing is run or read here."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tag2mask.configs.schema import Config, Dataset, PredictionOf, ReportOf, SaliencyOf
+from tag2mask.configs.schema import Config, Dataset, NodeFacts, PredictionOf, ReportOf, SaliencyOf
 from tag2mask.flows.dag.cosaliency import add_cosaliency
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.flows.dag.node_list import NodeList
@@ -83,7 +83,7 @@ class _Builder:
         self.run.train("train_classifier", "train_classifier", config.classifier, dataset=data)
         self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
         self.run.evaluate("cams", "infer_cams", "class_maps")
-        if config.initial_labels != "mine_objects":  # which alone reads attention
+        if config.initial_labels != "mining":  # which alone reads attention
             return
         self.run.train(
             "train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier"
@@ -113,26 +113,30 @@ class _Builder:
                 f"make_saliency_pseudo_labels-{r}",
                 "make_saliency_pseudo_labels",
                 self.config.self_training,
+                facts=NodeFacts(title=f"targets {r}"),
                 dataset=data,
                 saliency=self.saliency,
                 cams="infer_cams",
             )
             model = self._train_saliency(f"train_saliency-{r}", dataset=data, targets=targets)
-            self._predict_saliency(f"predict_saliency-{r}", model)
+            self._predict_saliency(f"predict_saliency-{r}", model, facts=NodeFacts(title=f"saliency {r}"))
 
-    def _train_saliency(self, name: str, **inputs: Source | None) -> str:
+    def _train_saliency(self, name: str, **inputs: Any) -> str:
         """Whoever starts from a trained model reads no ImageNet weights."""
         settings = self.config.saliency
         if settings.start_from is not None:
             settings = settings.replaced(backbone=settings.backbone.replaced(weights="none"))
-        return self.run.train(name, "train_saliency", settings, (), start=settings.start_from, **inputs)
+        return self.run.train(name, "train_saliency", settings, start=settings.start_from, **inputs)
 
-    def _predict_saliency(self, name: str, model: Source | None, maps: Path | None = None) -> None:
+    def _predict_saliency(
+        self, name: str, model: Source | None, maps: Path | None = None, facts: NodeFacts | None = None
+    ) -> None:
         self.saliency_model = None if maps else model
         self.saliency = self.run.add(
             name,
             "predict_saliency",
             SaliencyOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
+            facts=facts,
             dataset="index_dataset",
             model=self.saliency_model,
             maps=maps,
@@ -140,78 +144,108 @@ class _Builder:
 
     def _initial_labels(self) -> str:
         """Labels 0."""
-        config, stage = self.config, self.config.initial_labels
-        evidence: dict[str, Any] = {"dataset": "index_dataset", "saliency": self.saliency, "cams": "infer_cams"}
-        if stage == "refine_cams":
-            return self.run.add(stage, stage, config.cam_refinement, **evidence)
-        cosaliency = "predict_cosaliency" if config.mining.class_conditional else None
-        return self.run.add(stage, stage, config.mining, **evidence, attention="infer_attention", cosaliency=cosaliency)
+        config, facts = self.config, NodeFacts(title="labels 0")
+        evidence: dict[str, Any] = {
+            "dataset": "index_dataset",
+            "saliency": self.saliency,
+            "cams": "infer_cams",
+        }
+        if config.initial_labels == "cam_refinement":
+            return self.run.add("refine_cams", "refine_cams", config.cam_refinement, facts=facts, **evidence)
+        evidence["attention"] = "infer_attention"
+        evidence["cosaliency"] = "predict_cosaliency" if config.mining.class_conditional else None
+        return self.run.add("mine_objects", "mine_objects", config.mining, facts=facts, **evidence)
 
     def _labels(self) -> None:
-        config, data = self.config, "index_dataset"
         labels = first = self._initial_labels()
         guard = self.run.evaluate("labels_0", labels, "training_labels")
-        for r in range(1, config.rounds + 1):
+        refined = ""
+        for r in range(1, self.config.rounds + 1):
             model = self._segmenter(r, labels, guard)
-            scores = self._predict(f"predict_masks-{r}", "train", model)
-            refined = self.run.add(f"refine_masks-{r}", "refine_masks", config.refinement, dataset=data, scores=scores)
+            scores, refined = self._predict(NodeFacts(title=f"prediction {r}", round=r), f"{r}", model)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
-            if config.next_labels == "fuse_labels":
-                name = f"fuse_labels-{r}"
-                labels = self.run.add(name, "fuse_labels", config.fusion, dataset=data, scores=scores, labels=first)
-            else:
-                labels = self._masked(r, refined, labels)
+            self._validate(r, model)
+            labels = self._next_labels(r, scores, refined, first, labels)
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
-        evidence: dict[str, Any] = {"cams": "infer_cams", "saliency": self.saliency, "predictions": refined}
-        name = f"measure_labels-{config.rounds}"
-        self.run.add(name, "measure_labels", config.measurement, dataset=data, labels=labels, **evidence)
-        self._predict_test(config.rounds + 1, self._segmenter(config.rounds + 1, labels, guard))
+        self.run.add(
+            f"measure_labels-{self.config.rounds}",
+            "measure_labels",
+            self.config.measurement,
+            facts=NodeFacts(title="signals", round=self.config.rounds),
+            dataset="index_dataset",
+            labels=labels,
+            cams="infer_cams",
+            saliency=self.saliency,
+            predictions=refined,
+        )
+        last = self.config.rounds + 1
+        model = self._segmenter(last, labels, guard)
+        self._validate(last, model)
+        self._predict_test(last, model)
 
-    def _masked(self, r: int, predictions: str, labels: str) -> str:
-        """Labels of round r, as published."""
-        name = "mask_nonsalient"
-        given: dict[str, Any] = {"dataset": "index_dataset", "saliency": self.saliency}
-        return self.run.add(f"{name}-{r}", name, self.config.masking, predictions=predictions, labels=labels, **given)
+    def _next_labels(self, r: int, scores: str, refined: str, first: str, before: str) -> str:
+        """Labels of round r: masked, as published, or fused with labels 0."""
+        facts = NodeFacts(title=f"labels {r}", round=r)
+        given: dict[str, Any] = {"facts": facts, "dataset": "index_dataset"}
+        if self.config.next_labels == "fusion":
+            return self.run.add(
+                f"fuse_labels-{r}", "fuse_labels", self.config.fusion, scores=scores, labels=first, **given
+            )
+        given |= {"predictions": refined, "labels": before, "saliency": self.saliency}
+        return self.run.add(f"mask_nonsalient-{r}", "mask_nonsalient", self.config.masking, **given)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
-        """Train a segmenter; where there are masks of a validation split, measure it there, without and with CRF."""
-        name = f"train_segmenter-{number}"
-        data, settings = "index_dataset", self.config.segmenter
-        given = {"dataset": data, "labels": labels}
-        if settings.start == "classifier":
-            given["classifier"] = "train_classifier"
-        model = self.run.train(name, "train_segmenter", settings, after=guard, **given)
+        settings = self.config.segmenter
+        return self.run.train(
+            f"train_segmenter-{number}",
+            "train_segmenter",
+            settings,
+            facts=NodeFacts(title=f"segmenter {number}", round=number),
+            after=guard,
+            dataset="index_dataset",
+            labels=labels,
+            classifier="train_classifier" if settings.start == "classifier" else None,
+        )
+
+    def _validate(self, number: int, model: str) -> None:
+        """Measure a segmenter on the validation images, without and with CRF, where there are any."""
         if self.config.dataset.val_split is not None:
-            scores = self._predict(f"predict_masks-{number}-val", "val", model)
-            refinement = self.config.refinement
-            refined = self.run.add(
-                f"refine_masks-{number}-val", "refine_masks", refinement, dataset=data, scores=scores
-            )
-            self.run.evaluate(f"segmenter_{number}_val", scores, "predictions", split="val")
-            self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels", split="val")
-        return name
+            facts = NodeFacts(title=f"segmenter {number}", round=number, split="val")
+            scores, refined = self._predict(facts, f"{number}-val", model)
+            self.run.evaluate(f"segmenter_{number}_val", scores, "predictions")
+            self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels")
 
     def _predict_test(self, number: int, model: str) -> None:
         """What the delivered segmenter says of the test split, with CRF; there is nothing to measure it by."""
         if self.config.dataset.test_split is not None:
-            scores = self._predict(f"predict_masks-{number}-test", "test", model, "index_test")
-            name, refinement = f"refine_masks-{number}-test", self.config.refinement
-            self.run.add(name, "refine_masks", refinement, dataset="index_test", scores=scores)
+            facts = NodeFacts(title=f"segmenter {number}", round=number, split="test")
+            self._predict(facts, f"{number}-test", model, "index_test")
 
-    def _predict(
-        self, name: str, split: Literal["train", "val", "test"], model: str, dataset: str = "index_dataset"
-    ) -> str:
-        config = PredictionOf(**self.config.prediction.model_dump(), split=split)
-        return self.run.add(name, "predict_masks", config, dataset=dataset, model=model)
+    def _predict(self, facts: NodeFacts, ending: str, model: str, dataset: str = "index_dataset") -> tuple[str, str]:
+        """What a segmenter predicts for a split, and the same after the CRF."""
+        config = PredictionOf(**self.config.prediction.model_dump(), split=facts.split)
+        scores = self.run.add(
+            f"predict_masks-{ending}", "predict_masks", config, facts=facts, dataset=dataset, model=model
+        )
+        refined = self.run.add(
+            f"refine_masks-{ending}",
+            "refine_masks",
+            self.config.refinement,
+            facts=facts.replaced(title=f"{facts.title} + CRF", crf=True),
+            dataset=dataset,
+            scores=scores,
+        )
+        return scores, refined
 
     def _report(self) -> None:
         given = ("index_dataset", "index_masks", "index_test")
-        shown: dict[str, Any] = {
-            node.name.replace("-", "_"): node.name
-            for node in self.run.nodes
-            if node.name not in given and node.inputs.get("dataset") != "index_test"
-        }
+        shown = {node.name: node for node in self.run.nodes if node.name not in given and node.facts.split != "test"}
+        config = ReportOf(
+            **self.config.report.model_dump(),
+            title=self.config.name,
+            nodes={name: node.facts for name, node in shown.items()},
+        )
         masks = "index_masks" if self.config.dataset.masks is not None else None
-        config = ReportOf(**self.config.report.model_dump(), title=self.config.name)
-        self.run.add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **shown)
+        inputs: dict[str, Any] = {name: name for name in shown}
+        self.run.add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **inputs)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tag2mask.configs.schema import ActivationOf, CosaliencyMapsOf, SaliencyOf
+from tag2mask.configs.schema import ActivationOf, CosaliencyMapsOf, NodeFacts, SaliencyOf
 from tag2mask.flows.dag.node import Source
 from tag2mask.flows.dag.node_list import NodeList
 
@@ -42,10 +42,24 @@ def _validation_maps(nodes: NodeList, saliency_model: Source | None) -> tuple[st
     saliency = cams = None
     if config.cosaliency.provider == "icnet":
         settings = SaliencyOf(**config.saliency_maps.model_dump(), provider=config.saliency.provider, split="val")
-        saliency = nodes.add("predict_saliency-val", "predict_saliency", settings, dataset=data, model=saliency_model)
+        saliency = nodes.add(
+            "predict_saliency-val",
+            "predict_saliency",
+            settings,
+            facts=NodeFacts(title="saliency", split="val"),
+            dataset=data,
+            model=saliency_model,
+        )
     if config.cosaliency_maps.gate > 0:
         activation = ActivationOf(**config.cams.model_dump(), split="val")
-        cams = nodes.add("infer_cams-val", "infer_cams", activation, dataset=data, model="train_classifier")
+        cams = nodes.add(
+            "infer_cams-val",
+            "infer_cams",
+            activation,
+            facts=NodeFacts(title="CAM", split="val"),
+            dataset=data,
+            model="train_classifier",
+        )
     return saliency, cams
 
 
@@ -58,9 +72,10 @@ def _predict(
         f"predict_cosaliency{ending}",
         "predict_cosaliency",
         CosaliencyMapsOf(**config.model_dump(), split=split),
+        facts=NodeFacts(title="co-saliency", split=split),
         dataset="index_dataset",
         model=model,
         saliency=saliency if nodes.config.cosaliency.provider == "icnet" else None,
         cams=cams if config.gate > 0 else None,
     )
-    nodes.evaluate("cosaliency" if split == "train" else "cosaliency_val", name, "cosaliency", split)
+    nodes.evaluate("cosaliency" if split == "train" else "cosaliency_val", name, "cosaliency")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.configs.sections.results import NodeFacts
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.errors import UnknownNode
 from tag2mask.tasks.catalog import CATALOG
@@ -24,6 +25,7 @@ class Node:
     hashed: Mapping[str, Any]
     """The part of `config` that can change the result; what enters by content (paths) is left out."""
     inputs: Mapping[str, Source]
+    facts: NodeFacts
     after: tuple[str, ...] = ()
     """Nodes that must have succeeded first although nothing of theirs is read: checks of the data, guards."""
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from tag2mask.configs.schema import Config, EvaluationOf
+from tag2mask.configs.schema import Config, EvaluationOf, NodeFacts
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node, Source
+from tag2mask.tasks.catalog import CATALOG
 
 
 class NodeList:
@@ -24,6 +25,7 @@ class NodeList:
         config: Section,
         *,
         hashed: Mapping[str, Any] | None = None,
+        facts: NodeFacts | None = None,
         after: Iterable[str] = (),
         **inputs: Source | None,
     ) -> str:
@@ -34,6 +36,7 @@ class NodeList:
             stage: that it runs.
             config: settings of the stage.
             hashed: the part of them that enters the key; None: all.
+            facts: its title, round, split; without them it bears the title of its stage and belongs to no round.
             after: nodes to wait for although nothing of theirs is read.
             inputs: what the stage reads.
 
@@ -42,27 +45,42 @@ class NodeList:
         """
         given = {key: source for key, source in inputs.items() if source is not None}
         content = config.model_dump(mode="json") if hashed is None else hashed
-        self.nodes.append(Node(name, stage, config, content, given, tuple(after)))
+        known = facts or NodeFacts(title=CATALOG[stage].title)
+        self.nodes.append(Node(name, stage, config, content, given, known, tuple(after)))
         return name
 
-    def train(self, name: str, stage: str, config: Any, after: Iterable[str] = (), **inputs: Source | None) -> str:
+    def train(
+        self,
+        name: str,
+        stage: str,
+        config: Any,
+        *,
+        facts: NodeFacts | None = None,
+        after: Iterable[str] = (),
+        **inputs: Source | None,
+    ) -> str:
         """Add a training: its weights file enters by content; it waits for all checks of the data."""
         content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
         weights = config.backbone.weights_file
         if weights is not None:
             content["backbone"]["weights"] = "file"
-        return self.add(name, stage, config, hashed=content, after=[*self.checks, *after], weights=weights, **inputs)
+        checks = [*self.checks, *after]
+        return self.add(name, stage, config, hashed=content, facts=facts, after=checks, weights=weights, **inputs)
 
     def evaluate(
         self,
-        title: str,
+        name: str,
         subject: str,
         kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"],
-        split: Literal["train", "val"] = "train",
     ) -> tuple[str, ...]:
-        """Measure a step where there are masks; returns the node, to wait for, or nothing."""
+        """Measure a node's result where there are masks; returns the node that does, to wait for, or nothing."""
         if self.config.dataset.masks is None:
             return ()
-        config = EvaluationOf(**self.config.evaluation.model_dump(), kind=kind, split=split, title=title)
-        name = f"evaluate-{title}"
-        return (self.add(name, "evaluate", config, dataset="index_dataset", masks="index_masks", subject=subject),)
+        facts = next(node.facts for node in self.nodes if node.name == subject)
+        title = facts.title + (", validation" if facts.split == "val" else "")
+        settings = self.config.evaluation.model_dump()
+        config = EvaluationOf(**settings, kind=kind, split=facts.split, title=title)  # type: ignore[arg-type]
+        known = facts.replaced(title=title, measures=subject)
+        data, masks = "index_dataset", "index_masks"
+        node = f"evaluate-{name}"
+        return (self.add(node, "evaluate", config, facts=known, dataset=data, masks=masks, subject=subject),)

@@ -12,6 +12,7 @@ from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.delivery import REPORT, Delivery, delivery
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest, note_in_record
@@ -41,7 +42,10 @@ def publish_run(config: Config, root: Path, result: RunResult) -> "Publication |
 
 def publishes(config: Config, result: RunResult) -> bool:
     """Whether a run that ended so brings its labels to the gate: all went well, they were made, and it is asked for."""
-    return config.release.publish and not result.failures and set(_needed(config)) <= result.outcomes.keys()
+    made = delivery(build_dag(config))
+    if made is None or not config.release.publish:
+        return False
+    return not result.failures and set(made.needed) <= result.outcomes.keys()
 
 
 def weigh_measured(config: Config, store: Store, result: RunResult) -> "Judgement | None":
@@ -52,10 +56,11 @@ def weigh_measured(config: Config, store: Store, result: RunResult) -> "Judgemen
     """
     from tag2mask.tasks.release.publish import weigh
 
-    signals = result.outcomes.get(_needed(config)[1])
-    if signals is None or signals.cached:
+    made = delivery(build_dag(config))
+    signals = None if made is None else result.outcomes.get(made.signals)
+    if made is None or signals is None or signals.cached:
         return None
-    evaluated = result.outcomes.get(_evaluation(config))
+    evaluated = result.outcomes.get(made.evaluation or "")
     evaluation = None if evaluated is None else evaluated.artifact
     return weigh(store, config.name, signals.artifact, config.release, evaluation=evaluation)
 
@@ -70,7 +75,7 @@ def publish_finished(config: Config, root: Path, *, forced: str | None = None) -
     """
     check_reason(forced)
     store = Store.existing(root)
-    return publish_artifacts(config, store, finished(config, store, _needed(config)), forced=forced)
+    return publish_artifacts(config, store, finished(config, store, delivered(config).needed), forced=forced)
 
 
 def finished(config: Config, store: Store, needed: Sequence[str]) -> dict[str, Artifact]:
@@ -107,33 +112,36 @@ def publish_artifacts(
     from tag2mask.tasks.release.contents import Draft
     from tag2mask.tasks.release.publish import publish
 
-    labels, signals, dataset = (artifacts[name] for name in _needed(config))
+    made = delivered(config)
+    labels, signals, dataset = (artifacts[name] for name in made.needed)
     publication = publish(
         store,
         config.name,
-        Draft(labels, dataset, signals, artifacts.get("render_report")),
+        Draft(labels, dataset, signals, artifacts.get(REPORT)),
         config.release,
-        evaluation=artifacts.get(_evaluation(config)),
+        evaluation=artifacts.get(made.evaluation or ""),
         about={"config": config.model_dump(mode="json"), "artifacts": _provenance(artifacts)},
         forced=forced,
         threads=available_cores(),
     )
     record = latest(store.root, config.name)
-    if record is not None and record.labels.get(_needed(config)[0]) == labels.label:
+    if record is not None and record.labels.get(made.labels) == labels.label:
         gate: Mapping[str, Any] = publication.release.manifest["gate"]
         kept = {"state": publication.state, "title": publication.release.title, "failures": gate["failures"]}
         note_in_record(record, release={**kept, "told": "; ".join(publication.lines())})
     return publication
 
 
-def _needed(config: Config) -> tuple[str, str, str]:
-    """Nodes without which there is nothing to publish: labels, signals, dataset."""
-    return f"{config.next_labels}-{config.rounds}", f"measure_labels-{config.rounds}", "index_dataset"
+def delivered(config: Config) -> Delivery:
+    """What a run of these settings delivers.
 
-
-def _evaluation(config: Config) -> str:
-    """Node that measures the published labels, where there are masks."""
-    return f"evaluate-labels_{config.rounds}"
+    Raises:
+        NothingToPublish: it makes no labels.
+    """
+    found = delivery(build_dag(config))
+    if found is None:
+        raise NothingToPublish(f"{config.name} makes no labels: set dataset.tags")
+    return found
 
 
 def _provenance(artifacts: Mapping[str, Artifact]) -> dict[str, dict[str, Any]]:

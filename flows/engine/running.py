@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.delivery import DATASET, REPORT
 from tag2mask.flows.dag.errors import RunFailed, UnknownNode
 from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.node import Node, named, select
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.record import latest, write_failure_log, write_record
-from tag2mask.flows.dag.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.publishing import publish_run
+from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.session import Session
 from tag2mask.tasks.store.store import Artifact, Store
 
@@ -98,7 +99,7 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
         stopped = False
     finally:
         result.sort(nodes)
-        if (index := result.outcomes.get("index_dataset")) is not None:
+        if (index := result.outcomes.get(DATASET)) is not None:
             result.images = images_summary(store.root, index.artifact, latest(store.root, config.name))
         if result.outcomes or result.failures:
             write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
@@ -123,7 +124,7 @@ def _log_shown() -> Iterator[None]:
 
 def report_path(result: RunResult) -> Path | None:
     """Where the run's report lies."""
-    outcome = result.outcomes.get("render_report")
+    outcome = result.outcomes.get(REPORT)
     if outcome is None:
         return None
     return next(iter(sorted(outcome.artifact.path.glob("*.html"))), None)

@@ -14,6 +14,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
+from tag2mask.flows.dag.delivery import DATASET
 from tag2mask.flows.dag.outcome import Outcome, RunResult
 from tag2mask.flows.dag.planning import PlanRow
 from tag2mask.flows.dag.record import RunRecord
@@ -73,10 +74,10 @@ class RunPages:
     def _show_pictures(self, session: Session, outcome: Outcome) -> None:
         from tag2mask.tasks.report.contact_sheet import contact_sheet
 
-        index = session.result.outcomes.get(str(outcome.node.inputs.get("dataset", "index_dataset")))
+        index = session.result.outcomes.get(str(outcome.node.inputs.get("dataset", DATASET)))
         if index is None or outcome is index:
             return
-        sheet = contact_sheet(index.artifact.path, outcome.node.name.replace("-", "_"), outcome.artifact.path)
+        sheet = contact_sheet(index.artifact.path, outcome.node.facts, outcome.artifact.path)
         if sheet is not None:
             name, label = outcome.node.name, outcome.artifact.label
             create_markdown_artifact(  # an image artifact would spell out the whole address below the picture

@@ -7,6 +7,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tag2mask.flows.dag.delivery import REPORT
+
 PAGE = re.compile(r"^/([0-9a-f]{20})/([A-Za-z0-9][A-Za-z0-9._-]*\.html)$")
 """`/<key>/<name>.html`; nothing else of the store can be named."""
 
@@ -21,7 +23,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the base class's name
         """Send a report."""
         named = PAGE.match(self.path)
-        path = self.root / "render_report" / named[1] / named[2] if named else None
+        path = self.root / REPORT / named[1] / named[2] if named else None
         if path is None or not path.is_file():
             self.send_error(HTTPStatus.NOT_FOUND, "no such report: it may have been collected by `tag2mask gc`")
             return

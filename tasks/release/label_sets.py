@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.manifest import DamagedArtifact
 
-FOLDERS = {
-    "mine_objects": ".",
-    "refine_cams": ".",
-    "refine_masks": ".",
-    "mask_nonsalient": ".",
-    "fuse_labels": ".",
-    "predict_masks": "labels",
-}
+FOLDERS = {name: stage.folder for name, stage in CATALOG.items() if stage.labels}
 """Stage that makes label maps -> where they lie in its artifact."""
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tag2mask.configs.schema import NodeFacts
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.report.gallery import choose_images, gallery_columns, gallery_rows
 from tag2mask.tasks.report.pictures import jpeg_address, picture_pixels
@@ -16,12 +17,12 @@ GAP = 4
 """Pixels between two pairs."""
 
 
-def contact_sheet(dataset: Path, name: str, folder: Path, *, pairs: int = 12, side: int = 128) -> str | None:
+def contact_sheet(dataset: Path, facts: NodeFacts, folder: Path, *, pairs: int = 12, side: int = 128) -> str | None:
     """Draw images and what a stage made of them, side by side.
 
     Args:
         dataset: `index_dataset` artifact, or `index_test` for the test split.
-        name: the stage's name in the run, e.g. `refine_masks_1_val`.
+        facts: title and split of its node.
         folder: its artifact.
         pairs: images at most, evenly spaced over the split.
         side: long side of a picture, in pixels.
@@ -29,8 +30,7 @@ def contact_sheet(dataset: Path, name: str, folder: Path, *, pairs: int = 12, si
     Returns:
         A `data:` address of a JPEG, at most 200 000 characters; None for a stage that makes no pictures.
     """
-    step = Step.read(name, folder)
-    split = next((split for split in ("val", "test") if name.endswith(f"_{split}")), "train")
+    step, split = Step.read("", folder, facts), facts.split
     columns = gallery_columns([step], [], None, split)
     index = ImageIndex.read(dataset).split(split)
     chosen = choose_images(index.ids, {}, (pairs + 1) // 2)[1][:pairs]

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from tag2mask.tasks.catalog import CATALOG, PictureKind
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
@@ -21,11 +21,10 @@ from tag2mask.tasks.report.pictures import (
     label_picture,
     thumbnail_size,
 )
-from tag2mask.tasks.report.steps import Evaluated, Step, round_of
+from tag2mask.tasks.report.steps import Evaluated, Step
 
 IMAGE, TRUTH = "image", "truth"
 """Titles of the first and the last column."""
-PictureKind = Literal["heat", "gray", "labels", "tags"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Column:
     title: str
     kind: PictureKind
     path: Callable[[str], Path]
-    """Image id -> file; of `tags`, which is a map for each of the image's tags: `<class number>/<id>` -> file."""
+    """Image id -> file; of `gray by class`, a map for each of the image's tags: `<class number>/<id>` -> file."""
     scores: Mapping[str, float]
     """Mean IoU by image id, where the step was evaluated."""
 
@@ -71,49 +70,16 @@ def gallery_columns(
     steps: Sequence[Step], evaluations: Sequence[Evaluated], truth: GroundTruth | None, split: str
 ) -> list[Column]:
     """The columns of a split, in the order of the method, the image before and the truth behind them."""
-    scores = {e.name: e.image_scores for e in evaluations if e.scores["split"] == split}
+    scores = {e.facts.measures: e.image_scores for e in evaluations if e.scores["split"] == split}
     columns = []
     for step in steps:
-        if step.name.endswith("_val") and split != "val":
-            continue
-        shown = _shown(step)
-        if shown is not None:
-            title, kind, pattern, names = shown
-            known = next((scores[name] for name in names if name in scores), {})
-            columns.append(Column(title, kind, partial(_file, step.folder, pattern), known))
+        stage = CATALOG[step.stage]
+        if stage.picture is not None and step.facts.split in ("train", split):
+            path = partial(_file, step.folder, stage.file)
+            columns.append(Column(step.facts.title, stage.picture, path, scores.get(step.name, {})))
     if truth is not None:
         columns.append(Column(TRUTH, "labels", partial(_file, truth.folder, "masks/{}.png"), {}))
     return columns
-
-
-def _shown(step: Step) -> tuple[str, PictureKind, str, tuple[str, ...]] | None:
-    """Title, kind, file pattern and possible evaluations of a step that makes pictures; None for the others."""
-    r = round_of(step.name)
-    told: dict[str, tuple[str, PictureKind, str, tuple[str, ...]]] = {
-        "infer_cams": ("CAM", "heat", "{}.npz", ("cams",)),
-        "infer_attention": ("OA-CAM", "heat", "{}.npz", ("attention",)),
-        "predict_prior": ("prior", "gray", "saliency/{}.png", ()),
-        "make_saliency_pseudo_labels": (f"targets {r}", "gray", "{}.png", ()),
-        "predict_saliency": (f"saliency {r}" if r else "saliency", "gray", "saliency/{}.png", ()),
-        "predict_cosaliency": ("maps by tag", "tags", "cosaliency/{}.png", ()),
-        "mine_objects": ("labels 0", "labels", "{}.png", ("labels_0",)),
-        "refine_cams": ("labels 0", "labels", "{}.png", ("labels_0",)),
-        "predict_masks": (
-            f"prediction {r}",
-            "labels",
-            "labels/{}.png",
-            (f"segmenter_{r}_val",) if step.name.endswith("_val") else (f"predictions_{r}",),
-        ),
-        "refine_masks": (
-            f"CRF {r}",
-            "labels",
-            "{}.png",
-            (f"segmenter_{r}_val_crf",) if step.name.endswith("_val") else (f"refined_{r}",),
-        ),
-        "mask_nonsalient": (f"labels {r}", "labels", "{}.png", (f"labels_{r}",)),
-        "fuse_labels": (f"labels {r}", "labels", "{}.png", (f"labels_{r}",)),
-    }
-    return told.get(step.stage)
 
 
 def _file(folder: Path, pattern: str, image_id: str) -> Path:
@@ -164,7 +130,7 @@ def gallery_rows(
         pixels = resize(index.pixels(record), size)
         pictures = [Picture(IMAGE, image_picture(pixels), None)]
         for column in columns:
-            if column.kind == "tags":
+            if column.kind == "gray by class":
                 pictures.append(Picture(column.title, None, None, _maps_by_tag(column, record, side)))
                 continue
             path = column.path(record.image_id)

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Literal
 
 from tag2mask.configs.runtime import Precision, Runtime
+from tag2mask.configs.schema import NodeFacts
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Failure, Outcome, RunResult
@@ -81,7 +82,9 @@ def install() -> None:
 def toy(name: str, stage: str, inputs: dict[str, str | Path], **settings: str) -> Node:
     """A node of a toy stage."""
     config = Toy.model_validate({"text": name, **settings})
-    return Node(name, stage, config, {"text": config.text, "batch_size": config.batch_size}, inputs)
+    return Node(
+        name, stage, config, {"text": config.text, "batch_size": config.batch_size}, inputs, NodeFacts(title=name)
+    )
 
 
 def toy_dag(folder: Path, **settings: dict[str, str]) -> tuple[Node, ...]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tag2mask.configs.schema import EvaluationOf
+from tag2mask.configs.schema import EvaluationOf, NodeFacts
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
-from tag2mask.tasks.report.steps import Evaluated
+from tag2mask.tasks.report.steps import Evaluated, Step
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import (
@@ -239,7 +239,7 @@ def test_masks_without_any_class_have_no_figures(tmp_path: Path, kind: str) -> N
     scores = score(tmp_path, masks, subject, kind)
     assert (scores["images"], scores["summary"], scores["per_class"]) == (2, {}, None)
     assert scores["note"] == "no mask of the split 'train' shows any class"
-    assert not Evaluated.read("evaluate_it", tmp_path / "out").measured
+    assert not Evaluated.read(Step("evaluate-it", tmp_path / "out", {}, NodeFacts(title="it", measures="it"))).measured
 
 
 def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from markupsafe import escape
 
-from tag2mask.configs.schema import Report, ReportOf
+from tag2mask.configs.schema import NodeFacts, Report, ReportOf
 from tag2mask.tasks import render_report
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
@@ -57,6 +57,33 @@ class Checker(HTMLParser):
             assert self.open.pop() == tag
 
 
+NODES = {
+    "infer_cams": NodeFacts(title="CAM"),
+    "evaluate-cams": NodeFacts(title="CAM", measures="infer_cams"),
+    "predict_saliency": NodeFacts(title="saliency"),
+    "evaluate-saliency": NodeFacts(title="saliency", measures="predict_saliency"),
+    "predict_cosaliency": NodeFacts(title="co-saliency"),
+    "evaluate-cosaliency": NodeFacts(title="co-saliency", measures="predict_cosaliency"),
+    "evaluate-cosaliency_val": NodeFacts(title="co-saliency, validation", split="val", measures="predict_cosaliency"),
+    "mine_objects": NodeFacts(title="labels 0"),
+    "evaluate-labels_0": NodeFacts(title="labels 0", measures="mine_objects"),
+    "train_segmenter-1": NodeFacts(title="segmenter 1", round=1),
+    "predict_masks-1": NodeFacts(title="prediction 1", round=1),
+    "predict_masks-1-val": NodeFacts(title="segmenter 1", round=1, split="val"),
+    "evaluate-segmenter_1_val": NodeFacts(
+        title="segmenter 1, validation", round=1, split="val", measures="predict_masks-1-val"
+    ),
+    "refine_masks-1": NodeFacts(title="prediction 1 + CRF", round=1, crf=True),
+    "mask_nonsalient-1": NodeFacts(title="labels 1", round=1),
+    "evaluate-labels_1": NodeFacts(title="labels 1", round=1, measures="mask_nonsalient-1"),
+    "predict_masks-2-val": NodeFacts(title="segmenter 2", round=2, split="val"),
+    "evaluate-segmenter_2_val": NodeFacts(
+        title="segmenter 2, validation", round=2, split="val", measures="predict_masks-2-val"
+    ),
+}
+"""What the nodes of the drawn runs are, in the order of the DAG."""
+
+
 def check_page(path: Path) -> tuple[str, Checker]:
     """Text of a page whose elements are all closed in order."""
     text = path.read_text(encoding="utf-8")
@@ -75,16 +102,16 @@ def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
     dataset = write_dataset(root / "data", CLASSES, masks, VAL)
     truth = write_masks(root / "masks", masks, VAL)
     inputs = {
-        "train_segmenter_1": write_training(root / "t1", "train_segmenter", [3.0, 2.0, 1.5, float("nan"), 1.0]),
+        "train_segmenter-1": write_training(root / "t1", "train_segmenter", [3.0, 2.0, 1.5, float("nan"), 1.0]),
         "infer_cams": write_class_maps(root / "c", "infer_cams", {i: maps_of(m) for i, m in train.items()}),
         "predict_saliency": write_saliency(root / "s", {i: (m > 0) * np.uint8(255) for i, m in train.items()}),
         "mine_objects": write_label_maps(root / "l0", "mine_objects", {i: np.roll(m, 3) for i, m in train.items()}),
-        "predict_masks_1": write_label_maps(root / "p1", "predict_masks", {i: np.roll(m, 2) for i, m in train.items()}),
-        "refine_masks_1": write_label_maps(root / "r1", "refine_masks", {i: np.roll(m, 1) for i, m in train.items()}),
-        "mask_nonsalient_1": write_label_maps(
+        "predict_masks-1": write_label_maps(root / "p1", "predict_masks", {i: np.roll(m, 2) for i, m in train.items()}),
+        "refine_masks-1": write_label_maps(root / "r1", "refine_masks", {i: np.roll(m, 1) for i, m in train.items()}),
+        "mask_nonsalient-1": write_label_maps(
             root / "l1", "mask_nonsalient", {i: np.roll(m, int(i[1:])) for i, m in train.items()}
         ),
-        "predict_masks_2_val": write_label_maps(
+        "predict_masks-2-val": write_label_maps(
             root / "p2v", "predict_masks", {i: np.where(m == 255, 0, m).astype(np.uint8) for i, m in val.items()}
         ),
     }
@@ -92,16 +119,22 @@ def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
         ("cams", "infer_cams", "class_maps", "train"),
         ("saliency", "predict_saliency", "saliency", "train"),
         ("labels_0", "mine_objects", "training_labels", "train"),
-        ("labels_1", "mask_nonsalient_1", "labels", "train"),
-        ("segmenter_2_val", "predict_masks_2_val", "predictions", "val"),
+        ("labels_1", "mask_nonsalient-1", "labels", "train"),
+        ("segmenter_2_val", "predict_masks-2-val", "predictions", "val"),
     ):
-        inputs[f"evaluate_{name}"] = evaluated(root / name, dataset, truth, inputs[subject], kind, split, name)
+        inputs[f"evaluate-{name}"] = evaluated(root / name, dataset, truth, inputs[subject], kind, split, name)
     return dataset, truth, inputs
+
+
+def shown(config: Report, inputs: dict[str, Path]) -> ReportOf:
+    """The settings with what the nodes are, as the DAG fills it in."""
+    nodes = {name: facts for name, facts in NODES.items() if name in inputs}
+    return ReportOf.model_validate({"title": "tag2mask", **config.model_dump(), "nodes": nodes})
 
 
 def render(root: Path, dataset: Path, masks: Path | None, inputs: dict[str, Path], config: Report) -> Path:
     """Render a page; returns its file."""
-    render_report.run(config, root, StageRuntime(threads=2), dataset=dataset, masks=masks, **inputs)
+    render_report.run(shown(config, inputs), root, StageRuntime(threads=2), dataset=dataset, masks=masks, **inputs)
     return root / "report.html"
 
 
@@ -122,12 +155,12 @@ def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
         "saliency",
         "labels 0 · ",
         "prediction 1",
-        "CRF 1",
+        "prediction 1 + CRF",
         "labels 1 · ",
         "truth",
     ):
         assert f"<figcaption>{caption}" in text
-    assert "train_segmenter_1" in text and "1 min 01 s" in text
+    assert "train_segmenter-1" in text and "1 min 01 s" in text
 
 
 def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> None:
@@ -142,7 +175,7 @@ def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> N
     inputs["predict_cosaliency"] = tmp_path / "k"
     inputs["predict_saliency_val"] = inputs["predict_saliency"]
     for name, split in (("cosaliency", "train"), ("cosaliency_val", "val")):
-        inputs[f"evaluate_{name}"] = evaluated(tmp_path / name, dataset, masks, tmp_path / "k", "cosaliency", split)
+        inputs[f"evaluate-{name}"] = evaluated(tmp_path / name, dataset, masks, tmp_path / "k", "cosaliency", split)
     text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=2, thumbnail=32)))
     assert re.search(r"<td>co-saliency</td><td>train</td><td[^>]*>8</td><td[^>]*>0.000</td>", text)
     assert "<td>co-saliency, validation, by the co-saliency protocol</td><td>val</td>" in text
@@ -166,9 +199,9 @@ def test_every_tag_has_its_map_in_the_gallery(tmp_path: Path) -> None:
     tags = {i: sorted(set(np.unique(m).tolist()) - {0, 255}) for i, m in blocks(5, 10, 3).items()}
     assert {len(own) for own in tags.values()} == {1, 2}
     for image_id, own in tags.items():
-        cell = re.search(r'<div class="by-tag( several)?">(.*?)<figcaption>maps by tag<', rows[image_id], re.S)
+        cell = re.search(r'<div class="by-tag( several)?">(.*?)<figcaption>co-saliency<', rows[image_id], re.S)
         if image_id == "p02":
-            assert cell is None and "maps by tag · not made" in rows[image_id]
+            assert cell is None and "co-saliency · not made" in rows[image_id]
             continue
         assert cell is not None and bool(cell[1]) == (len(own) > 1)
         names = re.findall(r"</span>(.*?)</span>", cell[2])
@@ -189,9 +222,11 @@ def test_results_are_written_as_tables(tmp_path: Path) -> None:
     dataset, masks, inputs = draw_run(tmp_path)
     render(tmp_path / "out", dataset, masks, inputs, Report(images=1, thumbnail=32))
     table = pd.read_csv(tmp_path / "out" / "results.csv")
-    assert table.step.tolist() == ["cams", "saliency", "labels_0", "labels_1", "segmenter_2_val"]
+    assert table.step.tolist() == [
+        f"evaluate-{name}" for name in ("cams", "saliency", "labels_0", "labels_1", "segmenter_2_val")
+    ]
     assert table.miou.notna().tolist() == [True, False, True, True, True]
-    assert table.set_index("step").miou["segmenter_2_val"] == 1
+    assert table.set_index("step").miou["evaluate-segmenter_2_val"] == 1
     rows = read_json(tmp_path / "out" / "results.json")
     assert [row["step"] for row in rows] == table.step.tolist() and rows[0]["title"] == "CAM"
 
@@ -200,7 +235,7 @@ def test_worst_and_best_images_are_those_of_the_final_labels(tmp_path: Path) -> 
     """The rows are the images with the lowest and highest mean IoU of the last labels, worst first."""
     dataset, masks, inputs = draw_run(tmp_path)
     text, _ = check_page(render(tmp_path / "out", dataset, masks, inputs, Report(images=2, thumbnail=32)))
-    table = pd.read_csv(inputs["evaluate_labels_1"] / "per_image.csv").sort_values(["miou", "image_id"])
+    table = pd.read_csv(inputs["evaluate-labels_1"] / "per_image.csv").sort_values(["miou", "image_id"])
     ranked = table.image_id.tolist()
     shown = re.findall(r"<header><code>(p\d\d)</code>", text)
     assert shown[:4] == [ranked[0], ranked[1], ranked[-1], ranked[-2]]
@@ -228,9 +263,9 @@ def test_masks_for_validation_alone_still_make_a_page(tmp_path: Path) -> None:
     scores = write_label_maps(tmp_path / "p", "predict_masks", {"p03": np.zeros_like(masks["p03"])})
     inputs = {
         "mine_objects": labels,
-        "predict_masks_1_val": scores,
-        "evaluate_labels_0": evaluated(tmp_path / "e0", dataset, truth, labels, "training_labels"),
-        "evaluate_segmenter_1_val": evaluated(tmp_path / "e1", dataset, truth, scores, "predictions", "val"),
+        "predict_masks-1-val": scores,
+        "evaluate-labels_0": evaluated(tmp_path / "e0", dataset, truth, labels, "training_labels"),
+        "evaluate-segmenter_1_val": evaluated(tmp_path / "e1", dataset, truth, scores, "predictions", "val"),
     }
     text, _ = check_page(render(tmp_path / "out", dataset, truth, inputs, Report(images=2, thumbnail=32)))
     assert "<td>segmenter 1, validation</td>" in text and "<td>labels 0</td>" not in text
@@ -242,7 +277,8 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     dataset, masks, inputs = draw_run(tmp_path)
     config = Report(images=2, thumbnail=32)
     first = render(tmp_path / "first", dataset, masks, inputs, config).read_bytes()
-    render_report.run(config, tmp_path / "second", StageRuntime(threads=1), dataset=dataset, masks=masks, **inputs)
+    one = StageRuntime(threads=1)
+    render_report.run(shown(config, inputs), tmp_path / "second", one, dataset=dataset, masks=masks, **inputs)
     assert (tmp_path / "second" / "report.html").read_bytes() == first
 
 

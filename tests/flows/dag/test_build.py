@@ -51,8 +51,8 @@ def demo(*changes: str) -> Config:
 VARIANTS: dict[str, list[str]] = {
     "default": [],
     "prior": ["saliency.provider=prior"],
-    "refined class maps": ["initial_labels=refine_cams"],
-    "fused labels": ["next_labels=fuse_labels"],
+    "refined class maps": ["initial_labels=cam_refinement"],
+    "fused labels": ["next_labels=fusion"],
     "groups": [GROUPS],
     "test split": ["dataset.test_split=test.txt"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
@@ -98,7 +98,7 @@ def test_a_round_is_a_segmenter_and_labels(rounds: int) -> None:
 
 def test_refined_class_maps_take_the_place_of_mining() -> None:
     """Labels 0 are then made of CAMs and saliency by `refine_cams`, and no attention model is trained."""
-    nodes = {node.name: node for node in build_dag(demo("initial_labels=refine_cams"))}
+    nodes = {node.name: node for node in build_dag(demo("initial_labels=cam_refinement"))}
     assert not nodes.keys() & {"mine_objects", "train_attention", "infer_attention"}
     assert nodes["train_segmenter-1"].inputs["labels"] == "refine_cams"
     assert nodes["refine_cams"].inputs == {
@@ -118,7 +118,7 @@ def test_every_stage_has_a_file_a_version_and_a_section() -> None:
 
 def test_fused_labels_go_back_to_labels_0_in_every_round() -> None:
     """Each round fuses its own prediction with labels 0, and trains the next segmenter on the result."""
-    nodes = {node.name: node for node in build_dag(demo("next_labels=fuse_labels", "rounds=2"))}
+    nodes = {node.name: node for node in build_dag(demo("next_labels=fusion", "rounds=2"))}
     assert not [name for name in nodes if name.startswith("mask_nonsalient")]
     for r in (1, 2):
         given = nodes[f"fuse_labels-{r}"].inputs

@@ -2,16 +2,21 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tag2mask.configs.load import load_config
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.init import packaged
 from tag2mask.tasks.report.charts import Curve, curve_chart, nice_ticks, smoothed, thinned
 from tag2mask.tasks.report.gallery import choose_images
 from tag2mask.tasks.report.page import duration
 from tag2mask.tasks.report.pictures import label_picture, thumbnail_size
-from tag2mask.tasks.report.steps import method_order, title_of
+from tag2mask.tasks.report.steps import read_steps
+from tests.tasks.drawn_run import write_manifest
 
 
 def test_choice_of_images() -> None:
@@ -25,69 +30,29 @@ def test_choice_of_images() -> None:
     assert choose_images([], {}, 2) == ((), ())
 
 
-def test_steps_stand_in_the_order_of_the_method() -> None:
-    """Rounds follow each other, and within a round the stages follow the method; evaluations come last."""
-    ordered = [
-        "train_classifier",
-        "infer_cams",
-        "train_attention",
-        "infer_attention",
-        "train_saliency",
-        "predict_saliency",
-        "mine_objects",
-        "train_segmenter_1",
-        "predict_masks_1",
-        "predict_masks_1_val",
-        "refine_masks_1",
-        "mask_nonsalient_1",
-        "train_segmenter_2",
-        "train_segmenter_10",
-        "evaluate_cams",
-        "evaluate_attention",
-        "evaluate_saliency",
-        "evaluate_labels_0",
-        "evaluate_predictions_1",
-        "evaluate_refined_1",
-        "evaluate_segmenter_1_val",
-        "evaluate_segmenter_1_val_crf",
-        "evaluate_labels_1",
-        "evaluate_segmenter_2_val",
-        "evaluate_labels_10",
-    ]
-    assert sorted(reversed(ordered), key=method_order) == ordered
+def test_steps_stand_in_the_order_of_the_dag(tmp_path: Path) -> None:
+    """What a report shows stands as in the DAG, evaluations behind the rest, and what the DAG does not name first."""
+    nodes = build_dag(load_config(packaged("demo.yaml"), ["rounds=2", "saliency.targets=prior"]))
+    shown = {node.name: node.facts for node in nodes if node.name != "render_report"}
+    inputs = {}
+    for node in reversed(nodes):
+        if node.name in shown:
+            inputs[node.name] = tmp_path / node.name
+            write_manifest(inputs[node.name], node.stage)
+    del shown["index_dataset"]
+    order = [step.name for step in read_steps(inputs, shown)]
+    stages = [node.name for node in nodes if node.stage not in ("evaluate", "render_report")]
+    assert order == stages + [node.name for node in nodes if node.stage == "evaluate"]
 
 
-def test_rounds_of_self_training_come_before_labels() -> None:
-    """The rounds in which saliency is learned without masks lie between the prior and the first labels, one by one."""
-    ordered = ["infer_attention", "predict_prior"]
-    ordered += [
-        f"{stage}_{r}"
-        for r in (1, 2)
-        for stage in ("make_saliency_pseudo_labels", "train_saliency", "predict_saliency")
-    ]
-    ordered += ["mine_objects", "train_segmenter_1", "train_segmenter_2"]
-    ordered += ["evaluate_cams", "evaluate_prior", "evaluate_saliency_1", "evaluate_labels_0", "evaluate_labels_1"]
-    assert sorted(reversed(ordered), key=method_order) == ordered
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("cams", "CAM"),
-        ("prior", "prior"),
-        ("saliency", "saliency"),
-        ("saliency_2", "saliency 2"),
-        ("attention", "OA-CAM"),
-        ("labels_0", "labels 0"),
-        ("refined_2", "prediction 2 + CRF"),
-        ("segmenter_2_val_crf", "segmenter 2 + CRF, validation"),
-        ("labels", "as told"),
-        ("something", "as told"),
-    ],
-)
-def test_titles_of_steps(name: str, title: str) -> None:
-    """Steps of the flow have readable titles; others keep the one that they were given."""
-    assert title_of(name, "as told") == title
+def test_titles_say_round_split_and_crf() -> None:
+    """People read round, split and CRF in the title of a node and of what measures it."""
+    nodes = build_dag(load_config(packaged("demo.yaml"), ["rounds=2"]))
+    titles = {node.name: node.facts.title for node in nodes}
+    assert titles["infer_cams"] == "CAM" and titles["evaluate-attention"] == "OA-CAM"
+    assert titles["mask_nonsalient-2"] == titles["evaluate-labels_2"] == "labels 2"
+    assert titles["refine_masks-2"] == titles["evaluate-refined_2"] == "prediction 2 + CRF"
+    assert titles["evaluate-segmenter_3_val_crf"] == "segmenter 3 + CRF, validation"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 0.037), (3, 3), (1, 20_000), (-2, 5), (0, 1e-9)])

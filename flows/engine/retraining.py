@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from tag2mask.flows.dag.delivery import DATASET
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.record import RunRecord, records
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
@@ -53,7 +54,7 @@ def images_summary(root: Path, now: Artifact, before: RunRecord | None) -> str:
         now: `index_dataset` artifact.
         before: the run to compare with.
     """
-    old = _sound(Store(root), before.labels.get("index_dataset")) if before else None
+    old = _sound(Store(root), before.labels.get(DATASET)) if before else None
     if old is None:
         return f"{len(now.items)} images"
     changed = sum(old.items[i] != now.items[i] for i in old.items.keys() & now.items.keys())

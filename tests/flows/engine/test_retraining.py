@@ -7,14 +7,13 @@ import pytest
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
-from tag2mask.flows.dag import retraining
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import RunRecord, latest
-from tag2mask.flows.dag.retraining import Retrain, images_summary, kept_models
-from tag2mask.flows.engine import running
+from tag2mask.flows.engine import retraining, running
 from tag2mask.flows.engine import session as execution
 from tag2mask.flows.engine.child import run_here
+from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG

@@ -1,0 +1,45 @@
+"""What a run delivers, by what its nodes are: the labels to publish, their signals, their measurement, the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tag2mask.flows.dag.node import Node
+
+DATASET = "index_dataset"
+"""Node with the index of the images."""
+REPORT = "render_report"
+"""Node with the page of results; its stage bears the same name."""
+SALIENCY_TRAINING = "train_saliency"
+"""Stage that trains saliency networks."""
+TEST = "index_test"
+"""Node with the index of the images to predict alone."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Names of the nodes of a run whose results others get."""
+
+    labels: str
+    """Labels of the last round."""
+    signals: str
+    """Their signals, for the gate."""
+    evaluation: str | None
+    """Their measurement, where there are masks."""
+    test_predictions: str | None
+    """Predictions of the test split, where there is one."""
+
+    @property
+    def needed(self) -> tuple[str, str, str]:
+        """Nodes without which there is nothing to publish: labels, signals, dataset."""
+        return self.labels, self.signals, DATASET
+
+
+def delivery(nodes: Sequence[Node]) -> Delivery | None:
+    """What a run delivers; None for one that makes no labels."""
+    signals = next((node for node in nodes if node.stage == "measure_labels"), None)
+    if signals is None:
+        return None
+    labels = str(signals.inputs["labels"])
+    measured = (node.name for node in nodes if node.facts.measures == labels)
+    tested = (node.name for node in nodes if node.facts.split == "test" and node.facts.crf)
+    return Delivery(labels, signals.name, next(measured, None), next(tested, None))
