@@ -140,7 +140,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "make_saliency_pseudo_labels",
-        version=1,
+        version=2,
         section="self_training",
         title="agreed",
         does="optional: pixels where saliency and CAMs agree (0, 255; 128 unknown), to train saliency without masks",
@@ -169,7 +169,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "train_cosaliency",
-        version=4,
+        version=5,
         section="cosaliency",
         title="group system",
         does="optional: ICNet or GCoNet+ on groups of images that share a tag",
@@ -178,7 +178,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "predict_cosaliency",
-        version=2,
+        version=3,
         section="cosaliency_maps",
         title="co-saliency",
         does="optional: one map per image and tag, gated by that tag's CAM",
@@ -190,7 +190,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "mine_objects",
-        version=2,
+        version=3,
         section="mining",
         title="labels",
         does="labels 0: attention against saliency, conflicts, potential objects",
@@ -265,7 +265,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "measure_labels",
-        version=1,
+        version=2,
         section="measurement",
         title="signals",
         does="signals of the labels' quality that need no masks, for the gate before a release",
@@ -273,7 +273,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "evaluate",
-        version=5,
+        version=6,
         section="evaluation",
         title="evaluation",
         does="mIoU and more of every step, per class and per image",

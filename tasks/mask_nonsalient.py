@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from tag2mask.configs.schema import Masking
 from tag2mask.tasks.algorithms.foreground import drop_small_foreground
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, read_labels, write_labels
+from tag2mask.tasks.dataset.label_maps import IGNORE, as_bytes, read_gray, read_labels, write_labels
 from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -36,16 +35,16 @@ def run(
 
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
         for image_id in image_ids:
-            masked = mask_nonsalient(
-                read_labels(predictions / f"{image_id}.png"),
-                read_labels(labels / f"{image_id}.png"),
-                read_gray(saliency / "saliency" / f"{image_id}.png"),
-                len(records[image_id].tags),
-                saliency_threshold=config.saliency,
-                dilation=config.dilation,
-                minimum_tags=config.minimum_tags,
-                minimum_foreground=config.minimum_foreground,
-            )
+            masked = read_labels(predictions / f"{image_id}.png")
+            if len(records[image_id].tags) >= config.minimum_tags:
+                masked = mask_nonsalient(
+                    masked,
+                    read_labels(labels / f"{image_id}.png"),
+                    read_gray(saliency / "saliency" / f"{image_id}.png"),
+                    saliency_threshold=config.saliency,
+                    dilation=config.dilation,
+                )
+            masked = drop_small_foreground(masked, config.minimum_foreground)
             yield image_id, [write_labels(out / f"{image_id}.png", masked)]
 
     process_images(list(index.ids), out, process, runtime)
@@ -55,24 +54,18 @@ def mask_nonsalient(
     prediction: np.ndarray,
     labels: np.ndarray,
     saliency: np.ndarray,
-    tag_count: int,
     *,
     saliency_threshold: int = 0,
     dilation: int = 30,
-    minimum_tags: int = 2,
-    minimum_foreground: float = 0.01,
 ) -> np.ndarray:
-    """Labels of one image from the refined prediction, the labels of the round before, and saliency.
+    """Labels of one image of several classes from its refined prediction, the labels of the round before, and saliency.
 
     Args:
         prediction: (H, W) uint8, 0 background, 1..254 class.
         labels: (H, W) uint8, 0, class, or 255 ignore: what the segmenter was trained on.
         saliency: (H, W) uint8, 255 = surely foreground.
-        tag_count: number of the image's tags.
         saliency_threshold: saliency (0-255) above which a pixel is salient; 0 is the published "any non-zero".
         dilation: side of the square by which the kept region grows, in pixels; see `dilate`.
-        minimum_tags: images with fewer tags keep their prediction.
-        minimum_foreground: share in [0, 1]; a map with less foreground is ignored whole, 0 turns that off.
 
     Returns:
         (H, W) uint8: 0 background, 1..254 class, 255 ignore; never an array that was passed in.
@@ -81,13 +74,11 @@ def mask_nonsalient(
         ValueError: shapes that differ, a type other than uint8, or a dilation below 1.
     """
     _check(prediction, labels, saliency)
-    masked = prediction.copy()
-    if tag_count >= minimum_tags:
-        missed = (masked == 0) & (labels != 0) & (labels != IGNORE)
-        np.copyto(masked, labels, where=missed)
-        kept = dilate((masked != 0) | (saliency > saliency_threshold), dilation)
-        masked[~kept] = IGNORE
-    return drop_small_foreground(masked, minimum_foreground)
+    missed = (prediction == 0) & (labels != IGNORE)
+    masked: np.ndarray = prediction | (labels & as_bytes(missed))
+    kept = dilate((masked != 0) | (saliency > saliency_threshold), dilation)
+    masked |= as_bytes(~kept)
+    return masked
 
 
 def dilate(region: np.ndarray, side: int) -> np.ndarray:
@@ -97,8 +88,24 @@ def dilate(region: np.ndarray, side: int) -> np.ndarray:
     """
     if side < 1:
         raise ValueError(f"the dilation must be at least 1 pixel, not {side}")
-    grown: np.ndarray = ndimage.maximum_filter(region.view(np.uint8), size=side, mode="constant", cval=0)
-    return grown.view(bool)
+    before, after = (side - 1) // 2, side // 2
+    grown = np.pad(region, (after, before))
+    for _ in range(2):
+        grown = _any_of_next(grown, side).T  # rows, then columns
+    return np.ascontiguousarray(grown)
+
+
+def _any_of_next(region: np.ndarray, side: int) -> np.ndarray:
+    """(H, W) bool -> (H - side + 1, W): whether a pixel or one of the `side` - 1 below it is true.
+
+    Windows are joined to ever longer ones: 30 takes five steps.
+    """
+    covered = 1
+    while covered < side:
+        shift = min(covered, side - covered)
+        region = region[:-shift] | region[shift:]
+        covered += shift
+    return region
 
 
 def _check(prediction: np.ndarray, labels: np.ndarray, saliency: np.ndarray) -> None:

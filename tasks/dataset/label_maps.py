@@ -1,5 +1,6 @@
 """Label and gray maps as PNG: 8-bit palette for labels (0 background, 1..C class, 255 ignore), 8-bit gray else."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from tag2mask.tasks.store.files import write_file
 
 IGNORE = 255
 """Label of a pixel that trains nothing."""
+
+_COMPRESSION = {"compress_type": zlib.Z_RLE}
+"""Runs of equal bytes alone: measured on label maps 0.4 ms instead of 1.0 for 16 % more bytes, on soft maps 2.8 instead
+of 11.9 for 18 % more, at 500x375 pixels."""
 
 
 def voc_palette(colors: int = 256) -> np.ndarray:
@@ -25,18 +30,26 @@ def voc_palette(colors: int = 256) -> np.ndarray:
 _PALETTE = voc_palette().tobytes()
 
 
+def as_bytes(mask: np.ndarray) -> np.ndarray:
+    """255 where an (H, W) bool is true and 0 elsewhere: what bit operations choose or ignore pixels with.
+
+    They cost the same for every mask; numpy's masked assignment takes up to a hundred times as long.
+    """
+    return np.negative(mask.view(np.uint8))
+
+
 def write_labels(path: Path, labels: np.ndarray) -> Path:
     """Write an (H, W) uint8 label map as a palette PNG, atomically."""
     image = Image.frombytes("P", labels.shape[::-1], _checked(labels).tobytes())
     image.putpalette(_PALETTE)
-    write_file(path, lambda file: image.save(file, format="PNG"))
+    write_file(path, lambda file: image.save(file, format="PNG", **_COMPRESSION))
     return path
 
 
 def write_gray(path: Path, gray: np.ndarray) -> Path:
     """Write an (H, W) uint8 map as a gray PNG, atomically."""
     image = Image.fromarray(_checked(gray))
-    write_file(path, lambda file: image.save(file, format="PNG"))
+    write_file(path, lambda file: image.save(file, format="PNG", **_COMPRESSION))
     return path
 
 

@@ -1,6 +1,5 @@
 """Initial labels: the published rule on all planes as an oracle, its corner cases, and laws."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,14 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Mining
+from tag2mask.tasks.algorithms.evidence import Evidence
+from tag2mask.tasks.algorithms.object_mining import mine_labels, mining_threshold
 from tag2mask.tasks.dataset.label_maps import read_labels, write_gray
-from tag2mask.tasks.mine_objects import mine_labels, mining_threshold, run, scale_to_range
+from tag2mask.tasks.mine_objects import run
 from tag2mask.tasks.store.runtime import StageRuntime
+from tests.benchmarks.plain_labels import CLASSES, mine
 from tests.tasks.drawn_run import write_class_maps, write_dataset, write_saliency
 
-CLASSES = 20
 SETTINGS: dict[str, Any] = {
     "foreground": 0.3,
     "conflict": 0.9,
@@ -24,93 +25,33 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def oracle(
-    saliency: np.ndarray,
-    attention: np.ndarray,
-    cams: np.ndarray,
-    classes: np.ndarray,
-    *,
-    foreground: float,
-    conflict: float,
-    saliency_threshold: int,
-    attention_threshold: float,
-    cam_background: float,
-    minimum_foreground: float,
-) -> np.ndarray:
-    """The rule word for word: 21 planes, arg-max over all of them, NaN where a median has no values."""
-    maps = dict(zip(classes.tolist(), attention, strict=True))
-    plain = dict(zip(classes.tolist(), cams, strict=True))
-    planes = np.zeros((CLASSES + 1, *saliency.shape), np.float32)
-    planes[0] = 1 - saliency / 255
-    salient = saliency.astype(np.float32)
-    for number in sorted(maps):
-        planes[number] = minmax(maps[number])
-        salient = np.maximum(salient, (planes[number] > attention_threshold) * 255)
-    planes[planes < foreground] = 0
-    labels: np.ndarray = np.argmax(planes, axis=0).astype(np.uint8)
-    labels[np.sum(planes > conflict, axis=0) > 1] = 255
-    labels[(labels == 0) & (salient >= saliency_threshold)] = 255
-    added = np.zeros(saliency.shape, bool)
-    for number in sorted(plain):
-        v = minmax(plain[number])
-        pixels = v[labels == number]
-        if sum(pixels) != 0:
-            threshold = np.median(pixels)
-        elif np.any(v > cam_background):
-            q = v[v > cam_background]
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                threshold = np.median(q[q > np.median(q)])
-        else:
-            threshold = np.float32(1)
-        added = added | (v > threshold)
-    labels[(labels == 0) & added] = 255
-    if np.sum((labels > 0) & (labels < 255)) / labels.size < minimum_foreground:
-        labels[:] = 255
-    return labels
-
-
-def minmax(plane: np.ndarray) -> np.ndarray:
-    scaled: np.ndarray = (plane - plane.min()) / (plane.max() - plane.min() + 1e-8)
-    return scaled
-
-
-def random_map(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Noise, 8-bit and coarse levels (ties), two values, a constant, zero, or one peak."""
-    kind = rng.integers(7)
-    noise = rng.random(size, np.float32)
-    if kind == 0:
-        return noise
-    if kind == 1:
-        return np.round(noise * 255).astype(np.float32) / np.float32(255)
-    if kind == 2:
-        return np.round(noise * 5).astype(np.float32) * np.float32(51) / np.float32(255)
-    if kind == 3:
-        return (noise > 0.5).astype(np.float32)
-    if kind == 4:
-        return np.full(size, noise.flat[0])
-    if kind == 5:
-        return np.zeros(size, np.float32)
-    peak = np.zeros(size, np.float32)
+def random_levels(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8: noise over all levels or some, coarse levels (ties), two values, a constant, zero, or one peak."""
+    kind, noise = rng.integers(8), rng.integers(0, 256, size)
+    peak = np.zeros(size, int)
     peak.flat[rng.integers(peak.size)] = noise.flat[0]
-    return peak
+    low, high = np.sort(rng.integers(0, 256, 2))
+    within = low + noise * (high - low) // 255
+    coarse = np.round(noise / 51) * 51
+    kinds = (noise, within, within, coarse, np.where(noise > 127, 255, 0), np.full(size, noise.flat[0]), peak, 0 * peak)
+    return kinds[kind].astype(np.uint8)
 
 
 def random_case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     size = (int(rng.integers(1, 13)), int(rng.integers(1, 13)))
     count = int(rng.integers(0, 5))
     classes = rng.permutation(np.arange(1, CLASSES + 1))[:count].astype(np.uint8)
-    attention = np.array([random_map(rng, size) for _ in range(count)], np.float32).reshape(count, *size)
-    cams = np.array([random_map(rng, size) for _ in range(count)], np.float32).reshape(count, *size)
-    saliency = np.round(random_map(rng, size) * 255).astype(np.uint8)
+    attention = np.array([random_levels(rng, size) for _ in range(count)], np.uint8).reshape(count, *size)
+    cams = np.array([random_levels(rng, size) for _ in range(count)], np.uint8).reshape(count, *size)
+    saliency = random_levels(rng, size)
     if count and rng.random() < 0.3:  # background evidence that ties with the attention
-        saliency = 255 - np.round(attention[0] * 255).astype(np.uint8)
+        saliency = 255 - attention[0]
     return saliency, attention, cams, classes
 
 
 def maps(*rows: list[float]) -> np.ndarray:
-    """K maps of one row each, (K, 1, W)."""
-    return np.array(rows, np.float32)[:, None]
+    """K maps of one row each, (K, 1, W) uint8, from scores in [0, 1]."""
+    return np.rint(np.array(rows) * 255).astype(np.uint8).reshape(len(rows), 1, -1)
 
 
 def numbers(*values: int) -> np.ndarray:
@@ -136,7 +77,9 @@ def test_labels_equal_the_rule_on_all_planes(seed: int) -> None:
         settings = {**settings, "minimum_foreground": rng.choice([0.0, 0.01, 0.2])}
         labels = mine_labels(*case, **settings)
         assert labels.dtype == np.uint8
-        np.testing.assert_array_equal(labels, oracle(*case, **settings))
+        saliency, attention, cams, classes = case
+        by_class = (dict(sorted(zip(classes.tolist(), maps, strict=True))) for maps in (attention, cams))
+        np.testing.assert_array_equal(labels, mine(saliency, *by_class, **settings))
         seen.update(np.unique(labels).tolist())
     assert {0, 255} < seen and len(seen) > 10
 
@@ -171,9 +114,8 @@ def test_scale_of_maps_does_not_matter() -> None:
     rng = np.random.default_rng(2)
     for _ in range(50):
         saliency, attention, cams, classes = random_case(rng)
-        attention, cams = np.round(attention * 64) / 64, np.round(cams * 64) / 64  # far above the epsilon
-        again = mine_labels(saliency, 2 * attention, 2 * cams, classes)
-        np.testing.assert_array_equal(again, mine_labels(saliency, attention, cams, classes))
+        again = mine_labels(saliency, 2 * (attention // 2), 2 * (cams // 2), classes)
+        np.testing.assert_array_equal(again, mine_labels(saliency, attention // 2, cams // 2, classes))
 
 
 def test_mirrored_inputs_give_mirrored_labels() -> None:
@@ -189,10 +131,16 @@ def test_mirrored_inputs_give_mirrored_labels() -> None:
 
 
 def test_tie_with_background_is_background() -> None:
-    """Attention 0.4 against a background evidence of 0.4 is background, hence ignored as salient but unexplained."""
-    attention = maps([102 / 255, 103 / 255, 1.0, 0.0])
-    labels = mined([153, 153, 255, 0], attention, maps([0.0] * 4), numbers(7))
+    """Attention 0.8 against a background evidence of 0.8 is background, hence ignored as salient but unexplained."""
+    attention = maps([204 / 255, 205 / 255, 1.0, 0.0])
+    labels = mined([51, 51, 255, 0], attention, maps([0.0] * 4), numbers(7))
     assert labels == [255, 7, 7, 0]
+
+
+def test_near_ties_fall_as_the_published_types_let_them() -> None:
+    """In float32 a background evidence of 0.4 is just below an attention of 0.4, which therefore wins."""
+    attention = maps([102 / 255, 1.0, 0.0])
+    assert mined([153, 255, 0], attention, maps([0.0] * 3), numbers(7)) == [7, 7, 0]
 
 
 def test_tie_between_classes_goes_to_the_lowest() -> None:
@@ -235,14 +183,14 @@ def test_no_value_above_the_median_adds_nothing() -> None:
     """A class without a pixel whose CAM has one value above the background threshold mines nothing, silently."""
     flat = maps([0.0] * 4)
     assert mined([0] * 4, flat, maps([0.7, 0.7, 0.7, 0.0]), numbers(6)) == [0, 0, 0, 0]
-    assert mining_threshold(np.array([[0.7, 0.7, 0.0]], np.float32), np.zeros((1, 3), bool), 0.3) is None
+    assert mining_threshold(Evidence.scaled(maps([0.7, 0.7, 0.0])[0]), np.zeros((1, 3), bool), 0.3) is None
 
 
 def test_class_without_a_pixel_mines_its_upper_quarter() -> None:
     """Without a pixel of its own, a class takes the median of the upper half of its CAM above 0.3 as threshold."""
     cams = maps([0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0])
-    threshold = mining_threshold(cams[0], np.zeros(cams[0].shape, bool), 0.3)
-    assert threshold == np.float32(0.8)  # 0.4 .. 1.0 has the median 0.65; above it are 0.7, 0.8, 1.0
+    threshold = mining_threshold(Evidence.scaled(cams[0]), np.zeros(cams[0].shape, bool), 0.3)
+    assert threshold == pytest.approx(0.8)  # 0.4 .. 1.0 has the median 0.65; above it are 0.7, 0.8, 1.0
     assert mined([0] * 8, maps([0.0] * 8), cams, numbers(2)) == [0] * 7 + [255]
 
 
@@ -259,7 +207,7 @@ def test_cam_without_evidence_mines_nothing() -> None:
 
 def test_image_without_foreground_is_ignored_whole() -> None:
     """Nothing but background is 255 everywhere, unless the rule about small foreground is off."""
-    saliency, flat = np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5), np.float32)
+    saliency, flat = np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5), np.uint8)
     assert (mine_labels(saliency, flat, flat, numbers(1)) == 255).all()
     assert (mine_labels(saliency, flat, flat, numbers(1), minimum_foreground=0) == 0).all()
 
@@ -269,7 +217,7 @@ def test_one_percent_of_foreground_is_enough() -> None:
     for pixels, background in ((2, 0), (1, 255)):
         saliency = np.zeros((10, 20), np.uint8)
         saliency[0, :pixels] = 255
-        attention = (saliency / 255).astype(np.float32)[None]
+        attention = saliency[None]
         labels = mine_labels(saliency, attention, np.zeros_like(attention), numbers(12))
         expected = np.full_like(saliency, background)
         expected[0, :pixels] = 12 if background == 0 else 255
@@ -278,23 +226,23 @@ def test_one_percent_of_foreground_is_enough() -> None:
 
 def test_image_without_tags_has_no_class() -> None:
     """No class at all leaves background and what is salient."""
-    none = np.zeros((0, 1, 3), np.float32)
+    none = np.zeros((0, 1, 3), np.uint8)
     assert mined([0, 31, 32], none, none, numbers()) == [0, 0, 255]
 
 
 def test_constant_map_is_scaled_to_zero() -> None:
     """A map without a range carries no evidence instead of dividing by zero."""
-    assert not scale_to_range(np.full((3, 4), 0.7, np.float32)).any()
+    flat = Evidence.scaled(np.full((3, 4), 178, np.uint8))
+    assert not flat.worth[flat.levels].any()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"saliency": np.zeros((4, 6), np.float32)}, r"saliency must be \(H, W\) uint8"),
-        ({"attention": np.zeros((1, 4, 6), np.float32)}, r"attention has shape \(1, 4, 6\).*need \(2, 4, 6\)"),
-        ({"cams": np.zeros((2, 4, 5), np.float32)}, r"cams has shape \(2, 4, 5\).*need \(2, 4, 6\)"),
-        ({"cams": np.zeros((2, 4, 6), np.uint8)}, "divide 8-bit maps by 255"),
-        ({"attention": np.full((2, 4, 6), np.nan, np.float32)}, "attention of class 3 has a value that is not finite"),
+        ({"attention": np.zeros((1, 4, 6), np.uint8)}, r"attention has shape \(1, 4, 6\).*need \(2, 4, 6\)"),
+        ({"cams": np.zeros((2, 4, 5), np.uint8)}, r"cams has shape \(2, 4, 5\).*need \(2, 4, 6\)"),
+        ({"cams": np.zeros((2, 4, 6), np.float32)}, r"cams has type float32; maps are 8-bit \(round 255 times"),
         ({"classes": np.array([3, 3], np.uint8)}, r"different numbers from 1 to 254, not \[3, 3\]"),
         ({"classes": np.array([0, 3], np.uint8)}, r"different numbers from 1 to 254, not \[0, 3\]"),
         ({"classes": np.array([3, 5])}, r"classes must be \(K,\) uint8"),
@@ -304,8 +252,8 @@ def test_wrong_input_is_refused(change: dict[str, np.ndarray], message: str) -> 
     """Inputs that do not fit are named, with the right form beside them."""
     inputs: dict[str, Any] = {
         "saliency": np.zeros((4, 6), np.uint8),
-        "attention": np.zeros((2, 4, 6), np.float32),
-        "cams": np.zeros((2, 4, 6), np.float32),
+        "attention": np.zeros((2, 4, 6), np.uint8),
+        "cams": np.zeros((2, 4, 6), np.uint8),
         "classes": numbers(3, 5),
         **change,
     }
@@ -317,7 +265,7 @@ def test_a_background_map_takes_the_place_of_the_complement() -> None:
     """Its complement gives the published labels, and a map of its own decides where the saliency does not."""
     rng = np.random.default_rng(3)
     for _ in range(20):
-        given = (rng.integers(0, 256, (5, 6), np.uint8), *(rng.random((2, 5, 6), np.float32) for _ in range(2)))
+        given = (rng.integers(0, 256, (5, 6), np.uint8), *(rng.integers(0, 256, (2, 5, 6), np.uint8) for _ in range(2)))
         plain = mine_labels(*given, numbers(4, 2))
         assert np.array_equal(mine_labels(*given, numbers(4, 2), background=255 - given[0]), plain)
     attention = maps([0.0, 0.5, 0.5, 1.0])
@@ -373,9 +321,9 @@ def test_a_certain_class_saliency_of_all_ones_is_the_plain_rule() -> None:
     for _ in range(40):
         inside = rng.random((6, 7)) > 0.4
         saliency = np.where(inside, 255, 0).astype(np.uint8)
-        attention = np.where(inside, rng.random((2, 6, 7)), 0).astype(np.float32)
-        attention[:, 0, 0], attention[:, 0, 1], saliency[0, :2] = 0, 1, (0, 255)
-        cams = rng.random((2, 6, 7)).astype(np.float32)
+        attention = np.where(inside, rng.integers(0, 256, (2, 6, 7)), 0).astype(np.uint8)
+        attention[:, 0, 0], attention[:, 0, 1], saliency[0, :2] = 0, 255, (0, 255)
+        cams = rng.integers(0, 256, (2, 6, 7)).astype(np.uint8)
         by_class = np.stack([saliency, saliency])
         plain = mine_labels(saliency, attention, cams, numbers(4, 2))
         assert np.array_equal(mine_labels(saliency, attention, cams, numbers(4, 2), class_saliency=by_class), plain)
