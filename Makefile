@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine with Python 3.11+, make and a C++ compiler: `make demo` and `make test`.
+# Two commands do everything on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.8
@@ -67,8 +67,6 @@ clean:                ## the environment and what the tools left; artifacts stay
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "tag2mask needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
-	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
-	    { echo "tag2mask needs a C++ compiler: the dense CRF (pydensecrf) is built from source" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --requirement requirements.lock

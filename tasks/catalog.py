@@ -233,7 +233,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "refine_masks",
-        version=1,
+        version=2,
         section="refinement",
         title="prediction + CRF",
         does="dense CRF over the classes present, on the raw image",

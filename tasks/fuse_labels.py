@@ -19,7 +19,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.dataset.scores import read_scores
-from tag2mask.tasks.store.process_pool import process_in_pool
+from tag2mask.tasks.store.image_pool import process_in_parallel
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -34,7 +34,7 @@ def run(config: Fusion, out: Path, runtime: StageRuntime, *, dataset: Path, scor
         )
         for record in index
     }
-    process_in_pool(jobs, out, partial(fuse_image, config=config, out=out), runtime)
+    process_in_parallel(jobs, out, partial(fuse_image, config=config, out=out), runtime, threads=True)
 
 
 def fuse_image(image_id: str, job: tuple[Path, Path, Path], *, config: Fusion, out: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.store.process_pool import process_in_pool
+from tag2mask.tasks.store.image_pool import process_in_parallel
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -26,7 +26,7 @@ def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> No
     index = ImageIndex.read(dataset).split("train")
     files = {record.image_id: index.folder / record.file for record in index}
     Provenance("none: robust background detection", "no", 0).write(out)
-    process_in_pool(files, out, partial(predict_image, config=config, out=out), runtime)
+    process_in_parallel(files, out, partial(predict_image, config=config, out=out), runtime)
 
 
 def predict_image(image_id: str, image: Path, *, config: Prior, out: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_gray, write_labels
-from tag2mask.tasks.store.process_pool import process_in_pool
+from tag2mask.tasks.store.image_pool import process_in_parallel
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -33,7 +33,7 @@ def run(config: CamRefinement, out: Path, runtime: StageRuntime, *, dataset: Pat
         )
         for record in index
     }
-    process_in_pool(jobs, out, partial(label_image, config=config, out=out), runtime)
+    process_in_parallel(jobs, out, partial(label_image, config=config, out=out), runtime, threads=True)
 
 
 def label_image(image_id: str, job: tuple[Path, Path, Path], *, config: CamRefinement, out: Path) -> list[Path]:

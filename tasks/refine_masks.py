@@ -4,7 +4,8 @@ Reads   dataset        the index
         scores         scores/<id>.npz of `predict_masks`; its images are the ones refined
 Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class
 
-pydensecrf holds Python's lock, so images are spread over processes; results stream in, memory stays flat.
+Images are spread over threads, since numpy and scipy let go of Python's lock.  Results stream in,
+memory stays flat.
 """
 
 from functools import partial
@@ -18,7 +19,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
 from tag2mask.tasks.dataset.scores import read_scores
-from tag2mask.tasks.store.process_pool import process_in_pool
+from tag2mask.tasks.store.image_pool import process_in_parallel
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -28,7 +29,7 @@ def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, 
     files = {record.image_id: index.folder / record.file for record in index}
     image_ids = sorted(path.stem for path in (scores / "scores").glob("*.npz"))
     jobs = {image_id: (files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in image_ids}
-    process_in_pool(jobs, out, partial(refine_image, config=config, out=out), runtime)
+    process_in_parallel(jobs, out, partial(refine_image, config=config, out=out), runtime, threads=True)
 
 
 def refine_image(image_id: str, job: tuple[Path, Path], *, config: Refinement, out: Path) -> list[Path]:

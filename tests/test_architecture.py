@@ -50,7 +50,6 @@ LIBRARIES = {
         "pandas",
         "PIL",
         "pycocotools",
-        "pydensecrf",
         "scipy",
         "skimage",
         "torch",

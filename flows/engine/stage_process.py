@@ -77,7 +77,7 @@ def _prepare_torch(job: Job) -> str:
 
 
 def equipment(job: Job, device: str, report: Report) -> StageRuntime:
-    """What the stage is given to work with; the CRF gets as many processes as the stage has threads."""
+    """What the stage is given to work with; CRF and prior work on as many images at once as the stage has threads."""
     return StageRuntime(
         device=device,
         precision=_settled_precision(job, device),

@@ -184,7 +184,7 @@ def _told_path(store: Store, path: Path) -> str:
 
 
 def _versions() -> dict[str, Any]:
-    names = ("tag2mask", "torch", "torchvision", "numpy", "pydensecrf2")
+    names = ("tag2mask", "torch", "torchvision", "numpy", "scipy")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

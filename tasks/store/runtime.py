@@ -29,7 +29,7 @@ class StageRuntime:
     threads: int = 1
     """Threads of torch."""
     workers: int = 1
-    """Processes for work that holds Python's lock (the CRF)."""
+    """Images worked on at once, each by one thread or process (the CRF, the prior)."""
     shard: int = 32
     """Images per journal entry."""
     checkpoint_seconds: float = 60.0

@@ -35,7 +35,7 @@ def test_manifest_says_what_made_it(bench: Bench) -> None:
     index, maps = bench.index(), bench.maps()
     assert index.manifest["input_paths"] == {"images": str(bench.images)}
     assert maps.manifest["input_paths"] == {"index": index.label}
-    assert maps.manifest["versions"].keys() == {"python", "tag2mask", "torch", "torchvision", "numpy", "pydensecrf2"}
+    assert maps.manifest["versions"].keys() == {"python", "tag2mask", "torch", "torchvision", "numpy", "scipy"}
     assert maps.manifest["item_keys"].keys() == maps.items.keys() == index.items.keys()
     assert maps.manifest["parts"]["p003"] == ["background/p003.bin", "p003.bin"]
     assert maps.manifest["metrics"] == {"images": 10}

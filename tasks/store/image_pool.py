@@ -1,7 +1,7 @@
-"""Inference over images in several processes, for work that holds Python's lock."""
+"""Work on several images at once."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +12,13 @@ from tag2mask.tasks.store.runtime import StageRuntime
 Job = TypeVar("Job")
 
 
-def process_in_pool(
-    jobs: Mapping[str, Job], out: Path, work: Callable[[str, Job], list[Path]], runtime: StageRuntime
+def process_in_parallel(
+    jobs: Mapping[str, Job],
+    out: Path,
+    work: Callable[[str, Job], list[Path]],
+    runtime: StageRuntime,
+    *,
+    threads: bool = False,
 ) -> None:
     """Like `process_images`, with every image of a shard handed to one of the runtime's workers.
 
@@ -22,8 +27,13 @@ def process_in_pool(
         out: the stage's folder.
         work: writes the files of one image below `out` and returns their paths; a module's function or a partial of it.
         runtime: number of workers, and what `process_images` reads.  With one worker all is done in this process.
+        threads: whether the workers are threads, which start at once, for work that lets go of Python's lock; else they
+            are processes.
     """
-    pool = ProcessPoolExecutor(runtime.workers, get_context("spawn")) if runtime.workers > 1 else None
+    pool: Executor | None = None
+    if runtime.workers > 1:
+        workers = runtime.workers
+        pool = ThreadPoolExecutor(workers) if threads else ProcessPoolExecutor(workers, get_context("spawn"))
 
     def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
         chosen = [jobs[image_id] for image_id in part]
