@@ -17,10 +17,6 @@ from tag2mask.tasks.dataset.tag_table import read_tags
 
 TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
 SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
-IMAGE_SIZE = 256
-"""Side in pixels of what the networks see, in a settings file without weights."""
-LONG_SIDE = 384
-"""Long side in pixels to which its segmenter brings images."""
 PRIOR_CHOSEN = """\
 # Saliency is learned without masks (saliency.targets: prior): a network is trained on the pixels of these images
 # where robust background detection (section prior) and the class activation maps agree (section self_training).  From
@@ -46,10 +42,9 @@ class Sources:
     saliency_images: Path | None = None
     saliency_masks: Path | None = None
     saliency_maps: Path | None = None
-    saliency_prior: bool = False
-    """Learn saliency without masks, from a prior and the class activation maps of these images."""
-    weights: str = "none"
-    """Weights of all backbones: `none`, `torchvision`, or a file of MobileNetV2's."""
+    weights: str = "packaged"
+    """ImageNet weights of all backbones: EfficientNet-Lite0's (`packaged`, or `timm`, which fetches them), or
+    MobileNetV2's (`torchvision`, which fetches them, or a file)."""
 
 
 def write_settings(sources: Sources, out: Path) -> str:
@@ -70,7 +65,8 @@ def write_settings(sources: Sources, out: Path) -> str:
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
     config = Config.model_validate(values)
-    head = f"# Run it with: tag2mask run {out.name}\n\n" + (f"{PRIOR_CHOSEN}\n" if sources.saliency_prior else "")
+    chosen = f"{PRIOR_CHOSEN}\n" if config.saliency.targets == "prior" else ""
+    head = f"# Run it with: tag2mask run {out.name}\n\n{chosen}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
     return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, *_next(load_config(out).dataset, out)])
@@ -94,11 +90,9 @@ def _dataset(sources: Sources) -> Dataset:
 def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
     """Write where the saliency maps come from into the values; what to tell about it."""
     given = [name for name in ("images", "masks", "maps") if getattr(sources, f"saliency_{name}") is not None]
-    if sources.saliency_prior:
-        if given:
-            raise ConfigError(f"--saliency-prior learns saliency without --saliency-{given[0]}; leave one of them out")
+    values.pop("saliency_set", None)
+    if not given:
         values["saliency"] |= {"targets": "prior"}
-        values.pop("saliency_set", None)
         return ["saliency will be learned without masks, where a prior and the class activation maps agree"]
     if sources.saliency_maps is not None:
         if len(given) > 1:
@@ -106,38 +100,36 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
                 f"--saliency-maps are ready: --saliency-{given[0]} would not be read; leave one of them out"
             )
         values["saliency"] |= {"provider": "folder", "maps": _existing(sources.saliency_maps)}
-        values.pop("saliency_set", None)
         return []
-    if (sources.saliency_images is None) != (sources.saliency_masks is None):
+    if sources.saliency_images is None or sources.saliency_masks is None:
         raise ConfigError("--saliency-images and --saliency-masks belong together; give both")
-    if sources.saliency_images is not None and sources.saliency_masks is not None:
-        images, masks = _existing(sources.saliency_images), _existing(sources.saliency_masks)
-        root = Path(os.path.commonpath([images, masks]))
-        names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
-        values["saliency_set"] = {"root": root, **names}
-        return []
-    folder = out.absolute().with_name(f"{out.stem}-drawings")
-    draw_demo(folder)
-    values["saliency_set"] = {"root": folder / "saliency"}
-    return [
-        f"no salient-object masks were given: saliency will be learned from drawings ({folder}), which is a makeshift; "
-        "name images with masks by --saliency-images and --saliency-masks, or ready maps by --saliency-maps, or "
-        "learn it from these images alone by --saliency-prior"
-    ]
+    images, masks = _existing(sources.saliency_images), _existing(sources.saliency_masks)
+    root = Path(os.path.commonpath([images, masks]))
+    names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
+    values["saliency_set"] = {"root": root, **names}
+    return []
+
+
+def backbone_for(weights: str) -> dict[str, str]:
+    """Name and weights of the backbone that goes with the weights of `Sources`."""
+    name = "tf_efficientnet_lite0" if weights in ("packaged", "timm") else "mobilenet_v2"
+    return {"name": name, "weights": weights if weights in NO_FILE else str(_existing(Path(weights)))}
 
 
 def _networks(weights: str) -> dict[str, Any]:
-    """Settings sized for two cores: the demo's where networks start from nothing, otherwise those of voc-mini."""
-    fresh = weights == "none"
-    values = load_config(packaged("demo.yaml" if fresh else "voc-mini.yaml")).model_dump()
-    given = weights if weights in NO_FILE else str(_existing(Path(weights)))
-    for section in ("classifier", "attention", "saliency", "segmenter"):
-        values[section]["backbone"]["weights"] = given
-    if fresh:  # images are larger than the demo's drawings
-        for section in ("classifier", "attention", "cams", "attention_maps", "saliency"):
-            values[section]["image_size"] = IMAGE_SIZE
-        values["segmenter"] |= {"image_size": LONG_SIDE, "crop_size": IMAGE_SIZE}
-        values["prediction"]["image_size"] = LONG_SIDE
+    """Settings sized for two cores: those of voc-mini, with another backbone where the weights ask for it.
+
+    Raises:
+        ConfigError: the weights are a file that does not exist, or none.
+    """
+    if weights == "none":
+        raise ConfigError(
+            "--weights none: random weights learn next to nothing from a few hundred images; leave the option out for "
+            "weights that are installed already"
+        )
+    values = load_config(packaged("voc-mini.yaml")).model_dump()
+    for section in ("classifier", "attention", "saliency", "cosaliency", "segmenter"):
+        values[section]["backbone"] |= backbone_for(weights)
     return values
 
 

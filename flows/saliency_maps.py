@@ -14,13 +14,12 @@ from pathlib import Path
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, SALIENCY_TRAINING
 from tag2mask.flows.dag.errors import RunFailed
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.engine.running import Selection
-from tag2mask.flows.init import packaged
+from tag2mask.flows.init import backbone_for, packaged
 from tag2mask.flows.run import Engine, Request, run
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.images import told_unread
@@ -60,7 +59,7 @@ class SaliencyRequest:
     """A trained model: its folder, or its name in the store (`KEY`, `train_saliency/KEY`).  Without images to
     train on it predicts; with them the training starts from it."""
     weights: str | None = None
-    """Weights of the backbone; None: as the settings say."""
+    """Weights of the backbone: `none`, or as for `init`; None: as the settings say."""
     changes: Sequence[str] = ()
 
     def all_changes(self, root: Path) -> list[str]:
@@ -96,9 +95,13 @@ class SaliencyRequest:
         if model is not None:
             values |= self._of_model(model)
         if self.weights is not None:
-            known = self.weights in NO_FILE
-            values["saliency.backbone.weights"] = self.weights if known else str(Path(self.weights).absolute())
+            values |= {f"saliency.backbone.{name}": value for name, value in self._backbone(self.weights).items()}
         return [*(f"{name}={json.dumps(value)}" for name, value in values.items()), *self.changes]
+
+    def _backbone(self, weights: str) -> dict[str, str]:
+        """What the weights ask of the settings: their backbone too, unless a settings file names one."""
+        named = self.settings or any(change.startswith("saliency.backbone.name=") for change in self.changes)
+        return {"weights": backbone_for(weights)["weights"]} if named else backbone_for(weights)
 
     def _of_model(self, model: Path) -> dict[str, object]:
         """What a model asks of the settings: to predict its provider alone, to train from it its whole architecture."""
@@ -109,6 +112,7 @@ class SaliencyRequest:
         values = {f"saliency.{name}": value for name, value in found.items()}
         size = saliency_settings(model).image_size  # another one would fit, but is not what the model knows
         values |= {"saliency.provider": provider, "saliency.start_from": str(model), "saliency.image_size": size}
+        values["saliency.backbone.weights"] = "none"  # those of the settings may not exist for its backbone
         if provider == "purnet":
             values["saliency.purnet.stages"] = FINE_TUNING_STAGES
         return values
@@ -148,12 +152,6 @@ class SaliencyRequest:
             raise ConfigError(
                 f"provider {self.provider or 'reciprocal'!r} must learn first: give --train-images and --train-masks, "
                 "or a trained --model; or take --provider prior, which needs neither"
-            )
-        told = any(change.startswith("saliency.backbone") for change in self.changes)
-        if self.train_images and not (self.model or self.weights or self.settings or told):
-            raise ConfigError(
-                "say where the training starts: --weights FILE or --weights torchvision (fetched) takes ImageNet's "
-                "weights, --model a trained saliency model, --weights none random ones, which learn far less"
             )
 
 

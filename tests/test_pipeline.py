@@ -148,10 +148,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def test_settings_without_masks_run(tmp_path: Path) -> None:
-    """What `init --saliency-prior` writes for drawn images runs until its saliency maps are there."""
+    """What `init` writes for drawn images with tags alone runs until its saliency maps are there."""
     write_demo(tmp_path / "data", scenes=14, validation=4, saliency=1, size=80)
     shutil.rmtree(tmp_path / "data/saliency")
-    write_settings(Sources(tmp_path / "data/images", saliency_prior=True), tmp_path / "mine.yaml")
+    write_settings(Sources(tmp_path / "data/images"), tmp_path / "mine.yaml")
     lenient = (
         "self_training.cam_foreground=0.05",
         "self_training.minimum_foreground=0",

@@ -144,17 +144,14 @@ def init(
     saliency_images: Annotated[Path | None, typer.Option(help="Images to train saliency on.")] = None,
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
     saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
-    saliency_prior: Annotated[
-        bool, typer.Option("--saliency-prior", help="Learn saliency without masks, from a prior and the tags.")
-    ] = False,
     weights: Annotated[
-        str, typer.Option(help="Weights of the backbones: none, packaged, torchvision or timm (fetched), a file.")
-    ] = "none",
+        str, typer.Option(help="ImageNet weights: packaged, torchvision or timm (fetched), or a file of MobileNetV2's.")
+    ] = "packaged",
 ) -> None:
     """Write a commented settings file that runs, for a folder of images and a table of tags."""
     from tag2mask.flows.init import Sources, write_settings
 
-    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, saliency_prior, weights)
+    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, weights)
     typer.echo(write_settings(sources, out))
 
 
@@ -196,7 +193,9 @@ def saliency(
         Path | None,
         typer.Option(help="Trained model, folder or KEY, to predict with; with --train-images to fine-tune."),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Where training starts: torchvision, a file, none.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Where training starts: packaged (if not said), torchvision, timm, a file, none.")
+    ] = None,
     settings: Annotated[Path | None, typer.Option(help="Settings file.  [default: the installed one]")] = None,
     changes: Changes = None,
     root: Root = ROOT,

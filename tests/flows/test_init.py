@@ -86,29 +86,17 @@ def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) 
     assert (config.saliency_set.root, config.saliency_set.images) == (tmp_path / "sal", "img")
 
 
-def test_without_saliency_a_drawn_set_is_made(images: Path, tmp_path: Path) -> None:
-    """With nothing but images and tags the file runs all the same, and says that this is a makeshift."""
+def test_without_saliency_it_is_learned_without_masks(images: Path, tmp_path: Path) -> None:
+    """With images and tags alone targets are mined; the file says what was chosen and what else there is."""
     told = write_settings(Sources(images), tmp_path / "out.yaml")
     config = load_config(tmp_path / "out.yaml")
-    assert "makeshift" in told
-    assert config.saliency_set is not None
-    assert len(list((config.saliency_set.root / config.saliency_set.masks).iterdir())) == 2
-
-
-def test_saliency_can_be_learned_without_masks(images: Path, tmp_path: Path) -> None:
-    """With the prior nothing is drawn, the file says what was chosen and what else there is, and targets are mined."""
-    told = write_settings(Sources(images, saliency_prior=True), tmp_path / "out.yaml")
-    config = load_config(tmp_path / "out.yaml")
+    assert "saliency will be learned without masks" in told
     assert (config.saliency.targets, config.saliency_set) == ("prior", None)
     assert {"predict_prior", "make_saliency_pseudo_labels-1", "train_saliency-1"} <= {
         node.name for node in build_dag(config)
     }
-    text = (tmp_path / "out.yaml").read_text()
-    assert "# Saliency is learned without masks (saliency.targets: prior)" in text and "makeshift" not in told
+    assert "# Saliency is learned without masks (saliency.targets: prior)" in (tmp_path / "out.yaml").read_text()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["holiday"]
-    for other in ("images", "masks", "maps"):
-        with pytest.raises(ConfigError, match=f"without --saliency-{other}; leave one of them out"):
-            write_settings(Sources(images, saliency_prior=True, **{f"saliency_{other}": tmp_path}), tmp_path / "x")
 
 
 @pytest.mark.parametrize(
@@ -116,20 +104,27 @@ def test_saliency_can_be_learned_without_masks(images: Path, tmp_path: Path) -> 
 )
 def test_the_alternatives_that_the_file_names_are_settings(images: Path, tmp_path: Path, change: str) -> None:
     """What the comment offers instead of the prior's targets is accepted."""
-    write_settings(Sources(images, saliency_prior=True), tmp_path / "out.yaml")
+    write_settings(Sources(images), tmp_path / "out.yaml")
     changed = load_config(tmp_path / "out.yaml", [f"saliency.{one}" for one in change.split()])
     assert "make_saliency_pseudo_labels-1" not in {node.name for node in build_dag(changed)}
 
 
 def test_weights_choose_the_networks(images: Path, tmp_path: Path) -> None:
-    """With weights all backbones are of the kind that is trained from them."""
-    maps = images
-    write_settings(Sources(images, saliency_maps=maps, weights="torchvision"), tmp_path / "out.yaml")
-    config = load_config(tmp_path / "out.yaml")
-    backbones = [config.classifier.backbone, config.attention.backbone, config.segmenter.backbone]
-    assert {(backbone.name, backbone.weights) for backbone in backbones} == {("mobilenet_v2", "torchvision")}
-    write_settings(Sources(images, saliency_maps=maps), tmp_path / "none.yaml")
-    assert load_config(tmp_path / "none.yaml").segmenter.backbone.weights == "none"
+    """All backbones are of the kind that the weights are of: what is installed, unless something else is asked for."""
+    (tmp_path / "own.pth").touch()
+    lite, mobile, own = "tf_efficientnet_lite0", "mobilenet_v2", str(tmp_path / "own.pth")
+    asked = {"packaged": lite, "timm": lite, "torchvision": mobile, own: mobile}
+    for number, (weights, name) in enumerate(asked.items()):
+        out = tmp_path / f"{number}.yaml"
+        write_settings(Sources(images, weights=weights), out)
+        config = load_config(out)
+        sections = (config.classifier, config.attention, config.saliency, config.cosaliency, config.segmenter)
+        assert {(s.backbone.name, s.backbone.weights) for s in sections} == {(name, weights)}
+    assert Sources(images).weights == "packaged"
+    with pytest.raises(ConfigError, match="--weights none: random weights learn next to nothing"):
+        write_settings(Sources(images, weights="none"), tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="gone.pth does not exist"):
+        write_settings(Sources(images, weights="gone.pth"), tmp_path / "gone.yaml")
 
 
 def test_what_is_missing_is_named(images: Path, tmp_path: Path) -> None:

@@ -149,7 +149,6 @@ def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, cha
         ),
         ({"train_masks": None}, "--train-masks belong together"),
         ({"train_images": None, "train_masks": None}, "--provider prior"),
-        ({"weights": None}, "--weights torchvision .* --weights none"),
         ({"provider": "prior"}, "--provider prior has no network, so --train-images would not be read"),
         (
             {"provider": "prior", "train_images": None, "train_masks": None, "weights": "gone.pth"},

@@ -80,8 +80,11 @@ def test_strides_of_the_settings_are_those_of_the_backbones(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["saliency.backbone.name=vgg16"], "output_stride 32 is not possible for vgg16; choose from 8, 16"),
-        (["saliency.backbone.output_stride=8"], r"attention_strides \[16, 8\]: mobilenet_v2 .* has the strides 4, 8"),
+        (
+            ["saliency.backbone={name: vgg16, output_stride: 32}"],
+            "output_stride 32 is not possible for vgg16; choose from 8, 16",
+        ),
+        (["saliency.backbone.output_stride=8"], r"attention_strides \[16, 8\]: tf_efficientnet_lite0 .* strides 4, 8"),
         (["saliency.attention_strides=[8, 4]"], "detail needs a stride finer"),
         (["saliency.provider=prior", "saliency.checkpoint=m"], "provider 'prior' has no network"),
         (["cosaliency.provider=icnet", "cosaliency.backbone.output_stride=8"], "icnet needs three strides or more"),
