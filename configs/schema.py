@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from tag2mask.configs.sections.class_maps import Activation, ActivationOf, Attention, Classifier
 from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
 from tag2mask.configs.sections.data import Dataset, SaliencySet
-from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement
+from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement, RoundChoice
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
 from tag2mask.configs.sections.release import Measurement, Release
 from tag2mask.configs.sections.results import Evaluation, EvaluationOf, NodeFacts, Report, ReportOf
@@ -58,6 +58,7 @@ __all__ = [
     "Release",
     "Report",
     "ReportOf",
+    "RoundChoice",
     "Saliency",
     "SaliencyOf",
     "SaliencySet",
@@ -117,6 +118,11 @@ class Config(Section):
     """mask_nonsalient."""
     fusion: Fusion = Fusion()
     """fuse_labels."""
+    deliver: Literal["last", "best"] = "last"
+    """Round whose labels and segmenter a run delivers: the last, as published; or the best by the tags of the
+    validation split, which needs no masks, and may be round 0, the labels that nothing was learned from."""
+    round_choice: RoundChoice = RoundChoice()
+    """deliver_round."""
     measurement: Measurement = Measurement()
     """measure_labels."""
     evaluation: Evaluation = Evaluation()
@@ -144,6 +150,14 @@ class Config(Section):
             raise ValueError(
                 "classifier.graph.normalize is off, which ties the weights to maps of one size: "
                 f"cams.image_size must be {self.classifier.image_size} and cams.scales [1.0]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_can_be_compared(self) -> "Config":
+        if self.deliver == "best" and self.dataset.val_split is None:
+            raise ValueError(
+                "deliver 'best' compares the rounds on images kept aside: set dataset.val_split, or deliver to 'last'"
             )
         return self
 

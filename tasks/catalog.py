@@ -6,7 +6,7 @@ not imported: planning a run must not wait for it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 PictureKind = Literal["heat", "gray", "gray by class", "labels"]
 """How a file is shown: class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
@@ -48,6 +48,10 @@ class Stage:
     def folder(self) -> str:
         """Folder of the images' files in its artifact, `.` for the artifact itself."""
         return self.file.rpartition("/")[0] or "."
+
+
+LABELS: dict[str, Any] = {"writes": "`<id>.png`", "picture": "labels", "labels": True}
+"""What the stages that make label maps have in common."""
 
 
 def _by_name(*stages: Stage) -> dict[str, Stage]:
@@ -194,20 +198,16 @@ CATALOG = _by_name(
         section="mining",
         title="labels",
         does="labels 0: attention against saliency, conflicts, potential objects",
-        writes="`<id>.png`",
-        picture="labels",
-        labels=True,
+        **LABELS,
     ),
     Stage(
         "refine_cams",
         version=1,
         section="cam_refinement",
         title="labels",
-        does="optional, instead: CAMs weighted by saliency, then dense CRF",
-        writes="`<id>.png`",
+        does="optional, instead: CAMs weighted by saliency, then CRF",
         all_cores=True,
-        picture="labels",
-        labels=True,
+        **LABELS,
     ),
     Stage(
         "train_segmenter",
@@ -237,10 +237,8 @@ CATALOG = _by_name(
         section="refinement",
         title="prediction + CRF",
         does="dense CRF over the classes present, on the raw image",
-        writes="`<id>.png`",
         all_cores=True,
-        picture="labels",
-        labels=True,
+        **LABELS,
     ),
     Stage(
         "mask_nonsalient",
@@ -248,18 +246,24 @@ CATALOG = _by_name(
         section="masking",
         title="labels",
         does="labels r: non-salient region masking",
-        writes="`<id>.png`",
-        picture="labels",
-        labels=True,
+        **LABELS,
     ),
     Stage(
         "fuse_labels",
         version=1,
         section="fusion",
         title="labels",
-        does="optional, instead: the prediction fused with labels 0, then dense CRF",
-        writes="`<id>.png`",
+        does="optional, instead: prediction fused with labels 0, then CRF",
         all_cores=True,
+        **LABELS,
+    ),
+    Stage(
+        "deliver_round",
+        version=1,
+        section="round_choice",
+        title="delivered labels",
+        does="optional: the best round, chosen by tags",
+        writes="`<id>.png`, `model.pt`, `rounds.csv`",
         picture="labels",
         labels=True,
     ),

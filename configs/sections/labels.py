@@ -84,6 +84,15 @@ class Fusion(Section):
     """Constants of the dense CRF."""
 
 
+class RoundChoice(Section):
+    """Which round's labels and segmenter a run delivers, where `deliver` is `best`."""
+
+    minimum_share: Share = 0.01
+    """A prediction shows a class that has more than this share of the image's pixels."""
+    minimum_gain: Share = 0.0
+    """A later round is delivered if its tag F1 exceeds that of the best round before by more than this."""
+
+
 class Masking(Section):
     """Non-salient region masking: what a segmenter finds outside of salient regions is ignored."""
 

@@ -159,15 +159,20 @@ class _Builder:
     def _labels(self) -> None:
         labels = first = self._initial_labels()
         guard = self.run.evaluate("labels_0", labels, "training_labels")
-        refined = ""
+        refined, rounds = "", list[tuple[str, str, str | None]]()
         for r in range(1, self.config.rounds + 1):
             model = self._segmenter(r, labels, guard)
             scores, refined = self._predict(NodeFacts(title=f"prediction {r}", round=r), f"{r}", model)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
-            self._validate(r, model)
+            rounds.append((labels, model, self._validate(r, model)))
             labels = self._next_labels(r, scores, refined, first, labels)
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
+        last = self.config.rounds + 1
+        model = self._segmenter(last, labels, guard)
+        rounds.append((labels, model, self._validate(last, model)))
+        if self.config.deliver == "best":
+            labels = model = self._choose(rounds)
         self.run.add(
             f"measure_labels-{self.config.rounds}",
             "measure_labels",
@@ -179,10 +184,18 @@ class _Builder:
             saliency=self.saliency,
             predictions=refined,
         )
-        last = self.config.rounds + 1
-        model = self._segmenter(last, labels, guard)
-        self._validate(last, model)
         self._predict_test(last, model)
+
+    def _choose(self, rounds: list[tuple[str, str, str | None]]) -> str:
+        """Labels and segmenter of the best of the rounds (labels, segmenter, its predictions of images kept aside)."""
+        given: dict[str, Any] = {}
+        for r, (labels, model, shown) in enumerate(rounds):
+            given |= {f"labels_{r}": labels, f"model_{r}": model, f"shown_{r}": shown}
+        facts = NodeFacts(title="delivered labels", round=self.config.rounds)
+        name = "deliver_round"
+        self.run.add(name, name, self.config.round_choice, facts=facts, dataset="index_dataset", **given)
+        self.run.evaluate("delivered", name, "training_labels")
+        return name
 
     def _next_labels(self, r: int, scores: str, refined: str, first: str, before: str) -> str:
         """Labels of round r: masked, as published, or fused with labels 0."""
@@ -208,13 +221,15 @@ class _Builder:
             classifier="train_classifier" if settings.start == "classifier" else None,
         )
 
-    def _validate(self, number: int, model: str) -> None:
-        """Measure a segmenter on the validation images, without and with CRF, where there are any."""
-        if self.config.dataset.val_split is not None:
-            facts = NodeFacts(title=f"segmenter {number}", round=number, split="val")
-            scores, refined = self._predict(facts, f"{number}-val", model)
-            self.run.evaluate(f"segmenter_{number}_val", scores, "predictions")
-            self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels")
+    def _validate(self, number: int, model: str) -> str | None:
+        """Measure a segmenter on the validation images, without and with CRF; its predictions, where there are any."""
+        if self.config.dataset.val_split is None:
+            return None
+        facts = NodeFacts(title=f"segmenter {number}", round=number, split="val")
+        scores, refined = self._predict(facts, f"{number}-val", model)
+        self.run.evaluate(f"segmenter_{number}_val", scores, "predictions")
+        self.run.evaluate(f"segmenter_{number}_val_crf", refined, "labels")
+        return scores
 
     def _predict_test(self, number: int, model: str) -> None:
         """What the delivered segmenter says of the test split, with CRF; there is nothing to measure it by."""

@@ -28,6 +28,7 @@ CHANGES = {
     "mining": ("mining.foreground=0.35", {"mine_objects"}),
     "cam_refinement": ("cam_refinement.power=3", {"refine_cams"}),
     "fusion": ("fusion.trust=0.8", {"fuse_labels"}),
+    "round_choice": ("round_choice.minimum_gain=0.1", {"deliver_round"}),
     "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
     "prediction": ("prediction.flip=false", {"predict_masks"}),
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
@@ -53,6 +54,7 @@ VARIANTS: dict[str, list[str]] = {
     "prior": ["saliency.provider=prior"],
     "refined class maps": ["initial_labels=cam_refinement"],
     "fused labels": ["next_labels=fusion"],
+    "best round": ["deliver=best"],
     "groups": [GROUPS],
     "test split": ["dataset.test_split=test.txt"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
@@ -124,6 +126,24 @@ def test_fused_labels_go_back_to_labels_0_in_every_round() -> None:
         given = nodes[f"fuse_labels-{r}"].inputs
         assert given == {"dataset": "index_dataset", "scores": f"predict_masks-{r}", "labels": "mine_objects"}
         assert nodes[f"train_segmenter-{r + 1}"].inputs["labels"] == f"fuse_labels-{r}"
+
+
+def test_the_best_round_is_chosen_among_all() -> None:
+    """Each round enters with its labels, the segmenter trained on them, and its predictions of the validation split."""
+    nodes = {node.name: node for node in build_dag(demo("deliver=best", "rounds=2", "dataset.test_split=test.txt"))}
+    given = nodes["deliver_round"].inputs
+    labels = ["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2"]
+    assert [given[f"labels_{r}"] for r in range(3)] == labels
+    assert [given[f"model_{r}"] for r in range(3)] == [f"train_segmenter-{r}" for r in (1, 2, 3)]
+    assert [given[f"shown_{r}"] for r in range(3)] == [f"predict_masks-{r}-val" for r in (1, 2, 3)]
+    assert nodes["measure_labels-2"].inputs["labels"] == "deliver_round"
+    assert nodes["predict_masks-3-test"].inputs["model"] == "deliver_round"
+
+
+def test_rounds_are_compared_on_images_kept_aside_alone() -> None:
+    """Without a validation split the best round cannot be told, which is said before the run."""
+    with pytest.raises(ConfigError, match="set dataset.val_split, or deliver to 'last'"):
+        demo("deliver=best", "dataset.val_split=null")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -244,7 +264,7 @@ def test_settings_that_contradict_each_other_are_refused(changes: list[str], mes
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
-    optional = {"cam_refinement": "refined class maps", "fusion": "fused labels"}
+    optional = {"cam_refinement": "refined class maps", "fusion": "fused labels", "round_choice": "best round"}
     shown = [GROUPS, *(VARIANTS[optional[section]] if section in optional else [])]
     before, after = hashed(demo(*shown)), hashed(demo(*shown, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages

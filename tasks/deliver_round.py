@@ -1,0 +1,96 @@
+"""Deliver the best round and not the last: its labels and the segmenter trained on them, chosen without masks.
+
+Reads   dataset                the index: training images, and tagged images of the validation split
+        labels_0 … labels_R    <id>.png, labels of each round
+        model_0 … model_R      model folder of the segmenter trained on the labels of each round
+        shown_0 … shown_R      labels/<id>.png, what that segmenter predicts for the validation split
+Writes  <id>.png               the labels of the chosen round
+        model.pt, model.json   its segmenter
+        rounds.csv             tag precision, recall and F1 of each round; metrics.json, those of the chosen one
+
+A round is as good as its segmenter's predictions of images kept aside agree with their tags (`tag_agreement`).  Tags
+are what there is without masks, and they see the failure that labels of labels bring: one class taken for another.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tag2mask.configs.errors import UserError
+from tag2mask.configs.schema import RoundChoice
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.metrics.tag_agreement import shown_classes, tag_agreement
+from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.runtime import StageRuntime
+
+
+class NothingKeptAside(UserError, ValueError):
+    """The validation split has no tagged image to compare the rounds on."""
+
+
+def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path, **rounds: Path) -> None:
+    """Choose a round and write what it delivers.
+
+    Raises:
+        NothingKeptAside: no image of the validation split has a tag.
+    """
+    index = ImageIndex.read(dataset)
+    count = sum(name.startswith("labels_") for name in rounds)
+    rows = [measure_round(index, rounds[f"shown_{r}"], config.minimum_share) for r in range(count)]
+    best = best_round([row["tag_f1"] for row in rows], config.minimum_gain)
+    write_table(out / "rounds.csv", [{"round": r, **row, "delivered": r == best} for r, row in enumerate(rows)])
+    for name in ("model.pt", "model.json"):
+        _copy(rounds[f"model_{best}"] / name, out / name)
+
+    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id in image_ids:
+            yield image_id, [_copy(rounds[f"labels_{best}"] / f"{image_id}.png", out / f"{image_id}.png")]
+
+    process_images(list(index.split("train").ids), out, process, runtime)
+    write_json(out / "metrics.json", {"delivered_round": best, "last_round": count - 1, **rows[best]})
+
+
+def measure_round(index: ImageIndex, shown: Path, minimum_share: float) -> Mapping[str, float]:
+    """Tag agreement of a segmenter on the tagged images of the validation split.
+
+    Args:
+        index: all images.
+        shown: `predict_masks` artifact of the split, whose labels no tags have filtered.
+        minimum_share: see `shown_classes`.
+
+    Raises:
+        NothingKeptAside: none of them has a tag.
+    """
+    aside = index.split("val")
+    tagged = [record for record in aside if record.tags]
+    if not tagged:
+        raise NothingKeptAside(
+            f"{index.folder}: none of the {len(aside)} images of the validation split has a tag, so rounds cannot be "
+            "compared: tag some, or set deliver: last"
+        )
+    labels = (read_labels(shown / "labels" / f"{record.image_id}.png") for record in tagged)
+    found = np.stack([shown_classes(one, len(index.classes), minimum_share) for one in labels])
+    return tag_agreement(found, index.only([record.image_id for record in tagged]).tag_matrix() > 0)
+
+
+def best_round(scores: list[float], minimum_gain: float) -> int:
+    """The round that is delivered: the first, unless a later one is better than the best before by more than a gain.
+
+    Args:
+        scores: of the rounds in order, higher is better.
+        minimum_gain: 0 or more, in the scores' unit.
+    """
+    best = 0
+    for number, score in enumerate(scores):
+        if score > scores[best] + minimum_gain:
+            best = number
+    return best
+
+
+def _copy(source: Path, target: Path) -> Path:
+    write_file(target, lambda file: file.write(source.read_bytes()))
+    return target
