@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.configs.sections.section import RETIRED
+from tag2mask.configs.strict_yaml import NotStrictYaml, parse, read_text
 
 PATH_FIELDS = (
     ("dataset", "root"),
@@ -23,6 +23,8 @@ PATH_FIELDS = (
     ("cosaliency", "training_set"),
 )
 WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "cosaliency", "segmenter")
+LONGEST_SHOWN = 80
+"""Characters of a wrong value that a message shows."""
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
@@ -41,11 +43,11 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
         ConfigError: unreadable file, unknown key (the nearest known one is named), or wrong value.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse(read_text(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+    except NotStrictYaml as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold sections such as 'dataset:', not {type(values).__name__}")
     values = _unshared(values)
@@ -98,9 +100,9 @@ def _apply(values: dict[str, Any], change: str) -> None:
             raise ConfigError(f"--set {change}: {key!r} {RETIRED[key]}")
         raise ConfigError(f"--set {change}: unknown key {key!r}; {_meant(key, model)}")
     try:
-        place[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change}: the value is not YAML") from error
+        place[key] = parse(text)
+    except NotStrictYaml as error:
+        raise ConfigError(f"--set {change:.100}: {error}") from error
 
 
 def _section_model(model: type[BaseModel], section: str, change: str) -> type[BaseModel]:
@@ -151,6 +153,12 @@ def _faults(error: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
         given = fault.get("input")
-        shown = f" (given: {given!r})" if not isinstance(given, dict) and fault["type"] != "value_error" else ""
+        shown = f" (given: {_short(given)})" if not isinstance(given, dict) and fault["type"] != "value_error" else ""
         lines.append(f"{where}: {message}{shown}" if where else f"{message}{shown}")
     return lines
+
+
+def _short(value: Any) -> str:
+    """A value as a message shows it: the one in question, and no whole file that somebody took for settings."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

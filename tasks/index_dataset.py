@@ -16,6 +16,7 @@ from itertools import combinations
 from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
+from tag2mask.configs.sections.data import fault_of_class
 from tag2mask.tasks.dataset.images import find_images, told_unread
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
@@ -28,7 +29,7 @@ from tag2mask.tasks.dataset.ingest import (
     write_index,
     write_set_aside,
 )
-from tag2mask.tasks.dataset.tag_table import read_ids, read_tags
+from tag2mask.tasks.dataset.tag_table import read_ids, read_tags, suffixed_tags
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -153,7 +154,8 @@ def _check_complete(
         )
     untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
     if untagged:
-        faults.append(f"{tags}: {len(untagged)} images have no tag: {named(untagged)}; tag them or remove them")
+        hint = suffixed_tags(tags, untagged)
+        faults.append(f"{tags}: {len(untagged)} images have no tag{hint}: {named(untagged)}; tag them or remove them")
     if faults:
         raise BadDataset("\n".join(faults))
 
@@ -162,7 +164,7 @@ def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | Non
     """Names of the classes 1..C: those wanted, or those that occur, in alphabetical order.
 
     Raises:
-        BadDataset: a tag that is not wanted (the nearest wanted name is given), a repeated name or one with blanks, or
+        BadDataset: a tag that is not wanted (the nearest wanted name is given), a name that no class may have, or
             more than 254 classes.
     """
     occurring: dict[str, list[str]] = {}
@@ -170,9 +172,9 @@ def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | Non
         for name in names:
             occurring.setdefault(name, []).append(image_id)
     classes = tuple(sorted(occurring) if wanted is None else wanted)
-    unfit = [repr(name) for name in classes if classes.count(name) > 1 or len(name.split()) != 1]
+    unfit = [fault for name in classes if (fault := fault_of_class(name))]  # the settings' own list is fit
     if unfit:
-        raise BadDataset(f"dataset.classes: {named(unfit)} must be one word, and once in the list")
+        raise BadDataset(f"{source}: {named(unfit)}; rename {'it' if len(unfit) == 1 else 'them'}")
     unknown = [
         f"{name!r} (nearest: {_nearest(name, classes)!r}; {len(ids)} images, first {ids[0]})"
         for name, ids in sorted(occurring.items())

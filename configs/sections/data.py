@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from tag2mask.configs.sections.section import Section
 
@@ -11,6 +11,32 @@ from tag2mask.configs.sections.section import Section
 def _spelt_out(value: Any) -> Any:
     """YAML reads a bare yes or no as a truth value."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def fault_of_class(name: str) -> str:
+    """Why a name cannot be a class's; "" where it can."""
+    if name.casefold() == "background":
+        return f"{name!r} is the name of number 0 in every label"
+    if not name.isprintable():
+        return f"{name!r} has characters that cannot be printed"
+    if len(name.split()) != 1 or name.split() != [name]:
+        return f"{name!r} is not one word"
+    return f"{name!r:.40}… is longer than {LONGEST_CLASS} characters" if len(name) > LONGEST_CLASS else ""
+
+
+LONGEST_CLASS = 100
+"""Characters of a class's name: it stands in tables, pages and names of files."""
+
+
+def _fit_for_classes(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Refuse a list in which two classes have one name, or one has none that it may have."""
+    if names is None:
+        return None
+    faults = [fault for name in names if (fault := fault_of_class(name))]
+    faults += [f"{name!r} stands there more than once" for name in dict.fromkeys(names) if names.count(name) > 1]
+    if faults:
+        raise ValueError(f"{'; '.join(faults[:3])}; every class needs a name of its own, in one word")
+    return names
 
 
 Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_spelt_out)]
@@ -36,7 +62,7 @@ class Dataset(Section):
     `tag2mask submission` hands the predictions over.  Nothing trains or is measured on them.  Without it: none."""
     masks: str | None = None
     """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
-    classes: tuple[str, ...] | None = None
+    classes: Annotated[tuple[str, ...] | None, AfterValidator(_fit_for_classes)] = None
     """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
     minimum_images: int = Field(default=2, ge=1)
     """Training images a class needs at least; one image cannot teach a class apart from its background."""

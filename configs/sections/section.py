@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tag2mask.configs.sections.bounds import too_large
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Scales = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 Optimizer = Literal["sgd", "adamw"]
@@ -30,8 +32,14 @@ class Section(BaseModel):
                 if key in RETIRED:
                     raise ValueError(f"{key!r} {RETIRED[key]}")
                 near = difflib.get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.0)
-                raise ValueError(f"unknown key {key!r}; the nearest known one is {near[0]!r}")
+                raise ValueError(f"unknown key {key!r:.60}; the nearest known one is {near[0]!r}")
         return values
+
+    @model_validator(mode="after")
+    def _within_bounds(self) -> Self:
+        if fault := too_large(type(self).__mro__, dict(self)):
+            raise ValueError(fault)
+        return self
 
     def replaced(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""

@@ -13,6 +13,7 @@ from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import REPORT
+from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.planning import plan, settings_changes
 from tag2mask.flows.dag.record import kept_labels, latest, records
 from tag2mask.flows.engine.console import clock, headline_of, standard_output
@@ -27,7 +28,11 @@ class NoSuchArtifact(UserError, ValueError):
 
 
 def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrain = "when_changed") -> None:
-    """Print what a run would do, and why."""
+    """Print what a run would do, and why; then refuse, as it would, what it was given and cannot use.
+
+    Raises:
+        MissingInput, WeightsError: as a run.
+    """
     nodes, store, selection = build_dag(config), Store(root), Selection(force=force, retrain=retrain)
     forced, kept = selection.forced(nodes), selection.kept(nodes, store, config.name)
     rows = plan(nodes, store, latest(root, config.name), force=forced, kept=kept)
@@ -42,6 +47,7 @@ def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrai
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
     _say(console, summary + (f", {waiting} depend on what comes out" if waiting else ""))
+    check_given(config, nodes)
 
 
 def print_artifacts(root: Path, stage: str | None) -> None:

@@ -11,6 +11,10 @@ from tag2mask.flows.dag.resolve import setting_of
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.networks.model_folder import WeightsError, check_checkpoint, check_start
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
+from tag2mask.tasks.networks.weights_file import check_weights_file
+
+FOLDERS = frozenset({"images", "masks", "maps", "model", "start"})
+"""Raw inputs that are folders."""
 
 
 def check_given(config: Config, nodes: Sequence[Node]) -> None:
@@ -26,11 +30,9 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
         WeightsError: a backbone or its packaged weights cannot be had, or a model is of another kind, network or
             architecture; the message says what to write.
     """
+    given = [(node, name, path) for node in nodes for name, path in node.inputs.items() if isinstance(path, Path)]
     missing = {
-        f"{setting_of(node, name)}: {source} does not exist": None
-        for node in nodes
-        for name, source in node.inputs.items()
-        if isinstance(source, Path) and not source.exists()
+        f"{setting_of(node, name)}: {fault}": None for node, name, path in given if (fault := _absent(name, path))
     }
     if missing:
         raise MissingInput("\n".join(missing))
@@ -47,6 +49,10 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
             check_checkpoint(model, "cosaliency", config.cosaliency.provider)
         else:
             check_checkpoint(model, "saliency", config.saliency.provider)
+    for path in {path for _, name, path in given if name == "weights"}:
+        check_weights_file(path)
+    for folder in {path for _, name, path in given if name in ("model", "start")}:
+        check_weights_file(folder / "model.pt")
 
 
 def _check_backbone(node: Node) -> None:
@@ -64,6 +70,14 @@ def _check_backbone(node: Node) -> None:
             check_backbone(backbone)
     except ValueError as error:
         raise WeightsError(f"{setting}: {error}") from error
+
+
+def _absent(name: str, path: Path) -> str:
+    """Why an input is not there: it does not exist, or a file stands where a folder is wanted; "" where it is."""
+    file = next((part for part in (*((path,) if name in FOLDERS else ()), *path.parents) if part.is_file()), None)
+    if file is not None:
+        return f"{file} is a file, where a folder is wanted"
+    return "" if path.exists() else f"{path} does not exist"
 
 
 def _check_groups(folder: Path, config: Cosaliency) -> None:

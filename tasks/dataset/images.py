@@ -1,5 +1,6 @@
 """Read images as a person sees them: upright, 8-bit RGB; and say what is wrong with those that cannot be read."""
 
+import os
 import struct
 import zlib
 from collections import Counter
@@ -127,6 +128,7 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
     Raises:
         FileNotFoundError: no such folder.
         ValueError: two files with the same id, e.g. `a.jpg` and `a.png`.
+        BadImage: a name is not UTF-8, or has control characters: no table could hold it.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -136,6 +138,10 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
             if path.stem in found:
                 raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
             found[path.stem] = path
+    unfit = [os.fsencode(path.name) for path in found.values() if not path.name.isprintable()]
+    if unfit:
+        what = "names that are not UTF-8, or have control characters"
+        raise BadImage(folder, f"{len(unfit)} images have {what}, the first {unfit[0]!r}; rename them")
     return dict(sorted(found.items()))
 
 

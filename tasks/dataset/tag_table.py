@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.dataset.images import IMAGE_SUFFIXES
 
 COLUMNS = ("image_id", "labels")
 SEPARATORS = frozenset(",;|")
@@ -140,3 +141,15 @@ def _read_annotations(folder: Path, only: Collection[str] | None) -> dict[str, t
 
 def _names(objects: Iterable[ElementTree.Element]) -> tuple[str, ...]:
     return tuple(sorted({(entry.findtext("name") or "").strip() for entry in objects} - {""}))
+
+
+def suffixed_tags(path: Path, image_ids: Collection[str]) -> str:
+    """A hint at a table whose ids carry a suffix, where images with these ids have no tag; or nothing."""
+    if path.is_dir():
+        return ""
+    wanted = set(image_ids)
+    for listed in read_tags(path):
+        stem, dot, suffix = listed.rpartition(".")
+        if stem in wanted and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES:
+            return f" (the table says {listed}; ids are names without suffix: {stem})"
+    return ""

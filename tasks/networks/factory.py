@@ -22,6 +22,7 @@ from tag2mask.models.segmenter import MultiScale, Segmenter
 from tag2mask.models.tag_classifier import TagClassifier
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
+from tag2mask.tasks.networks.weights_file import UNREADABLE, check_weights_file
 from tag2mask.tasks.store.files import write_file, write_json
 
 Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
@@ -174,14 +175,14 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """A state dict, read without executing anything that stands in the file.
 
     Raises:
-        WeightsError: the file is missing, damaged or holds something else.
+        WeightsError: the file is missing, damaged or holds something else; in one line.
     """
+    check_weights_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"{path}: no such file") from error
-    except Exception as error:  # torch raises a dozen kinds for damaged files
-        raise WeightsError(f"{path}: is not a state dict that can be read safely ({error})") from error
+    except Exception as error:  # torch raises a dozen kinds for damaged files, some of them with a page of advice
+        reason = str(error).partition("\n")[0][:100]
+        raise WeightsError(f"{path}: {UNREADABLE} ({type(error).__name__}: {reason})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"{path}: must hold a state dict (name -> tensor), not {type(state).__name__}")
     return state

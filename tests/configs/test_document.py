@@ -48,7 +48,7 @@ def test_paths_are_written_relative_where_they_lie_near(tmp_path: Path) -> None:
 
 def test_odd_values_survive(tmp_path: Path) -> None:
     """Names that look like other YAML values come back as they were."""
-    changes = ["dataset.tags='yes'", "dataset.images='1.5'", "dataset.classes=['no', '007', 'a: b']"]
+    changes = ["dataset.tags='yes'", "dataset.images='1.5'", "dataset.classes=['no', '007', 'a:b']"]
     config = load_config(FILES[0], changes)
     (tmp_path / "written.yaml").write_text(commented_yaml(config, tmp_path), encoding="utf-8")
     assert load_config(tmp_path / "written.yaml") == config

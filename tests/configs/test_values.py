@@ -67,3 +67,28 @@ def test_no_section_takes_an_infinite_number() -> None:
     for key in ("saliency.learning_rate", "dataset.maximum_megapixels", "attention.backbone_factor"):
         with pytest.raises(ConfigError, match=rf"{key}: .* \(given: inf\)"):
             load_config(DEMO, [f"{key}=.inf"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "dataset.classes=[cat, background]",
+            "dataset.classes: 'background' is the name of number 0",
+        ),
+        ("dataset.classes=[BACKGROUND]", "dataset.classes: 'BACKGROUND' is the name of number 0"),
+        ('dataset.classes=["c\\nat"]', "dataset.classes: 'c\\nat' has characters that cannot be printed"),
+        ("dataset.classes=[guinea pig]", "dataset.classes: 'guinea pig' is not one word"),
+        ('dataset.classes=[""]', "dataset.classes: '' is not one word"),
+        ('dataset.classes=[" cat"]', "dataset.classes: ' cat' is not one word"),
+        ("dataset.classes=[cat, dog, dog]", "dataset.classes: 'dog' stands there more than once; every class needs"),
+        (f"dataset.classes=[{'x' * 101}]", "… is longer than 100 characters"),
+        (f"name={'x' * 300}", "name: String should have at most 100 characters (given: 'xxx"),
+        ('name="demo\\n"', "name: String should match pattern"),
+        ("name=../demo", "name: String should match pattern"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_on_reading(change: str, message: str) -> None:
+    """A class called background, of no or several words or there twice, and a run's name that no file may have."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(DEMO, [change])

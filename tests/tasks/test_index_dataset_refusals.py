@@ -1,6 +1,8 @@
 """What the index of a dataset refuses or sets aside, before anything is copied."""
 
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,8 +100,23 @@ def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
             r"labels\.csv: 1 tags are not .*'dog' \(nearest: 'dogs'; 3 images, first b\)",
         ),
         (TAGS, {"classes": ("cat", "dog", "cow")}, "'cow' has 0"),
-        (TAGS, {"classes": ("cat", "dog", "dog")}, "dataset.classes: 'dog', 'dog' must be one word, and once"),
-        (TAGS, {"classes": ("cat", "dog", "guinea pig")}, "dataset.classes: 'guinea pig' must be one word"),
+        (
+            {**TAGS, "a": "Background"},
+            {},
+            r"labels\.csv: 'Background' is the name of number 0 .*; rename it",
+        ),
+        ({**TAGS, "a": "c\x07at"}, {}, r"labels\.csv: 'c\\x07at' has characters that cannot be printed; rename it"),
+        ({**TAGS, "a": "x" * 101}, {}, r"labels\.csv: 'x+… is longer than 100 characters; rename it"),
+        (
+            {f"{name}.jpg": label for name, label in TAGS.items()},
+            {"train": ["a", "b"]},
+            r"labels\.csv: 2 images have no tag \(the table says a\.jpg; ids are names without suffix: a\): a, b",
+        ),
+        (
+            {"a.v2": "cat", "b.PNG": "cat"},
+            {"train": ["b"]},
+            r"1 images have no tag \(the table says b\.PNG; ids are names without suffix: b\): b",
+        ),
         ({"a": " ".join(f"k{n}" for n in range(255))}, {"train": ["a"]}, "255 classes, but .* at most 254; merge some"),
     ],
 )
@@ -154,3 +171,15 @@ def test_many_faults_are_counted_and_ten_are_named(raw: Path) -> None:
     write_tags(raw / "labels.csv", TAGS | {f"x{number:02}": "cat" for number in range(13)})
     with pytest.raises(BadDataset, match="13 ids have no image: x00, .*x09, and 3 more;"):
         index(raw)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", b"two\nlines.jpg", b"bell\x07.png"])
+def test_names_that_no_table_can_hold_are_refused(raw: Path, name: bytes) -> None:
+    """An image whose name is not UTF-8, or has control characters, is shown by its bytes before anything is read."""
+    path = os.path.join(os.fsencode(raw / "photos"), name)
+    with open(path, "wb"):
+        pass
+    with pytest.raises(BadImage, match=re.escape("photos: 1 images have names that are not UTF-8, or have")) as told:
+        index(raw)
+    assert repr(name) in str(told.value) and str(told.value).isprintable()
+    assert not (raw.parent / "out").exists()

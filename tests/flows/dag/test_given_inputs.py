@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
@@ -34,7 +35,7 @@ def model_folder(folder: Path, kind: str, provider: str) -> Path:
     """A model folder that says what it is; its weights are never read here."""
     content: dict[str, Any] = SECTIONS[kind].model_validate({"provider": provider}).model_dump(mode="json")
     write_json(folder / "model.json", {"kind": kind, "config": content})
-    (folder / "model.pt").touch()
+    torch.save({}, folder / "model.pt")
     return folder
 
 
@@ -57,8 +58,31 @@ def test_only_what_the_run_needs_is_looked_at(tmp_path: Path) -> None:
     config = settings(tmp_path, f"segmenter.backbone.weights={tmp_path / 'a.pth'}")
     nodes = Selection(until="mine_objects").needed(build_dag(config))
     check_given(config, nodes)
-    (tmp_path / "a.pth").touch()
+    torch.save({}, tmp_path / "a.pth")
     check_given(config, build_dag(config))
+
+
+def test_weights_that_cannot_be_read_are_refused_before_the_first_stage(tmp_path: Path) -> None:
+    """Empty weights of a backbone, and broken ones of a model folder, are named in one line."""
+    config = settings(tmp_path, f"segmenter.backbone.weights={tmp_path / 'a.pth'}")
+    (tmp_path / "a.pth").touch()
+    with pytest.raises(WeightsError, match=rf"^{tmp_path}/a.pth: .* it is empty; fetch it again$"):
+        check_given(config, build_dag(config))
+    folder = model_folder(tmp_path / "model", "saliency", "reciprocal")
+    (folder / "model.pt").write_bytes(b"PK\3\4 cut short")
+    config = settings(tmp_path, f"saliency.checkpoint={folder}")
+    with pytest.raises(WeightsError, match=rf"^{folder}/model.pt: .* cut short or something else; fetch it again$"):
+        check_given(config, build_dag(config))
+
+
+@pytest.mark.parametrize("name", ["data", "data/images"])
+def test_a_file_where_a_folder_is_wanted_is_named(tmp_path: Path, name: str) -> None:
+    """A dataset's root, or its folder of images, that is a file is said to be one."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    config = settings(tmp_path / "other", f"dataset.root={tmp_path / 'data'}")
+    with pytest.raises(MissingInput, match=rf"dataset.images: {tmp_path / name} is a file, where a folder is wanted"):
+        check_given(config, build_dag(config))
 
 
 @pytest.mark.parametrize(
