@@ -1,5 +1,7 @@
 """What `serve` puts on Prefect's server: the whole regeneration on its schedule, and every stage by itself."""
 
+import json
+import os
 import threading
 import warnings
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ from tag2mask.flows.pages.run_pages import warn_on_failure
 from tag2mask.flows.regenerate import regenerate
 from tag2mask.flows.serving.lost_runs import mark_lost_runs
 from tag2mask.flows.serving.missed_runs import drop_missed_runs
+from tag2mask.flows.serving.parameters import SERVED, Served
 from tag2mask.flows.serving.slots import ensure_slot
 from tag2mask.flows.single_stage import stage_flow
 from tag2mask.tasks.catalog import CATALOG
@@ -130,6 +133,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
+    os.environ[SERVED] = served_by(paths, runtime, ()).as_json()  # of this process's runs
     store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
@@ -140,29 +144,35 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)
 
 
+def served_by(paths: Sequence[Path], runtime: Runtime, changes: Sequence[str]) -> Served:
+    """What the parameters of the deployments of some settings files may name."""
+    return Served(runtime.root.absolute(), {path.absolute(): changes for path in paths})
+
+
 def pool_file(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], pool: str) -> str:
     """A `prefect.yaml` with the same deployments, for a work pool; paths below the current folder are relative to it.
 
     The machine's number of cores is left to the machine that carries out the runs.
     """
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
+    served = json.dumps(_relative(json.loads(served_by(paths, runtime, changes).as_json())))
     content = {
         "name": "tag2mask",
         "prefect-version": version("prefect"),
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}],
-        "deployments": [_pool_entry(made, schedule, pool) for made in deployments],
+        "deployments": [_pool_entry(made, schedule, pool, served) for made in deployments],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str) -> dict[str, Any]:
+def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str, served: str) -> dict[str, Any]:
     planned = {"schedules": [{"cron": schedule.cron, "timezone": schedule.timezone or "UTC"}]} if schedule.cron else {}
     return {
         "name": deployment.name,
         "entrypoint": deployment.entrypoint,
         "description": deployment.description,
         "tags": list(deployment.tags),
-        "work_pool": {"name": pool},
+        "work_pool": {"name": pool, "job_variables": {"env": {SERVED: served}}},
         "parameters": {k: _relative(v) for k, v in deployment.parameters.items() if k != "cores"},
         **(planned if deployment.flow_name == regenerate.name else {}),
     }
@@ -171,7 +181,7 @@ def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str) -> 
 def _relative(value: Any) -> Any:
     """Paths below the current folder relative to it."""
     if isinstance(value, dict):
-        return {key: _relative(part) for key, part in value.items()}
+        return {_relative(key): _relative(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_relative(part) for part in value]
     return value.removeprefix(f"{Path.cwd()}/") if isinstance(value, str) else value

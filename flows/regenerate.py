@@ -1,5 +1,6 @@
 """The Prefect flow: the same DAG, store and stages as the local engine, with Prefect's graph, states and schedules."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from uuid import UUID
 
 from prefect import State, flow
 from prefect.futures import wait
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Device, Precision, Runtime, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
@@ -27,6 +28,7 @@ from tag2mask.flows.pages.progress_pages import ProgressPages
 from tag2mask.flows.pages.run_pages import RunPages, report_address, warn_on_failure
 from tag2mask.flows.serving.lost_runs import mark_alive, mark_lost_runs
 from tag2mask.flows.serving.missed_runs import missed, superseded_by
+from tag2mask.flows.serving.parameters import SERVED, Served, load_permitted, served_here
 from tag2mask.flows.serving.slots import TrainingSlot
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.store.store import Store
@@ -36,15 +38,14 @@ TASK_RUNNER: Any = ThreadPoolTaskRunner()
 
 
 def _run_name() -> str:
-    parameters = flow_run.parameters
-    path, changes = Path(parameters["config_path"]), parameters.get("changes") or []
-    return " ".join([dataset_name(path, changes), "regenerate", *changes])
+    return " ".join([dataset_name(flow_run.parameters), "regenerate", *(flow_run.parameters.get("changes") or [])])
 
 
-def dataset_name(path: Path, changes: list[str]) -> str:
+def dataset_name(parameters: Mapping[str, Any]) -> str:
     """The configuration's name, or its file's where it cannot be read: the run itself will say why."""
+    path, root = Path(parameters["config_path"]), Path(parameters.get("root") or "artifacts")
     try:
-        return load_config(path, changes).name
+        return load_permitted(path, parameters.get("changes") or [], root, permitted()).name
     except ConfigError:
         return path.stem
 
@@ -89,11 +90,25 @@ def regenerate(
         with get_client(sync_client=True) as client:
             return Cancelled(message=missed(client.read_flow_run(UUID(flow_run.id)), later))
     try:
-        config = load_config(config_path, changes or [])
+        config = load_permitted(config_path, changes or [], root, permitted())
     except ConfigError as error:
         return Failed(message=str(error))
     selection = Selection(only, since, until, force or (), retrain)
     return bring_up_to_date(config, runtime_of(root, device, precision, cores), selection)
+
+
+def permitted() -> Served | None:
+    """What the parameters of the current flow run may name; None where they came from the command line.
+
+    Raises:
+        ConfigError: a deployment started the run, and nothing says what deployments may name.
+    """
+    if deployment.id is None:
+        return None
+    served = served_here()
+    if served is None:
+        raise ConfigError(f"{SERVED} is not set for this run: make prefect.yaml anew with `tag2mask prefect-yaml`")
+    return served
 
 
 def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> State:

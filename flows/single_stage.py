@@ -10,14 +10,15 @@ from prefect import Flow, State, flow
 from prefect.runtime import flow_run
 from prefect.states import Failed
 
-from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Device, Precision, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import settings_changes
 from tag2mask.flows.engine.running import Selection
-from tag2mask.flows.regenerate import TASK_RUNNER, bring_up_to_date, dataset_name
+from tag2mask.flows.regenerate import TASK_RUNNER, bring_up_to_date, dataset_name, permitted
+from tag2mask.flows.serving.parameters import check_paths, load_permitted
 from tag2mask.tasks.catalog import CATALOG
 
 _flows: dict[str, Flow[..., Any]] = {}
@@ -58,7 +59,9 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         cores: int | None = None,
     ) -> State:
         try:
-            config = _changed(config_path, changes or [], stage, settings)
+            served = permitted()
+            config = _changed(load_permitted(config_path, changes or [], root, served), stage, settings)
+            check_paths(config, config_path, served)
         except ConfigError as error:
             return Failed(message=str(error))
         selection = _selection(config, stage, downstream=downstream, upstream=upstream, force=force)
@@ -84,9 +87,8 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
     return flow(name=stage, flow_run_name=named, task_runner=TASK_RUNNER, persist_result=False)(build)
 
 
-def _changed(path: Path, changes: list[str], stage: str, settings: Section) -> Config:
+def _changed(config: Config, stage: str, settings: Section) -> Config:
     """The file's settings with what was filled in of one section; what was left out stays as the file says."""
-    config = load_config(path, changes)
     before = getattr(config, CATALOG[stage].section)
     values = _merged({} if before is None else before.model_dump(), settings.model_dump(exclude_unset=True))
     try:
@@ -123,9 +125,10 @@ class _RunName:
         """E.g. `voc-mini mine_objects foreground: 0.3 → 0.4`."""
         parameters = flow_run.parameters
         path, changes = Path(parameters["config_path"]), parameters.get("changes") or []
-        name = f"{dataset_name(path, changes)} {self.stage}"
+        name = f"{dataset_name(parameters)} {self.stage}"
         try:
-            before = getattr(load_config(path, changes), CATALOG[self.stage].section)
+            config = load_permitted(path, changes, Path(parameters["root"]), permitted())
+            before = getattr(config, CATALOG[self.stage].section)
         except ConfigError:
             return name
         old = {} if before is None else before.model_dump(mode="json")

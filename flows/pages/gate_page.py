@@ -8,6 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.engine.publishing import publishes, weigh_measured
+from tag2mask.flows.pages.markdown import code, table, text
 from tag2mask.flows.pages.run_pages import page_key, warn_on_failure
 from tag2mask.tasks.release.gate import told
 from tag2mask.tasks.store.store import Store
@@ -15,7 +16,7 @@ from tag2mask.tasks.store.store import Store
 if TYPE_CHECKING:
     from tag2mask.tasks.release.publish import Publication
 
-UNDECIDED = "`tag2mask publish` decides, and also looks at what changed since the release before."
+UNDECIDED = "tag2mask publish decides, and also looks at what changed since the release before."
 
 
 def show_measured(config: Config, store: Store, result: RunResult) -> None:
@@ -37,19 +38,19 @@ def show_publication(name: str, publication: "Publication") -> None:
 
 
 def _show(name: str, verdict: str, signals: Sequence[Mapping[str, Any]], lines: Sequence[str]) -> None:
-    listed = "\n".join(f"- {line}" for line in lines)
+    listed = "\n".join(f"- {text(line)}" for line in lines)
     create_markdown_artifact(
-        f"# release gate {name}\n\n**{verdict}**\n\n{signal_table(signals)}\n\n{listed}\n",
+        f"# release gate {text(name)}\n\n**{text(verdict)}**\n\n{signal_table(signals)}\n\n{listed}\n",
         key=page_key(name, "gate"),
-        description=verdict,
+        description=text(verdict),
     )
 
 
 def signal_table(signals: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table from the `signals` of a judgement; what keeps the set from being released is bold."""
-    rows = ["| signal | value | threshold | verdict |", "|---|---:|---:|---|"]
+    rows = []
     for signal, (title, value, threshold, verdict) in zip(signals, told(signals), strict=True):
         required = signal["required"] and verdict == "not measured"
         shown = f"**{verdict}{', but required' if required else ''}**" if required or verdict == "failed" else verdict
-        rows.append(f"| `{title}` | {value} | {threshold} | {shown} |")
-    return "\n".join(rows)
+        rows.append([code(title), value, threshold, shown])
+    return table(["signal", "value", "threshold", "verdict"], rows, numbers=(1, 2))

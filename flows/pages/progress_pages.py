@@ -11,6 +11,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Failure, Listener, Outcome
 from tag2mask.flows.engine.console import TimeLeft, clock
+from tag2mask.flows.pages.markdown import text
 from tag2mask.flows.pages.run_pages import page_key, warn_on_failure
 
 LONG_SECONDS = 2.0
@@ -63,13 +64,14 @@ class ProgressPages:
             self._write(node, page, told)
 
     def _write(self, node: Node, page: _Page, told: str) -> None:
+        described = text(f"{node.name}: {told}")
         with warn_on_failure(f"the progress of {node.name}"):
             if page.artifact is None:
                 key = page_key(self.dataset, node.name, "progress")
-                made: Any = create_progress_artifact(page.share, key=key, description=f"{node.name}: {told}")
+                made: Any = create_progress_artifact(page.share, key=key, description=described)
                 page.artifact = made
             else:
-                update_progress_artifact(page.artifact, progress=page.share, description=f"{node.name}: {told}")
+                update_progress_artifact(page.artifact, progress=page.share, description=described)
 
     def finished(self, outcome: Outcome) -> None:
         """Bring the page to its end."""

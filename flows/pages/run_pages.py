@@ -8,11 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from tag2mask.flows.dag.delivery import DATASET
 from tag2mask.flows.dag.outcome import Outcome, RunResult
@@ -20,7 +16,8 @@ from tag2mask.flows.dag.planning import PlanRow
 from tag2mask.flows.dag.record import RunRecord
 from tag2mask.flows.engine.console import headline
 from tag2mask.flows.engine.session import Session
-from tag2mask.tasks.store.store import Artifact, Store
+from tag2mask.flows.pages.markdown import code, table, text
+from tag2mask.tasks.store.store import Store
 
 REPORTS_URL = "TAG2MASK_REPORTS_URL"
 """Environment variable: where `serve` shows the reports, since a browser follows no file address from a page."""
@@ -51,9 +48,13 @@ class RunPages:
 
     def show_plan(self, rows: Sequence[PlanRow]) -> None:
         """What the run is going to do, and why."""
-        table: list[dict[str, Any]] = [{"stage": r.node.name, "state": r.state, "why": r.reason} for r in rows]
+        cells = [[text(row.node.name), text(row.state), text(row.reason)] for row in rows]
         with warn_on_failure("the plan"):
-            create_table_artifact(table, key=page_key(self.dataset, "plan"), description="What will run, and why")
+            create_markdown_artifact(
+                f"# plan {text(self.dataset)}\n\n{table(['stage', 'state', 'why'], cells)}\n",
+                key=page_key(self.dataset, "plan"),
+                description="What will run, and why",
+            )
 
     def stage_made(self, session: Session, outcome: Outcome) -> None:
         """Figures and pictures of a stage that was built; one that was cached has them from when it was built."""
@@ -62,11 +63,11 @@ class RunPages:
         name = outcome.node.name
         figures = metrics_table(outcome.artifact.manifest["metrics"], self._metrics_before(session.store, name))
         with warn_on_failure(f"the figures of {name}"):
-            facts = f"`{outcome.artifact.label}`, made in {outcome.seconds:.1f} s"
+            facts = f"{code(outcome.artifact.label)}, made in {outcome.seconds:.1f} s"
             create_markdown_artifact(
-                f"# {name} {self.dataset}\n\n{figures}\n\n{facts}\n",
+                f"# {text(name)} {text(self.dataset)}\n\n{figures}\n\n{facts}\n",
                 key=page_key(self.dataset, name, "metrics"),
-                description=headline(outcome) or None,
+                description=text(headline(outcome)) or None,
             )
         with warn_on_failure(f"the pictures of {name}"):
             self._show_pictures(session, outcome)
@@ -81,9 +82,9 @@ class RunPages:
         if sheet is not None:
             name, label = outcome.node.name, outcome.artifact.label
             create_markdown_artifact(  # an image artifact would spell out the whole address below the picture
-                f"# {name} {self.dataset}\n\n![{label}]({sheet})\n",
+                f"# {text(name)} {text(self.dataset)}\n\n![{text(label)}]({sheet})\n",
                 key=page_key(self.dataset, name, "pictures"),
-                description=label,
+                description=text(label),
             )
 
     def _metrics_before(self, store: Store, name: str) -> Mapping[str, Any]:
@@ -93,27 +94,33 @@ class RunPages:
 
     def show_result(self, result: RunResult, report: Path | None) -> None:
         """How every stage ended, and where the report is."""
-        rows: list[dict[str, Any]] = [_result_row(name, o.artifact, o) for name, o in result.outcomes.items()]
+        rows = [_result_row(outcome) for outcome in result.outcomes.values()]
         rows += [
-            {"stage": name, "state": "failed" if f.started else "not run", "result": f.message}
-            for name, f in result.failures.items()
+            [text(name), "failed" if failure.started else "not run", "", text(failure.message), ""]
+            for name, failure in result.failures.items()
         ]
+        shown = table(["stage", "state", "seconds", "result", "artifact"], rows, numbers=(2,))
         with warn_on_failure("the table of stages"):
-            create_table_artifact(rows, key=page_key(self.dataset, "stages"), description="How every stage ended")
+            create_markdown_artifact(
+                f"# stages {text(self.dataset)}\n\n{shown}\n",
+                key=page_key(self.dataset, "stages"),
+                description="How every stage ended",
+            )
         if report is None:
             return
         with warn_on_failure("the link to the report"):
             address, key = report_address(report), page_key(self.dataset, "report")
             if address is None:
-                create_markdown_artifact(f"`{report}` (`tag2mask serve` makes it a link)", key=key)
+                create_markdown_artifact(f"{code(report)} (`tag2mask serve` makes it a link)", key=key)
             else:
-                create_link_artifact(address, link_text=f"report of {self.dataset}", key=key)
+                create_link_artifact(address, link_text=f"report of {text(self.dataset)}", key=key)
 
 
-def _result_row(name: str, artifact: Artifact, outcome: Outcome) -> dict[str, Any]:
+def _result_row(outcome: Outcome) -> list[str]:
+    artifact = outcome.artifact
     state = "kept" if outcome.kept else "cached" if outcome.cached else "built"
-    seconds = round(artifact.manifest["seconds"] if outcome.cached else outcome.seconds, 1)
-    return {"stage": name, "state": state, "seconds": seconds, "result": headline(outcome), "artifact": artifact.label}
+    seconds = artifact.manifest["seconds"] if outcome.cached else outcome.seconds
+    return [text(outcome.node.name), state, f"{seconds:.1f}", text(headline(outcome)), code(artifact.label)]
 
 
 def report_address(report: Path) -> str | None:
@@ -126,15 +133,8 @@ def metrics_table(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     """A Markdown table of figures, beside those of the run before where there are any."""
     if not now:
         return "no figures"
-    head = ["| figure | now | before |", "|---|---:|---:|"] if before else ["| figure | now |", "|---|---:|"]
-    lines = []
-    for name, value in now.items():
-        cells = [f"`{name}`", _cell(value), *([_cell(before.get(name))] if before else [])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(head + lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value).replace("|", "\\|")
+    rows = [
+        [code(name), text(value), *([text(before.get(name))] if before else [])]  # names and values of data among them
+        for name, value in now.items()
+    ]
+    return table(["figure", "now", *(["before"] if before else [])], rows, numbers=(1, 2))

@@ -10,7 +10,7 @@ def test_the_table_shows_values_thresholds_and_what_failed() -> None:
     rules = Release(maximum_missing_tags=0.25, minimum_miou=None, required=("changed_images",))
     judgement = judge({"missing_tags": 0.5, "ignored_share": 0.125, "miou": 0.4}, rules)
     lines = signal_table(judgement.as_json()["signals"]).splitlines()
-    assert lines[:2] == ["| signal | value | threshold | verdict |", "|---|---:|---:|---|"]
+    assert lines[:2] == ["| signal | value | threshold | verdict |", "| --- | ---: | ---: | --- |"]
     assert "| `missing_tags` | 0.500 | ≤ 0.25 | **failed** |" in lines
     assert "| `ignored_share` | 0.125 | ≤ 0.4 | passed |" in lines
     assert "| `miou` | 0.400 | – | not judged |" in lines

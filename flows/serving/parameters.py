@@ -1,0 +1,96 @@
+"""What the parameters of a flow may name: whoever may fill in a form must not read files with it.
+
+`serve` says by an environment variable which settings files and which store it is for.  A run that was started from a
+deployment may name no other, and may lead the settings to no file that they do not name themselves.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag.build import build_dag
+
+SERVED = "TAG2MASK_SERVED"
+"""Environment variable of the processes that carry out runs of deployments: what these may name, in JSON."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What deployments are for."""
+
+    root: Path
+    """Folder of the artifact store."""
+    files: Mapping[Path, Sequence[str]]
+    """Settings file -> changes that its deployments make, `section.key=value`."""
+
+    def as_json(self) -> str:
+        """Text for the environment variable `SERVED`."""
+        return json.dumps({"root": str(self.root), "files": {str(path): [*c] for path, c in self.files.items()}})
+
+
+def served_here() -> Served | None:
+    """What the environment says; paths in it may start at the current folder.  None where it says nothing."""
+    text = os.environ.get(SERVED)
+    if text is None:
+        return None
+    content = json.loads(text)
+    files = {Path(path).resolve(): tuple(changes) for path, changes in content["files"].items()}
+    return Served(Path(content["root"]).resolve(), files)
+
+
+def load_permitted(config_path: Path, changes: Sequence[str], root: Path, served: Served | None) -> Config:
+    """The settings that the parameters of a flow ask for.
+
+    Args:
+        config_path: settings file.
+        changes: `section.key=value`.
+        root: folder of the artifact store.
+        served: what the parameters may name; None: anything, as on the command line.
+
+    Raises:
+        ConfigError: they name something else, or the settings are wrong.
+    """
+    if served is None:
+        return load_config(config_path, changes)
+    path = config_path.resolve()
+    if path not in served.files:
+        raise ConfigError(f"config_path: {config_path} is none of the files that are served: {_listed(served.files)}")
+    if root.resolve() != served.root:
+        raise ConfigError(f"root: {root} is not the store that is served: {served.root}")
+    config = load_config(path, changes)
+    check_paths(config, path, served)
+    return config
+
+
+def check_paths(config: Config, path: Path, served: Served | None) -> None:
+    """Refuse settings that read a file outside of what their settings file names.
+
+    Args:
+        config: the settings as they were changed.
+        path: their settings file.
+        served: what may be named; None: anything.
+
+    Raises:
+        ConfigError: a file lies elsewhere; the message names the setting.
+    """
+    if served is None:
+        return
+    known = _raw_inputs(load_config(path, served.files[path.resolve()]))
+    for given in sorted(_raw_inputs(config) - known):
+        if not any(given.is_relative_to(place) for place in known):
+            raise ConfigError(f"{given} is not in a folder that {path} names: a form may not; name it in the file")
+
+
+def _raw_inputs(config: Config) -> set[Path]:
+    """Files and folders that a run would read, and the folders of its sets."""
+    read = {path for node in build_dag(config) for path in node.inputs.values() if isinstance(path, Path)}
+    roots = {config.dataset.root} | ({config.saliency_set.root} if config.saliency_set else set())
+    return {path.resolve() for path in read | roots}
+
+
+def _listed(paths: Mapping[Path, object]) -> str:
+    return ", ".join(sorted(map(str, paths)))
