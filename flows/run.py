@@ -1,6 +1,5 @@
 """A run as it is asked for, and the engine that carries it out: this process, or Prefect."""
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from tag2mask.flows.dag.errors import RunFailed, RunStopped
 from tag2mask.flows.engine.running import Selection, run_and_tell
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
+from tag2mask.flows.serving.store_server import find_server
 
 Engine = Literal["auto", "local", "prefect"]
 
@@ -48,7 +48,7 @@ def run(request: Request) -> None:
 
 def _carry_out(request: Request) -> None:
     config = load_config(request.config_path, request.changes)
-    if chosen(request.engine) == "local":
+    if chosen(request.engine, request.runtime.root) == "local":
         run_and_tell(config, request.runtime, request.selection, execute)
         return
     set_prefect_defaults()
@@ -73,11 +73,16 @@ def _carry_out(request: Request) -> None:
         raise RunFailed(state.message or f"the flow run ended as {state.name}")
 
 
-def chosen(engine: Engine) -> Literal["local", "prefect"]:
-    """The engine to take: without a word, Prefect where a server is configured, so that unattended runs need none."""
-    if engine == "auto":
-        return "prefect" if os.environ.get("PREFECT_API_URL") else "local"
-    return engine
+def chosen(engine: Engine, root: Path) -> Literal["local", "prefect"]:
+    """The engine to take: without a word, Prefect where a server of the store runs or the environment names one.
+
+    Args:
+        engine: what was asked for.
+        root: folder of the artifact store.
+    """
+    if engine == "local":
+        return "local"
+    return "prefect" if find_server(root) or engine == "prefect" else "local"
 
 
 @contextmanager

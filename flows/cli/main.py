@@ -34,7 +34,7 @@ Precision = Annotated[
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
 EngineName = Annotated[
     Literal["auto", "local", "prefect"],
-    typer.Option(help="auto: Prefect where PREFECT_API_URL is set, otherwise this process, without any server."),
+    typer.Option(help="auto: Prefect where the store has a server, or PREFECT_API_URL names one; else this process."),
 ]
 Force = Annotated[list[str] | None, typer.Option(metavar="STAGE", help="Build it even if it is there; repeatable.")]
 RetrainWhen = Annotated[

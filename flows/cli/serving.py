@@ -1,19 +1,30 @@
 """The commands `server` and `serve`: Prefect's server with our settings, and what it is told to run."""
 
+import ipaddress
 import os
+import socket
 import sys
-import urllib.error
-import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import runtime_of
 from tag2mask.flows.cli.main import ROOT, Changes, Cores, Device, Precision, RetrainWhen, Root, app
-from tag2mask.flows.serving.settings import SERVER_ADDRESS, set_prefect_defaults
+from tag2mask.flows.serving.settings import SERVER_ADDRESS, server_variables, set_prefect_defaults, uvicorn_arguments
+from tag2mask.flows.serving.store_server import (
+    API_URL,
+    SERVER_PASSWORD,
+    NoServer,
+    announced,
+    answers,
+    find_server,
+    make_password,
+    password_file,
+    password_of,
+)
 
 REPORTS_PORT = 4280
 Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)]
@@ -21,27 +32,85 @@ Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * 
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
 
 
-class NoServer(UserError, RuntimeError):
-    """No Prefect server answers; the message says how to start one."""
-
-
 @app.command()
 def server(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback.")] = SERVER_ADDRESS[1],
-    home: Annotated[Path | None, typer.Option(help="Folder of its database.  [default: artifacts/.prefect]")] = None,
+    root: Root = ROOT,
+    home: Annotated[Path | None, typer.Option(help="Folder of its database.  [default: ROOT/.prefect]")] = None,
+    password: Annotated[
+        bool | None, typer.Option(help="Ask for a password, made anew unless the store has one.  [default: if it has]")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Also answer to this name, of a TLS proxy; repeatable.")
+    ] = None,
 ) -> None:
-    """Start Prefect's server and its UI on this machine, with no telemetry and slots that survive a restart."""
+    """Start Prefect's server and its UI for this machine: guarded, no telemetry, slots that survive a restart."""
+    running = announced(root)
+    if running is not None:
+        raise ConfigError(f"--root {root}: a server of this store is running already, at {running}")
+    host, names = os.environ.get("PREFECT_SERVER_API_HOST", SERVER_ADDRESS[0]), allow_host or []
+    number = int(os.environ.setdefault("PREFECT_SERVER_API_PORT", str(port)))
+    _check_port(host, number)
+    _choose_password(root, password)
+    _check_not_open(host, names)
+    reached = host if _is_loopback(host) else SERVER_ADDRESS[0]
+    address = f"http://{f'[{reached}]' if ':' in reached else reached}:{number}"
     chosen = {
-        "PREFECT_HOME": str((home or ROOT / ".prefect").absolute()),
-        "PREFECT_SERVER_API_HOST": SERVER_ADDRESS[0],
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_API_URL": f"http://{SERVER_ADDRESS[0]}:{port}/api",
+        "PREFECT_HOME": str((home or root / ".prefect").absolute()),
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
     }
-    chosen["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = chosen["PREFECT_API_URL"].removesuffix("/api")
     for name, value in chosen.items():
         os.environ.setdefault(name, value)
     set_prefect_defaults()
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", "server", "start"])
+    os.environ |= server_variables(root, f"{address}/api", names)
+    typer.echo(f"UI: {address}")
+    os.execv(sys.executable, [sys.executable, *uvicorn_arguments(host, number, proxied=bool(names))])
+
+
+def _choose_password(root: Path, wanted: bool | None) -> None:
+    """Let the server ask for the store's password: made where it is wanted, kept where it is there already."""
+    if os.environ.get(SERVER_PASSWORD) is not None:
+        return
+    words = make_password(root) if wanted else None if wanted is False else password_of(root)
+    if words is not None:
+        os.environ[SERVER_PASSWORD] = words
+        typer.echo(f"password of the UI: the line in {password_file(root)}; `serve` and `run` read it by themselves")
+
+
+def _check_not_open(host: str, names: Sequence[str]) -> None:
+    """Refuse to be reached from outside of the machine without a password.
+
+    Raises:
+        ConfigError: it could be.
+    """
+    if os.environ.get(SERVER_PASSWORD) is None and (names or not _is_loopback(host)):
+        given = f"--allow-host {names[0]}" if names else f"PREFECT_SERVER_API_HOST={host}"
+        raise ConfigError(f"{given} lets other machines in, and whoever gets in runs code as you: add --password")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken.
+
+    Raises:
+        ConfigError: somebody listens there, or the host is none of this machine.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"--port {port}: cannot listen on {host}:{port} ({error.strerror}); take another"
+            ) from error
 
 
 @app.command()
@@ -60,7 +129,7 @@ def serve(
     ] = REPORTS_PORT,
 ) -> None:
     """Offer the whole regeneration and every stage by itself in Prefect's UI, and carry out what is started there."""
-    address = check_server()
+    address = check_server(root)
     from tag2mask.flows.deployments import Schedule, serve_all
     from tag2mask.flows.pages.run_pages import REPORTS_URL
     from tag2mask.flows.serving.report_server import serve_reports
@@ -95,23 +164,27 @@ def prefect_yaml(
     typer.echo(text, nl=False)
 
 
-def check_server() -> str:
-    """Address of the API that is configured, or else of a server on this machine's usual port.
+def check_server(root: Path) -> str:
+    """Address of the API that is configured, or of the store's server, or of one on this machine's usual port.
+
+    Args:
+        root: folder of the store.
 
     Raises:
         NoServer: nothing answers there.
     """
     set_prefect_defaults()
+    found = find_server(root)
     host, port = SERVER_ADDRESS
-    address = os.environ.setdefault("PREFECT_API_URL", f"http://{host}:{port}/api")
+    address = found or os.environ.setdefault(API_URL, f"http://{host}:{port}/api")
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=10):
-            return address
-    except (urllib.error.URLError, OSError, ValueError) as error:
+        answers(address)
+        return address
+    except (OSError, ValueError) as error:
         raise NoServer(
             f"no Prefect server answers at {address} ({error}).\n"
             "Start one in another terminal, on this machine:\n"
-            "  tag2mask server\n"
+            f"  tag2mask server{'' if root == ROOT else f' --root {root}'}\n"
             "or name one that runs elsewhere:\n"
             "  export PREFECT_API_URL=http://HOST:PORT/api   (and PREFECT_API_AUTH_STRING, if it asks for one)"
         ) from error

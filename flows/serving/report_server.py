@@ -8,9 +8,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tag2mask.flows.dag.delivery import REPORT
+from tag2mask.flows.serving.guard import Request, Rules
+from tag2mask.flows.serving.peers import is_of_this_user
 
 PAGE = re.compile(r"^/([0-9a-f]{20})/([A-Za-z0-9][A-Za-z0-9._-]*\.html)$")
 """`/<key>/<name>.html`; nothing else of the store can be named."""
+RULES = Rules()
+"""Names of this machine alone, and links from anywhere: those of Prefect's pages come from another port."""
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Headers of a report, which holds all that it shows: it loads nothing, and no other page shows or reads it."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -22,6 +36,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # the base class's name
         """Send a report."""
+        reason = self._refusal()
+        if reason:
+            self.send_error(HTTPStatus.FORBIDDEN, "refused", reason)
+            return
         named = PAGE.match(self.path)
         path = self.root / REPORT / named[1] / named[2] if named else None
         if path is None or not path.is_file():
@@ -31,8 +49,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
+        for name, value in PAGE_HEADERS.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+
+    def _refusal(self) -> str:
+        """Why the request is not answered; "" where it is."""
+        if not is_of_this_user(self.client_address, self.connection.getsockname()):
+            return "another user's program asks"
+        headers = [(name.lower(), value) for name, value in self.headers.items()]
+        return RULES.refusal(Request(self.command, self.path, headers))
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -1,6 +1,7 @@
 """Prefect's environment, to be set before it is imported.  What the user has set stays."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 DEFAULTS = {
@@ -8,6 +9,8 @@ DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the newer UI asks its analytics vendor, whatever the settings say
+    "PREFECT_SERVER_UI_API_URL": "/api",  # wherever the page came from: by another port of a tunnel, or through a proxy
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # its own 20 s are too short for a busy machine
     # A slot that is held survives a restart of the server, and comes back when its holder is dead.
@@ -33,3 +36,29 @@ def set_prefect_defaults() -> None:
     home = os.environ.get("PREFECT_HOME")
     if home:  # Prefect makes the last folder of the path alone, and without its home waits in vain for its own server
         Path(home).expanduser().mkdir(parents=True, exist_ok=True)
+
+
+SERVER_STORE, SERVER_URL, SERVER_NAMES = "TAG2MASK_SERVER_STORE", "TAG2MASK_SERVER_URL", "TAG2MASK_SERVER_NAMES"
+"""Environment variables of a server: folder of its store, address of its API, further names of it (commas between)."""
+
+
+def server_variables(root: Path, address: str, names: Sequence[str]) -> dict[str, str]:
+    """Environment by which the guarded server knows its store, its address and its names."""
+    own = {SERVER_STORE: str(root.absolute()), SERVER_URL: address, SERVER_NAMES: ",".join(names)}
+    return own | {"PREFECT__SERVER_FINAL": "1"}  # one application in the process, as `prefect server start` says it
+
+
+def uvicorn_arguments(host: str, port: int, *, proxied: bool = False) -> list[str]:
+    """Arguments of Python that start the guarded server.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        proxied: believe what a proxy on this machine says of its clients.
+    """
+    return [
+        *("-m", "uvicorn", "--factory", "tag2mask.flows.serving.guarded_server:guarded_server"),
+        *("--host", host, "--port", str(port), "--timeout-keep-alive", "5"),
+        *("--log-level", os.environ.get("PREFECT_SERVER_LOGGING_LEVEL", "warning").lower()),
+        "--proxy-headers" if proxied else "--no-proxy-headers",
+    ]

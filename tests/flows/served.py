@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,12 +18,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tag2mask.configs.document import commented_yaml
 from tag2mask.configs.load import load_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.demo.scenes import write_demo
 
-CSRF = "PREFECT_SERVER_CSRF_PROTECTION_ENABLED"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 SMALL = (
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
@@ -88,8 +91,16 @@ class Api:
         text = _answer(request)
         return json.loads(text) if text else None
 
+    def answers(self, process: "subprocess.Popen[bytes]") -> bool | None:
+        """Whether the server is there yet; None where not."""
+        assert process.poll() is None, "the server ended; see server.log"
+        try:
+            return True if self.call("health") else None
+        except (urllib.error.URLError, OSError):
+            return None
+
     def token(self) -> dict[str, str]:
-        """Headers without which a server with CSRF protection takes no change."""
+        """Headers without which our server takes no change."""
         client = str(uuid.uuid4())
         return {"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": self.call(f"csrf-token?client={client}")["token"]}
 
@@ -246,29 +257,21 @@ def end(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def running_server(folder: Path, environment: dict[str, str]) -> Iterator[Api]:
-    """A server on the port that the environment names."""
+def running_server(folder: Path, environment: dict[str, str], *options: str) -> Iterator[Api]:
+    """`tag2mask server` of the store in a folder, on the port that the environment names."""
     api = Api(environment["PREFECT_API_URL"])
     port = api.address.removesuffix("/api").rpartition(":")[2]
-    with program("server", "--port", port, environment=environment, log=folder / "server.log") as process:
-        until(lambda: _answers(api, process), 180)
-        yield replace(api, headers=api.token()) if environment.get(CSRF) else api
-
-
-def _answers(api: Api, process: "subprocess.Popen[bytes]") -> bool | None:
-    assert process.poll() is None, "the server ended; see server.log"
-    try:
-        return True if api.call("health") else None
-    except (urllib.error.URLError, OSError):
-        return None
+    arguments = ["server", "--port", port, "--root", str(folder / "store"), *options]
+    with program(*arguments, environment=environment, log=folder / "server.log") as process:
+        until(lambda: api.answers(process), 600)
+        yield api if "--password" in options else replace(api, headers=api.token())
 
 
 @contextmanager
-def serving(folder: Path, config: Path, *, cron: str | None = None, csrf: bool = False) -> Iterator[Served]:
-    """A server with the deployments of a settings file, and their runner; `csrf` asks for a token with every change."""
+def serving(folder: Path, config: Path, *, cron: str | None = None) -> Iterator[Served]:
+    """A server with the deployments of a settings file, and their runner."""
     environment = environment_of(folder, free_port())
-    protected = environment | ({CSRF: "true"} if csrf else {})
-    with running_server(folder, protected) as api, offering(folder, config, api, environment, cron=cron) as process:
+    with running_server(folder, environment) as api, offering(folder, config, api, environment, cron=cron) as process:
         yield Served(folder, api, environment, process)
 
 
@@ -289,3 +292,16 @@ def _offered(api: Api, process: "subprocess.Popen[bytes]", log: Path) -> bool | 
     assert process.poll() is None, log.read_text()
     found = api.call("deployments/filter", {})
     return True if any(d["name"].endswith("-render_report") and d["status"] == "READY" for d in found) else None
+
+
+@contextmanager
+def browser(*arguments: str) -> Iterator[Any]:
+    """An installed chromium, started with further arguments; the test is skipped where there is none."""
+    path = next(filter(None, (shutil.which(name) for name in BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser is installed (looked for {', '.join(BROWSERS)})")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see the dev extra")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox", *arguments])
+        yield started
+        started.close()

@@ -1,34 +1,91 @@
-"""What `serve` says before it needs a server."""
+"""What `server` makes of its options, and what `serve` says before it needs a server."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from tag2mask.configs.load import ConfigError
 from tag2mask.flows.cli.serving import NoServer, check_server, server
+from tag2mask.flows.serving.store_server import LOCK, announce
+from tag2mask.tasks.store.store import Store
 from tests.flows.served import free_port, write_tiny
 
 
-def test_without_a_server_it_says_how_to_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_it_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing answers, the message names the address and the command."""
     address = f"http://127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", address)
     with pytest.raises(NoServer) as told:
-        check_server()
+        check_server(tmp_path)
     assert address in str(told.value) and "tag2mask server" in str(told.value)
 
 
-def test_the_server_finds_its_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The arguments of Python with which `server` goes on, in an environment that names nothing of Prefect."""
+    command: list[str] = []
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", kept)
+    monkeypatch.setattr(os, "execv", lambda path, arguments: command.extend(arguments))
+    return command
+
+
+def test_the_server_finds_its_home(tmp_path: Path, started: list[str]) -> None:
     """The folder of the server's database is made with those above it, which Prefect itself does not do."""
-    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    commands: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda path, command: commands.append(command))
-    server(port=4321, home=tmp_path / "not" / "there")
-    assert (tmp_path / "not" / "there").is_dir() and commands[0][-2:] == ["server", "start"]
-    assert os.environ["PREFECT_API_URL"] == "http://127.0.0.1:4321/api"
+    port = free_port()
+    server(port=port, root=tmp_path, home=tmp_path / "not" / "there")
+    assert (tmp_path / "not" / "there").is_dir()
+    assert ["--host", "127.0.0.1", "--port", str(port)] == started[started.index("--host") :][:4]
+    assert os.environ["PREFECT_API_URL"] == f"http://127.0.0.1:{port}/api"
+
+
+def test_the_server_is_guarded_by_default(tmp_path: Path, started: list[str]) -> None:
+    """What is started is the guarded application, with CSRF protection, and without faith in a proxy's headers."""
+    server(port=free_port(), root=tmp_path)
+    assert "tag2mask.flows.serving.guarded_server:guarded_server" in started and "--no-proxy-headers" in started
+    assert os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
+    assert os.environ["TAG2MASK_SERVER_STORE"] == str(tmp_path)
+
+
+def test_a_password_is_made_kept_and_laid_down(tmp_path: Path, started: list[str]) -> None:
+    """Once made it is asked for at every start, until somebody says otherwise or names another one."""
+    told = {}
+    for name, wanted in (("none", None), ("made", True), ("kept", None), ("off", False)):
+        os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)
+        server(port=free_port(), root=tmp_path, password=wanted)
+        told[name] = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    assert told["none"] is None and told["off"] is None
+    assert told["made"] is not None and told["made"].startswith("tag2mask:") and told["kept"] == told["made"]
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "team:words"
+    server(port=free_port(), root=tmp_path, password=True)
+    assert os.environ["PREFECT_SERVER_API_AUTH_STRING"] == "team:words"
+
+
+def test_nobody_is_let_in_from_outside_without_a_password(tmp_path: Path, started: list[str]) -> None:
+    """Listening on the network, or behind a proxy, takes a password."""
+    with pytest.raises(ConfigError, match=r"^--allow-host team.test lets other machines in.* add --password"):
+        server(port=free_port(), root=tmp_path, allow_host=["team.test"])
+    os.environ["PREFECT_SERVER_API_HOST"] = "0.0.0.0"
+    with pytest.raises(ConfigError, match=r"^PREFECT_SERVER_API_HOST=0.0.0.0 lets other machines in"):
+        server(port=free_port(), root=tmp_path)
+    assert started == []
+    server(port=free_port(), root=tmp_path, allow_host=["Team.test"], password=True)
+    assert "--proxy-headers" in started and os.environ["TAG2MASK_SERVER_NAMES"] == "Team.test"
+
+
+def test_a_port_that_is_taken_and_a_second_server_are_refused(tmp_path: Path, started: list[str]) -> None:
+    """The message names the port, or where the store's server is."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: .* take another"):
+            server(port=port, root=tmp_path)
+    with Store(tmp_path).lock(LOCK, wait=False):
+        announce(tmp_path, "http://127.0.0.1:9/api")
+        with pytest.raises(ConfigError, match="running already, at http://127.0.0.1:9/api"):
+            server(port=free_port(), root=tmp_path)
+    assert started == []
 
 
 @pytest.mark.slow

@@ -1,12 +1,9 @@
 """The UI in a real browser: the graph and the cached stages, the table and the picture, and a form that starts a run.
 
-The server has CSRF protection, so that pages, `serve` and `run` are seen to work with it.
-
 With TAG2MASK_SCREENSHOTS=FOLDER it is the whole demo that is shown, and the pages are kept as pictures.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -20,13 +17,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.flows.served import Served, serving, until, write_tiny
+from tests.flows.served import Served, browser, serving, until, write_tiny
 
 SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
 SECONDS = 3600 if SCREENSHOTS else 240
 """Longest run."""
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(2 * SECONDS + 900)]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLORS = 256
 """Of a picture that is kept."""
 PATIENCE = 60_000
@@ -67,27 +63,20 @@ class Shown:
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The tiny run, served, run twice and looked at."""
-    path = next(filter(None, (shutil.which(name) for name in BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser is installed (looked for {', '.join(BROWSERS)})")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: see the dev extra")
     folder = tmp_path_factory.mktemp("browser")
     config = write_tiny(folder, "demo", whole=bool(SCREENSHOTS))
-    with serving(folder, config, cron="0 2 * * *", csrf=True) as served:
+    with browser() as started, serving(folder, config, cron="0 2 * * *") as served:
         runs = [served.api.start("regenerate/demo")]
         assert served.api.ended(runs[0], SECONDS)["state_type"] == "COMPLETED"
         runs.append(served.api.start("regenerate/demo"))
         assert served.api.ended(runs[1])["state_type"] == "COMPLETED"
         served.api.ended_tasks(runs[1])
-        with playwright.sync_playwright() as driver:
-            browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
-            page.set_default_timeout(PATIENCE)
-            found = Shown(served, page, runs[0], runs[1], [])
-            own = (served.api.address.removesuffix("/api"), "data:", "blob:")
-            page.on("request", lambda r: None if r.url.startswith(own) else found.foreign.append(r.url))
-            yield found
-            browser.close()
+        page = started.new_page(viewport={"width": 1400, "height": 900}, color_scheme="light")
+        page.set_default_timeout(PATIENCE)
+        found = Shown(served, page, runs[0], runs[1], [])
+        own = (served.api.address.removesuffix("/api"), "data:", "blob:")
+        page.on("request", lambda r: None if r.url.startswith(own) else found.foreign.append(r.url))
+        yield found
 
 
 def test_the_run_page_shows_the_graph_and_what_was_cached(shown: Shown) -> None:
