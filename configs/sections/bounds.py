@@ -23,6 +23,7 @@ MOST: dict[str, tuple[float, str]] = {
     "micro_batch": _BATCH,
     "epochs": (100_000, "at a minute each they take ten weeks"),
     "accumulate_from": (100_000, "there are no more epochs than that"),
+    "feature_copies": (1000, "each is computed and kept for every image"),
     "drop_epochs": (100_000, "there are no more epochs than that"),
     "iterations": _STEPS,
     "Refinement.iterations": (1000, "mean-field inference stands still after some ten steps"),

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(1800)]
 PAGE = (Path(__file__).parent / "attack.html").read_text(encoding="utf-8")
 NAMES = "attacker.test", "rebound.test"
 """Names that lead the browser to this machine: of a foreign page, and of one that was made to point to our server."""
+PATIENCE = 120_000
+"""Milliseconds to wait for a page or an element."""
 SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
 
 
@@ -32,13 +34,19 @@ class Attacked:
     """A server with a deployment, and a browser beside it."""
 
     api: Api
-    open_page: Callable[[], Any]
-    """Opens an empty page of the browser."""
+    started: Any
+    """The browser."""
 
     @property
     def base(self) -> str:
         """The server's address."""
         return self.api.address.removesuffix("/api")
+
+    def open_page(self) -> Any:
+        """An empty page of the browser."""
+        page = self.started.new_page()
+        page.set_default_timeout(PATIENCE)
+        return page
 
     def attack(self, origin: str, target: str, picture: str) -> Mapping[str, bool]:
         """What a page of an origin achieves against a target; the changes as the server knows them."""
@@ -47,7 +55,7 @@ class Attacked:
         before = self._changes()
         page.route(f"{origin}/attack?**", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
         page.goto(f"{origin}/attack?{query}")
-        page.wait_for_function("window.outcome", timeout=60_000)
+        page.wait_for_function("window.outcome")
         told = page.evaluate("window.outcome")
         frame = page.frame(name="shown")
         told["showsThePage"] = frame is not None and "Deployments" in frame.content()
@@ -78,7 +86,7 @@ def attacked(api: Api, started: Any) -> Attacked:
     api.call("deployments/", {"name": "victim", "flow_id": flow["id"]})
     api.start("victim/victim")
     until(lambda: api.call("events/filter", {"filter": {}})["events"] or None, 60)
-    return Attacked(api, started.new_page)
+    return Attacked(api, started)
 
 
 @contextmanager
@@ -157,12 +165,12 @@ def test_the_own_page_works_by_every_name_of_this_machine(guarded_door: Attacked
     page = guarded_door.open_page()
     for base in (guarded_door.base, guarded_door.base.replace("127.0.0.1", "localhost")):
         page.goto(f"{base}/deployments")
-        page.get_by_text("victim").first.wait_for(timeout=60_000)
+        page.get_by_text("victim").first.wait_for()
     link = f'<a href="{guarded_door.base}/deployments">there</a>'
     page.route("http://attacker.test/link", lambda route: route.fulfill(body=link, content_type="text/html"))
     page.goto("http://attacker.test/link")
     page.get_by_text("there").click()
-    page.get_by_text("victim").first.wait_for(timeout=60_000)
+    page.get_by_text("victim").first.wait_for()
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / "attack-own-page.png")
 
@@ -206,7 +214,7 @@ def test_names_of_classes_are_text_in_the_pages(guarded_door: Attacked, interfac
     page = guarded_door.open_page()
     page.goto(f"{guarded_door.base}{'/v2' if interface == 'v2' else ''}/artifacts/artifact/{found['id']}")
     for name in figures:
-        page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
+        page.get_by_text(name, exact=True).first.wait_for()
     page.get_by_text(NAMES_OF_CLASSES[1], exact=True).first.wait_for()
     assert page.locator("a[href*='attacker'], a[href^='javascript'], img[src*='attacker']").count() == 0
     if SCREENSHOTS:
