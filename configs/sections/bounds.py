@@ -14,6 +14,7 @@ _STEPS = 10_000_000, "at ten steps a second they take eleven days"
 _PIXELS = 4096, "that is wider than any image may be"
 MOST: dict[str, tuple[float, str]] = {
     "rounds": (20, "labels hardly change after the third round, and each trains a segmenter"),
+    "round": (20, "there are no more rounds than that"),
     "image_size": _SIDE,
     "crop_size": _SIDE,
     "scales": _SCALE,
