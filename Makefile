@@ -1,20 +1,29 @@
 # Two commands do everything on a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+# Each sets the environment up where it is missing or out of date; `PYTHON=python3.13` says with which Python.
 
 PYTHON ?= python3
+VENV ?= .venv
 UV_VERSION := 0.13.8
-BIN := .venv/bin
-READY := .venv/.ready
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 XDIST := -n auto --dist loadfile --no-loadscope-reorder
 export DO_NOT_TRACK := 1
+version = $(shell $(1) -c 'import sys; print("{}.{}".format(*sys.version_info))' 2>&1)
+ifeq ($(origin PYTHON),command line)
+OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/python),$(call version,$(PYTHON))))
+endif
 
-.PHONY: help demo test test-times test-serving screenshots FORCE docs lint lock benchmark benchmark-gate benchmark-labels \
-    benchmark-prefect benchmark-saliency clean
+.PHONY: help demo demo-check test test-times test-serving smoke screenshots FORCE docs lint lock benchmark \
+    benchmark-gate benchmark-labels benchmark-prefect benchmark-saliency clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
+
+demo-check: $(READY)  ## the demo as on a plain computer (AVX2, float32), its figures held to tests/demo_figures.yaml
+	$(BIN)/python -m pytest -q -s -m demo --timeout=0 tests/test_demo.py
 
 test: $(READY)        ## the whole test suite, in a process for each of up to four cores
 	$(BIN)/python -m pytest -q $(XDIST)
@@ -24,6 +33,12 @@ test-times: $(READY)  ## the same, and the seconds that each file took
 
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
 	$(BIN)/python -m pytest -q -m serving
+
+smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .ci/run asks with PYTHON=... VENV=...
+	$(BIN)/tag2mask --help >build/help
+	$(BIN)/python -c "import tag2mask.flows.deployments, tag2mask.tasks.train_segmenter, tag2mask.tasks.render_report"
+	$(BIN)/python -m pytest -q tests/configs tests/tasks/algorithms tests/tasks/test_mine_objects.py \
+	    tests/tasks/test_mask_nonsalient.py
 
 screenshots: $(READY) ## the README's pictures of the UI, anew (needs chromium)
 	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/serving/test_browser.py
@@ -58,18 +73,19 @@ benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from 
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_prefect_overhead.py
 
 lock:                 ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \
-	    --upgrade --quiet --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
+	    --no-annotate --upgrade --quiet --output-file requirements.lock
 
 clean:                ## the environment and what the tools left; artifacts stay
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(if $(OTHER),FORCE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "tag2mask needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	    { echo "tag2mask needs Python 3.11 to 3.14; set PYTHON=/path/to/it" >&2; exit 1; }
+	test -x $(BIN)/python -a -z "$(OTHER)" || $(PYTHON) -m venv --clear $(VENV)  # OTHER: it has another Python so far
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	@mkdir -p build/types
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --requirement requirements.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
-	mkdir -p build/types && ln -sfn "$(CURDIR)" build/types/tag2mask
+	ln -sfn "$(CURDIR)" build/types/tag2mask
 	touch $(READY)
