@@ -64,6 +64,8 @@ def write_settings(sources: Sources, out: Path) -> str:
     tags = read_tags(dataset.root / dataset.tags)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
+    if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
+        values["deliver"] = "last"
     config = Config.model_validate(values)
     chosen = f"{PRIOR_CHOSEN}\n" if config.saliency.targets == "prior" else ""
     head = f"# Run it with: tag2mask run {out.name}\n\n{chosen}"
