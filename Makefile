@@ -31,8 +31,8 @@ test: $(READY)        ## the whole test suite, in a process for each of up to fo
 test-times: $(READY)  ## the same, and the seconds that each file took
 	$(BIN)/python -m pytest -q $(XDIST) --file-times
 
-test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL
-	$(BIN)/python -m pytest -q -m serving
+test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL; mostly waiting, so four at once
+	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder
 
 smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .ci/run asks with PYTHON=... VENV=...
 	$(BIN)/tag2mask --help >build/help

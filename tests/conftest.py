@@ -7,11 +7,15 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, which reads it on
 import shutil
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tag2mask.configs.runtime import available_cores
 from tag2mask.flows.serving.settings import set_prefect_defaults
+from tag2mask.tasks.store.locks import hold
+from tests.small_run import SmallRun, make_small_run
 
 MOST_PROCESSES = 4
 """A process of tests and the stages that it starts hold more than 1 GB at times."""
@@ -60,3 +64,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for file in sorted(seconds, key=seconds.__getitem__, reverse=True):
         terminalreporter.write_line(f"{seconds[file]:8.1f}  {len(tests[file]):4d} tests  {file}")
     terminalreporter.write_line(f"{sum(seconds.values()):8.1f}  {sum(map(len, tests.values())):4d} tests in all")
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], None]) -> Path:
+    """A folder that all processes of a test session share: the first that asks builds it, the others wait for it."""
+    alone = os.environ.get("PYTEST_XDIST_WORKER") is None
+    shared = factory.getbasetemp() if alone else factory.getbasetemp().parent
+    folder, done = shared / name, shared / f"{name}.done"
+    with hold(shared / ".locks" / name):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A finished run of the whole method on a few drawn scenes: to be read, or copied and changed."""
+    return SmallRun(built_once(tmp_path_factory, "small_run", make_small_run))

@@ -15,7 +15,7 @@ from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.node import Node, select
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.engine.session import Session, execute
-from tag2mask.flows.init import Sources, packaged, write_settings
+from tag2mask.flows.init import Sources, write_settings
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
@@ -27,33 +27,11 @@ from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.flows.toys import Ledger, states
+from tests.small_run import SCENES, SMALL, SmallRun
 from tests.tasks.drawn_files import files_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SMALL = (
-    *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
-    *(f"{section}.class_init=published" for section in ("classifier", "attention")),
-    *(f"{section}.optimizer=sgd" for section in ("classifier", "attention", "saliency")),
-    *(f"{section}.learning_rate=0.005" for section in ("classifier", "attention")),
-    "classifier.epochs=4",
-    "attention.epochs=6",
-    "classifier.accumulate_from=1",
-    "classifier.batch_size=5",
-    "attention.batch_size=5",
-    "saliency.iterations=25",
-    "saliency.learning_rate=0.03",
-    "saliency.batch_size=4",
-    "segmenter.iterations=6",
-    "segmenter.batch_size=4",
-    "segmenter.crop_size=64",
-    "mining.minimum_foreground=0",
-    "masking.minimum_foreground=0",
-    "refinement.iterations=2",
-    "dataset.minimum_images=1",
-    "report.images=2",
-)
-"""Changes to the demo's settings: seconds instead of minutes."""
 WHERE_ASKED_FOR = {
     "index_test",
     "predict_prior",
@@ -103,15 +81,16 @@ CERTAIN_TO_CHANGE = {
 
 @dataclass(frozen=True)
 class Finished:
-    """A first run over all stages, and where it lies."""
+    """A run over all stages that is finished, and where it lies."""
 
     folder: Path
     result: RunResult
+    said: str
 
     @property
     def root(self) -> Path:
         """The artifact store."""
-        return self.folder / "store"
+        return self.folder / "artifacts"
 
     def artifact(self, node: str) -> Path:
         """Folder of a node's artifact."""
@@ -121,7 +100,7 @@ class Finished:
 def dag(data: Path, *changes: str) -> tuple[Node, ...]:
     """The nodes of the small run on a dataset, by the settings beside it."""
     roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}")
-    return build_dag(load_config(data.parent / "small.yaml", [*SMALL, *roots, *changes]))
+    return build_dag(load_config(data.parent / "small.yaml", [*roots, *changes]))
 
 
 def run(nodes: tuple[Node, ...], root: Path) -> RunResult:
@@ -136,20 +115,16 @@ def built(result: RunResult) -> set[str]:
     return {name for name, state in states(result).items() if state == "built"}
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Draw a dataset and run all stages on it."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    shutil.copyfile(packaged("demo.yaml"), folder / "small.yaml")
-    write_demo(folder / "data", scenes=14, validation=4, saliency=8, size=80)
-    result = run(dag(folder / "data"), folder / "store")
-    assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]
-    return Finished(folder, result)
+@pytest.fixture(scope="module")
+def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A copy of the small run, with what is found of it."""
+    run_of_all = small_run.copied(tmp_path_factory.mktemp("pipeline") / "run")
+    return Finished(run_of_all.folder, run(dag(run_of_all.data), run_of_all.root), run_of_all.said)
 
 
 def test_settings_without_masks_run(tmp_path: Path) -> None:
     """What `init` writes for drawn images with tags alone runs until its saliency maps are there."""
-    write_demo(tmp_path / "data", scenes=14, validation=4, saliency=1, size=80)
+    write_demo(tmp_path / "data", **SCENES)
     shutil.rmtree(tmp_path / "data/saliency")
     write_settings(Sources(tmp_path / "data/images"), tmp_path / "mine.yaml")
     lenient = (
@@ -168,7 +143,7 @@ def test_settings_without_masks_run(tmp_path: Path) -> None:
 def test_every_stage_leaves_an_artifact(finished: Finished) -> None:
     """A run of the released settings, made small, builds every node, and every stage occurs among them."""
     nodes = dag(finished.folder / "data")
-    assert built(finished.result) == {node.name for node in nodes}
+    assert {line.split()[0] for line in finished.said.splitlines() if " built " in line} == {n.name for n in nodes}
     assert {node.stage for node in nodes} == set(CATALOG) - WHERE_ASKED_FOR
     for name in finished.result.outcomes:
         assert files_of(finished.artifact(name)).keys() > {"manifest.json"}, name
@@ -208,9 +183,8 @@ def test_mined_labels_are_among_the_tags(finished: Finished) -> None:
 
 
 def test_second_run_builds_nothing(finished: Finished) -> None:
-    """The same run again finds every artifact."""
-    again = run(dag(finished.folder / "data"), finished.root)
-    assert set(states(again).values()) == {"cached"}
+    """The same run again, in another place, finds every artifact."""
+    assert set(states(finished.result).values()) == {"cached"}
 
 
 def test_another_store_gets_the_same_bytes(finished: Finished) -> None:
@@ -243,7 +217,7 @@ def test_a_mining_threshold_rebuilds_what_follows(finished: Finished) -> None:
 def test_added_images_cost_their_own_inference_alone(finished: Finished) -> None:
     """With the saliency network unchanged, only the two new images are predicted; the others are taken over."""
     data = finished.folder / "more"
-    write_demo(data, scenes=16, validation=4, saliency=8, size=80)
+    write_demo(data, **{**SCENES, "scenes": 16})
     nodes = select(dag(data), until="predict_saliency")
     result = run(nodes, finished.root)
     assert not result.failures
@@ -278,7 +252,7 @@ def test_a_test_split_costs_its_prediction_alone(finished: Finished, tmp_path: P
 def test_kept_models_label_new_images(finished: Finished) -> None:
     """With the models of the run before kept, two new images cost their own inference and no training."""
     data = finished.folder / "kept"
-    write_demo(data, scenes=16, validation=4, saliency=8, size=80)
+    write_demo(data, **{**SCENES, "scenes": 16})
     nodes = select(dag(data), until="refine_masks-1")
     kept = {n.name: finished.result.outcomes[n.name].artifact for n in nodes if n.trains}
     runtime = Runtime(root=finished.root, device="cpu", precision="float32", cores=2)

@@ -22,7 +22,11 @@ from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, equipment, work
 from tag2mask.tasks.store.build import build
 
-PRELOADED = ["torch", "torchvision", "pandas", "scipy.ndimage", "PIL.Image", "tag2mask.tasks.store.build"]
+PRELOADED = [
+    *("torch", "torchvision", "timm", "pandas", "scipy.ndimage", "PIL.Image"),
+    *("tag2mask.tasks.store.build", "tag2mask.configs.schema", "tag2mask.tasks.networks.factory"),
+]
+"""What most stages import: done once a run, it is not done in each of thirty processes."""
 _starting = threading.Lock()
 
 

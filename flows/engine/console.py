@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,22 +23,26 @@ HEADLINES = ("miou", "max_f", "mae", "images")
 
 
 class TimeLeft:
-    """Estimate of the time a stage still needs, from its pace since it was first heard of.
+    """Estimate of the time a stage still needs, from its pace over the later half of what it was seen to do.
 
-    What a resumed stage had done before does not count as done in no time.
+    The first steps of a stage are slow, since images are decoded and kernels prepared: a pace since the beginning would
+    count them for long.  What a resumed stage had done before does not count as done in no time.
     """
 
     def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
-        self.done = 0
+        self.seen: deque[tuple[float, int]] = deque()
+        self.first = 0
         self.seconds: float | None = None
 
     def update(self, done: int, total: int, now: float) -> None:
         """Take in a report of progress; a count that falls begins a new pass."""
-        if self.start is None or done < self.done:
-            self.start = (now, done)
-        self.done = done
-        began, at = self.start
+        if not self.seen or done < self.seen[-1][1]:
+            self.seen.clear()
+            self.first = done
+        self.seen.append((now, done))
+        while len(self.seen) > 2 and self.seen[1][1] <= (self.first + done) / 2:
+            self.seen.popleft()
+        began, at = self.seen[0]
         self.seconds = (now - began) / (done - at) * (total - done) if done > at else None
 
     def __str__(self) -> str:

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -46,6 +47,32 @@ def test_time_left_follows_the_pace_since_the_first_report() -> None:
     assert str(left) == "about 0:40 left"
     left.update(100, 100, 1050.0)
     assert left.seconds == 0
+
+
+@pytest.mark.parametrize("slow", [0, 1, 3, 5], ids=lambda slow: f"{slow} slow steps")
+@pytest.mark.parametrize("first", [0, 40], ids=["from the start", "resumed"])
+def test_time_left_is_honest_within_a_factor_of_two_after_ten_steps(slow: int, first: int) -> None:
+    """However slow the first steps are, and with steps that differ by half, from the tenth on each tells the rest."""
+    left, now, total = console.TimeLeft(), 0.0, 1000
+    rng = np.random.default_rng(slow)
+    seconds = np.where(np.arange(total) < first + slow, 20.0, rng.uniform(0.5, 1.5, total))
+    left.update(first, total, now)
+    for step in range(first, total):
+        now += seconds[step]
+        left.update(step + 1, total, now)
+        rest = seconds[step + 1 :].sum()
+        if step + 1 - first >= 10 and rest > 10:
+            assert left.seconds is not None and rest / 2 < left.seconds < 2 * rest, step
+
+
+def test_time_left_follows_a_pace_that_changes() -> None:
+    """Once as many steps went at a new pace as before it, the old one is forgotten."""
+    left = console.TimeLeft()
+    for step in range(101):
+        left.update(step, 400, float(step))
+    for step in range(101, 202):
+        left.update(step, 400, 100.0 + 5 * (step - 100))
+    assert left.seconds == pytest.approx(5 * (400 - 201))
 
 
 def test_time_left_starts_anew_when_the_count_does() -> None:

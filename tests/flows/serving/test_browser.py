@@ -22,7 +22,11 @@ from tests.flows.served import Served, browser, serving, until, write_tiny
 SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
 SECONDS = 3600 if SCREENSHOTS else 240
 """Longest run."""
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(2 * SECONDS + 900)]
+pytestmark = [
+    pytest.mark.serving,
+    pytest.mark.xdist_group("browser"),  # one run is shown to all
+    pytest.mark.timeout(2 * SECONDS + 900),
+]
 COLORS = 256
 """Of a picture that is kept."""
 PATIENCE = 60_000
