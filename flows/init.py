@@ -13,6 +13,7 @@ from tag2mask.configs.document import commented_yaml, relative
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config, Dataset
 from tag2mask.configs.sections.networks import NO_FILE
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.tag_table import read_tags
 
 TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
@@ -136,8 +137,6 @@ def _networks(weights: str) -> dict[str, Any]:
 
 
 def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
-    from tag2mask.tasks.dataset.images import IMAGE_SUFFIXES
-
     visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
     images = {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
     classes = Counter(name for image_id in tags.keys() & images for name in tags[image_id])

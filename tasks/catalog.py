@@ -5,49 +5,11 @@ A new stage costs its file, its section of the settings, its record here, its ed
 not imported: planning a run must not wait for it.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-PictureKind = Literal["heat", "gray", "gray by class", "labels"]
-"""How a file is shown: class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
+from tag2mask.tasks.stage import IMAGE_SUFFIXES, PictureKind, Stage
 
-
-@dataclass(frozen=True)
-class Stage:
-    """What there is to know of a stage."""
-
-    name: str
-    """Of its file in `tasks`, and of the folder of its artifacts."""
-    version: int
-    """Raised by hand when the mathematics changes, so that artifacts made before are rebuilt."""
-    section: str
-    """Section of the settings that it reads."""
-    title: str
-    """What people read for its result in tables and galleries; `train_…` and `index_…` stages are not shown."""
-    does: str
-    """What it does, in a line."""
-    writes: str
-    """The files of its result, in a line."""
-    all_cores: bool = False
-    """Whether it gets all cores.  The others get half of them, so that the two branches of the DAG run side by side."""
-    dataset_level: bool = False
-    """Whether an image's part of the result depends on the other images too, so that nothing of it is reused for a
-    dataset to which images were added."""
-    picture: PictureKind | None = None
-    """How the result of one image is shown."""
-    file: str = "{}.png"
-    """Where the result of an image lies, `{}` being its id (for `gray by class`, `<class number>/<id>`)."""
-    labels: bool = False
-    """Whether it makes label maps that releases, exports and comparisons can take."""
-    saliency: bool = False
-    """Whether it makes saliency maps, so that masks may be behind them."""
-    trains: bool = False
-    """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
-
-    @property
-    def folder(self) -> str:
-        """Folder of the images' files in its artifact, `.` for the artifact itself."""
-        return self.file.rpartition("/")[0] or "."
+__all__ = ["CATALOG", "IMAGE_SUFFIXES", "PictureKind", "Stage", "section_of"]
 
 
 LABELS: dict[str, Any] = {"writes": "`<id>.png`", "picture": "labels", "labels": True}
@@ -67,6 +29,8 @@ CATALOG = _by_name(
         does="checks and copies the images, numbers the classes",
         writes="`images/`, `index.csv`, `classes.json`",
         all_cores=True,
+        folders={"images": IMAGE_SUFFIXES, "tags": (".xml",)},
+        image_inputs=("images",),
     ),
     Stage(
         "index_masks",
@@ -75,6 +39,7 @@ CATALOG = _by_name(
         title="ground truth",
         does="checks the ground truth, for evaluation only",
         writes="`masks/<id>.png`",
+        folders={"masks": (".png",)},
     ),
     Stage(
         "index_test",
@@ -84,6 +49,8 @@ CATALOG = _by_name(
         does="optional: checks and copies images without tags, which are predicted alone",
         writes="`images/`, `index.csv`",
         all_cores=True,
+        folders={"images": IMAGE_SUFFIXES},
+        image_inputs=("images",),
     ),
     Stage(
         "index_saliency_set",
@@ -92,6 +59,7 @@ CATALOG = _by_name(
         title="saliency set",
         does="checks the images and masks saliency is trained on",
         writes="`images/`, `masks/`",
+        folders={"images": IMAGE_SUFFIXES, "masks": (".png",)},
     ),
     Stage(
         "train_classifier",
@@ -167,6 +135,7 @@ CATALOG = _by_name(
         title="saliency",
         does="Sal = relu(σF − σB), and the background map",
         writes="`saliency/<id>.png`, `background/<id>.png`",
+        folders={"maps": (".png", ".json")},
         picture="gray",
         file="saliency/{}.png",
         saliency=True,

@@ -6,7 +6,7 @@ Writes  masks/<id>.png   the file's own bytes: palette or gray, 0 background, 1.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.ingest import BadDataset, copy_file, named
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
 from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.journal import journaled, process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
@@ -62,26 +63,31 @@ def _check_and_copy(
     records: Sequence[ImageRecord], found: Mapping[str, Path], classes: int, out: Path, runtime: StageRuntime
 ) -> list[tuple[int, ...]]:
     """Copy all masks, or fail with all faults; returns the classes that each mask shows."""
+    by_id = {record.image_id: record for record in records}
+    shown: dict[str, tuple[int, ...]] = {}
+    faults: list[str] = []
 
-    def take(record: ImageRecord) -> tuple[int, ...] | str:
-        path = found[record.image_id]
+    def take(image_id: str) -> tuple[int, ...] | str:
         try:
-            shown = check_mask(path, record, classes)
+            return check_mask(found[image_id], by_id[image_id], classes)
         except ValueError as error:
             return str(error)
-        copy_file(path, out / "masks" / f"{record.image_id}.png")
-        return shown
 
-    results: list[tuple[int, ...] | str] = []
+    def process(part: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id, result in zip(part, pool.map(take, part), strict=True):
+            if isinstance(result, str):
+                faults.append(result)
+                continue
+            shown[image_id] = result
+            yield image_id, [copy_file(found[image_id], out / "masks" / f"{image_id}.png")]
+
     with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-        for result in pool.map(take, records):
-            results.append(result)
-            runtime.progress(len(results), len(records))
-    faults = [result for result in results if isinstance(result, str)]
+        process_images(list(by_id), out, process, runtime, lambda image_id: {"classes": shown.pop(image_id)})
     if faults:
         lines = named(faults, between="\n  ")
         raise BadDataset(f"{len(faults)} of {len(records)} masks do not fit:\n  {lines}")
-    return [result for result in results if not isinstance(result, str)]
+    shows = {part.image_id: tuple(part.facts["classes"]) for part in journaled(out)}
+    return [shows[record.image_id] for record in records]
 
 
 def _compare_with_tags(

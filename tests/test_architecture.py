@@ -20,8 +20,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "models.saliency": ("models.backbones", "models.losses"),
     "models.cosaliency": ("models.backbones", "models.losses"),
     "models": ("models.parts", "models.backbones"),
-    "tasks.catalog": (),
+    "tasks.stage": (),
+    "tasks.catalog": ("tasks.stage",),
     "tasks.store": ("configs", "tasks.catalog"),
+    "tasks.building": ("tasks.store",),
     "tasks.dataset": ("tasks.store",),
     "tasks.algorithms": ("tasks.dataset",),
     "tasks.metrics": ("tasks.dataset",),
@@ -31,7 +33,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tasks.training": ("tasks.networks", "tasks.algorithms"),
     "tasks.release": ("tasks.report", "tasks.metrics"),
     "tasks": ("tasks.training", "tasks.report", "tasks.metrics"),
-    "flows.dag": ("tasks", "tasks.demo", "tasks.release"),
+    "flows.dag": ("tasks", "tasks.building", "tasks.demo", "tasks.release"),
     "flows.engine": ("flows.dag",),
     "flows.serving": ("flows.engine",),
     "flows.pages": ("flows.engine",),
@@ -66,7 +68,7 @@ FURTHER_LIBRARIES = {
     "flows.engine.stage_process": {"torch"},
 }
 """Room or file -> packages that it may import besides those of its folder."""
-WITHOUT_ARRAYS = ("tasks.catalog", "tasks.store")
+WITHOUT_ARRAYS = ("tasks.stage", "tasks.catalog", "tasks.store", "tasks.building")
 """Rooms in which numpy and torch have no business: looking something up must not wait for them."""
 WITHOUT_FILES = {"io", "json", "os", "pathlib", "pickle", "shutil", "tempfile"}
 """Modules of the standard library that a network has no business with."""
@@ -80,7 +82,7 @@ def files(folder: str) -> list[Path]:
 
 
 def module_of(path: Path) -> str:
-    """Dotted name of a file below the package, e.g. `tasks.store.build`."""
+    """Dotted name of a file below the package, e.g. `tasks.building.build`."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 

@@ -14,10 +14,10 @@ import typer
 
 from tag2mask.configs import schema
 from tag2mask.flows.cli.main import app
+from tag2mask.tasks.building.build import Order, build, input_digest
 from tag2mask.tasks.catalog import CATALOG, Stage
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.store.artifact import Recipe
-from tag2mask.tasks.store.build import Order, build, input_digest
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_files import save_image, write_tags
@@ -124,11 +124,11 @@ def test_the_worked_example_of_a_stage_works(tmp_path: Path, monkeypatch: pytest
     dataset = index(tmp_path / "raw", minimum_images=1)
     config = settings["Outlines"]()
     store, inputs = Store(tmp_path / "store").create(), {"dataset": dataset, "labels": tmp_path / "labels"}
-    digests = {name: input_digest(store, path) for name, path in inputs.items()}
+    digests = {name: input_digest(store, "ignore_outlines", name, path) for name, path in inputs.items()}
     recipe = Recipe("ignore_outlines", CATALOG["ignore_outlines"].version, config.model_dump(), digests)
-    order = Order(store.root, recipe, config, inputs, {})
+    order = Order(store.root, recipe, config, inputs)
     made = build(order, StageRuntime())
-    assert set(made.manifest["files"]) == {"a.png", "b.png"}
+    assert set(made.files()) == {"a.png", "b.png"}
     assert (read_labels(made.path / "a.png") == 255).any()
     assert build(order, StageRuntime()).digest == made.digest
     assert "ignore_outlines" in code["edge"]

@@ -95,7 +95,7 @@ def test_every_settings_file_loads(file: str) -> None:
 def test_every_stage_has_its_file_and_its_node() -> None:
     """The catalog, the files in `tasks`, and the DAG name the same stages."""
     stages = set(CATALOG)
-    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "catalog"}
+    files = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__", "catalog", "stage"}
     variants: list[list[str]] = [
         [],
         ["saliency.targets=prior"],
@@ -165,5 +165,5 @@ def test_every_section_of_the_settings_files_is_known() -> None:
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         assert text.startswith("# "), path
-        sections = set(yaml.safe_load(text)) - {"name", "rounds"}
+        sections = {name for name, value in yaml.safe_load(text).items() if isinstance(value, dict)}
         assert sections <= {stage.section for stage in CATALOG.values()}, path

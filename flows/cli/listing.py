@@ -106,9 +106,9 @@ def print_why(root: Path, name: str) -> None:
             "stage version": recipe["version"],
             "settings": dict(recipe["config"]),
             "inputs": inputs,
-            "images": len(artifact.items),
+            "images": artifact.images,
             "images taken over": manifest["reused_images"],
-            "files": len(manifest["files"]),
+            "files": manifest["files"],
             "metrics": dict(manifest["metrics"]),
             "versions": dict(manifest["versions"]),
         }
@@ -157,8 +157,8 @@ def print_faults(root: Path) -> int:
     Raises:
         NoStore: the folder is not there.
     """
+    from tag2mask.tasks.building.maintenance import verify
     from tag2mask.tasks.release.releases import release_faults
-    from tag2mask.tasks.store.maintenance import verify
 
     store, console = Store.existing(root), standard_output()
     faults, of_releases = verify(store), release_faults(store)
@@ -181,8 +181,8 @@ def collect(root: Path, keep: int, dry_run: bool) -> None:
     Raises:
         NoStore: the folder is not there.
     """
+    from tag2mask.tasks.building.maintenance import collect_garbage
     from tag2mask.tasks.release.releases import pinned_datasets
-    from tag2mask.tasks.store.maintenance import collect_garbage
 
     console = standard_output()
     store = Store.existing(root)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.node import Node
+from tag2mask.tasks.building.build import Order, input_digest
 from tag2mask.tasks.catalog import CATALOG
-from tag2mask.tasks.store.build import Order, input_digest, item_keys
 from tag2mask.tasks.store.store import Artifact, Recipe, Store
 
 
@@ -30,8 +30,7 @@ class Resolved:
     def order(self, store: Store, *, force: bool = False) -> Order:
         """What a process needs to be told to build it."""
         paths = {name: artifact.path for name, artifact in self.artifacts.items()} | dict(self.files)
-        keys = item_keys(self.recipe, self.artifacts)
-        return Order(store.root, self.recipe, self.node.config, paths, keys, force)
+        return Order(store.root, self.recipe, self.node.config, paths, force)
 
 
 def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved:
@@ -50,7 +49,7 @@ def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved
     digests = {name: artifact.digest for name, artifact in artifacts.items()}
     for name, path in files.items():
         try:
-            digests[name] = input_digest(store, path)
+            digests[name] = input_digest(store, node.stage, name, path)
         except FileNotFoundError as error:
             raise MissingInput(f"{setting_of(node, name)}: {path} does not exist") from error
     recipe = Recipe(node.stage, CATALOG[node.stage].version, node.hashed, digests)

@@ -20,11 +20,11 @@ from types import ModuleType
 
 from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, equipment, work
-from tag2mask.tasks.store.build import build
+from tag2mask.tasks.building.build import build
 
 PRELOADED = [
     *("torch", "torchvision", "timm", "pandas", "scipy.ndimage", "PIL.Image"),
-    *("tag2mask.tasks.store.build", "tag2mask.configs.schema", "tag2mask.tasks.networks.factory"),
+    *("tag2mask.tasks.building.build", "tag2mask.configs.schema", "tag2mask.tasks.networks.factory"),
 ]
 """What most stages import: done once a run, it is not done in each of thirty processes."""
 _starting = threading.Lock()

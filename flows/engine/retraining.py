@@ -56,11 +56,12 @@ def images_summary(root: Path, now: Artifact, before: RunRecord | None) -> str:
     """
     old = _sound(Store(root), before.labels.get(DATASET)) if before else None
     if old is None:
-        return f"{len(now.items)} images"
-    changed = sum(old.items[i] != now.items[i] for i in old.items.keys() & now.items.keys())
-    counts = {"new": len(now.items.keys() - old.items.keys()), "changed": changed}
-    counts["removed"] = len(old.items.keys() - now.items.keys())
+        return f"{now.images} images"
+    items, earlier = dict(now.items()), dict(old.items())
+    changed = sum(earlier[i] != items[i] for i in earlier.keys() & items.keys())
+    counts = {"new": len(items.keys() - earlier.keys()), "changed": changed}
+    counts["removed"] = len(earlier.keys() - items.keys())
     if not any(counts.values()):
-        return f"{len(now.items)} images, none new, changed or removed since the last run"
+        return f"{now.images} images, none new, changed or removed since the last run"
     told = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return f"{len(now.items)} images: {told} since the last run"
+    return f"{now.images} images: {told} since the last run"

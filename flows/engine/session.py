@@ -20,7 +20,7 @@ from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.flows.engine.budget import CoreBudget
 from tag2mask.flows.engine.child import run_here, run_in_child
 from tag2mask.flows.engine.stage_process import Job
-from tag2mask.tasks.store.build import find_sound
+from tag2mask.tasks.building.build import find_sound
 from tag2mask.tasks.store.runtime import TAKEN_OVER
 from tag2mask.tasks.store.store import Artifact, Store
 

@@ -17,9 +17,11 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from tag2mask.configs.runtime import Precision
-from tag2mask.tasks.store.build import Order, build
+from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store.runtime import StageRuntime
 
+JOURNAL_SECONDS = 1.0
+"""Shortest time between two journal entries of a stage: a crash makes the next attempt repeat no more than that."""
 REPORT_SECONDS = 0.2
 """Shortest time between two messages of progress."""
 Report = Callable[[int, int, str], None]
@@ -84,6 +86,7 @@ def equipment(job: Job, device: str, report: Report) -> StageRuntime:
         threads=job.threads,
         workers=job.threads,
         shard=job.shard,
+        journal_seconds=JOURNAL_SECONDS,
         checkpoint_seconds=job.checkpoint_seconds,
         report=report,
     )

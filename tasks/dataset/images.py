@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
+from tag2mask.tasks.store.digests import names_in
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 OTHER_PICTURES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
 )
@@ -133,11 +134,11 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith("."):
-            if path.stem in found:
-                raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
-            found[path.stem] = path
+    for name in names_in(folder, suffixes):
+        path = folder / name
+        if path.stem in found:
+            raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
+        found[path.stem] = path
     unfit = [os.fsencode(path.name) for path in found.values() if not path.name.isprintable()]
     if unfit:
         what = "names that are not UTF-8, or have control characters"
@@ -150,13 +151,23 @@ def told_unread(folder: Path) -> str:
 
     Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to tell.
     """
-    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    pictures = Counter(path.suffix.lower() for path in visible if path.suffix.lower() in OTHER_PICTURES)
-    folders = sum(path.is_dir() for path in visible)
-    told = [f"{count} {suffix}" for suffix, count in sorted(pictures.items())]
-    if folders:
-        told.append("1 folder" if folders == 1 else f"{folders} folders")
+    pictures: Counter[str] = Counter()
+    folders = broken = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith("."):
+                continue
+            pictures[suffix] += suffix in OTHER_PICTURES
+            folders += os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+            broken += suffix in IMAGE_SUFFIXES and entry.is_symlink() and not os.path.exists(entry)
+    told = [f"{count} {suffix}" for suffix, count in sorted(pictures.items()) if count]
+    told += [_counted(folders, "folder")] * bool(folders) + [_counted(broken, "broken link")] * bool(broken)
     return f"{folder}: not read: {', '.join(told)}" if told else ""
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def read_rgb(path: Path) -> np.ndarray:

@@ -1,12 +1,11 @@
 """Taking images in: checked, brought upright, copied and written down, one by one, so that a crash repeats little.
 
-Each image leaves a small record in the hidden folder `.resume` beside the journal; tables are made from the records
-alone, so that an interrupted run ends with the same bytes as an undisturbed one.
+Each image leaves a small record in the journal; tables are made from the records alone, so that an interrupted run ends
+with the same bytes as an undisturbed one, and so does one that takes over what an older result holds of an image.
 """
 
 import csv
 import io
-import json
 import logging
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,8 +18,8 @@ from PIL import Image
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import BadImage, read_image
 from tag2mask.tasks.store.digests import file_digest, json_digest
-from tag2mask.tasks.store.files import read_json, write_file, write_json
-from tag2mask.tasks.store.journal import RESUME, process_images
+from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.journal import journaled, process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
@@ -85,10 +84,11 @@ def ingest_image(image_id: str, source: Path, out: Path, *, maximum_megapixels: 
     return IngestedImage(image_id, source.name, file, width, height, image.converted, file_digest(target))
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file's bytes, atomically."""
+def copy_file(source: Path, target: Path) -> Path:
+    """Copy a file's bytes, atomically; returns the copy."""
     with source.open("rb") as original:
         write_file(target, lambda file: shutil.copyfileobj(original, file))
+    return target
 
 
 def ingest_all(
@@ -105,7 +105,7 @@ def ingest_all(
         sources: image id -> its image.
         take: takes one image in and returns what became of it, and the files written.
         out: the stage's folder.
-        runtime: `threads` images are taken at once (decoding releases Python's lock), `shard` are journaled together.
+        runtime: `threads` images are taken at once (decoding releases Python's lock).
         skip: set bad images aside instead of ending with an error.
 
     Returns:
@@ -116,6 +116,7 @@ def ingest_all(
         BadDataset: `take` found images that do not fit their masks.
     """
     faults: list[ValueError] = []
+    taken: dict[str, IngestedImage] = {}
 
     def attempt(image_id: str) -> tuple[IngestedImage, list[Path]] | ValueError:
         try:
@@ -130,28 +131,17 @@ def ingest_all(
             if isinstance(result, ValueError):
                 faults.append(result)  # not journaled: looked at again by the next attempt
                 continue
-            record, paths = result
-            yield image_id, [*paths, _write_record(out, record)]
+            taken[image_id], paths = result
+            yield image_id, paths
 
     image_ids = sorted(sources)
     folder = sources[image_ids[0]].parent
     with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-        process_images(image_ids, out, process, runtime)
+        process_images(image_ids, out, process, runtime, lambda image_id: asdict(taken.pop(image_id)))
     _raise_faults(faults, folder, len(image_ids))
-    records = [IngestedImage(**read_json(_record_path(out, image_id))) for image_id in image_ids]
+    records = sorted((IngestedImage(**part.facts) for part in journaled(out)), key=lambda record: record.image_id)
     _tell(records)
     return records
-
-
-def _record_path(out: Path, image_id: str) -> Path:
-    return out / RESUME / "records" / image_id
-
-
-def _write_record(out: Path, record: IngestedImage) -> Path:
-    path = _record_path(out, record.image_id)
-    text = json.dumps(asdict(record))
-    write_file(path, lambda file: file.write(text.encode()))
-    return path
 
 
 def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> None:

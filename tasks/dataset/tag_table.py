@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.images import IMAGE_SUFFIXES
+from tag2mask.tasks.stage import IMAGE_SUFFIXES
 
 COLUMNS = ("image_id", "labels")
 SEPARATORS = frozenset(",;|")

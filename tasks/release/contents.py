@@ -49,7 +49,7 @@ class Draft:
         Raises:
             DamagedArtifact: an image has none.
         """
-        known: Mapping[str, str] = self.labels.manifest["files"]
+        known: Mapping[str, str] = self.labels.files()
         missing = [image_id for image_id in self.index.ids if f"{image_id}.png" not in known]
         if missing:
             raise DamagedArtifact(f"{self.labels.label}: {len(missing)} images have no labels, e.g. {missing[0]}")
@@ -90,7 +90,7 @@ class Draft:
 
     def _images(self) -> list[dict[str, Any]]:
         labels = self.label_digests()
-        files: Mapping[str, str] = self.dataset.manifest["files"]
+        files: Mapping[str, str] = self.dataset.files()
         return [
             {
                 "image_id": record.image_id,

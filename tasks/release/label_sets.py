@@ -58,7 +58,7 @@ class LabelSet:
         folder = artifact.path / FOLDERS[artifact.stage]
         files = {path.stem: path for path in sorted(folder.glob("*.png"))}
         names = {image_id: path.relative_to(artifact.path).as_posix() for image_id, path in files.items()}
-        known: Mapping[str, str] = artifact.manifest["files"]
+        known: Mapping[str, str] = artifact.files()
         dataset = existing_dataset(root, artifact.manifest["input_paths"].get("dataset"))
         classes = ImageIndex.read(dataset).classes if dataset else None
         return cls(artifact.label, files, classes, dataset, {i: known[n] for i, n in names.items() if n in known})

@@ -27,7 +27,7 @@ from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import disk_full_as_error, read_json, sync_files, write_json
 from tag2mask.tasks.store.locks import read_only_as_error
-from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, named_files, seal_of
+from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, own_names, seal_of
 from tag2mask.tasks.store.store import RELEASES, Store
 
 CANDIDATES, LATEST, HISTORY = "candidates", "latest", "history.json"
@@ -265,7 +265,7 @@ def pinned_datasets(store: Store) -> set[str]:
 
 def _seal(aside: Path, about: Mapping[str, Any], expected: Mapping[str, str]) -> dict[str, Any]:
     """Write the manifest of a folder in the making, and force everything to the disk."""
-    present = named_files(aside)
+    present = {name: aside / name for name in sorted(own_names(aside))}
     digests = {name: file_digest(path) for name, path in present.items()}
     changed = [name for name, digest in expected.items() if digests.get(name) != digest]
     if changed:

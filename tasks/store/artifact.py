@@ -1,11 +1,12 @@
 """What makes a result, and the complete result."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tag2mask.tasks.store.digests import json_digest
+from tag2mask.tasks.store.parts import Part, read_parts
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A complete result."""
+    """A complete result.  What its manifest counts is at hand; what it lists is read from its table when asked for."""
 
     path: Path
     manifest: Mapping[str, Any]
@@ -57,9 +58,21 @@ class Artifact:
         return str(self.manifest["digest"])
 
     @property
-    def items(self) -> Mapping[str, str]:
-        """Image id -> digest of what it holds for that image; empty for a result that is not per image."""
-        return self.manifest["items"]  # type: ignore[no-any-return]
+    def images(self) -> int:
+        """How many images it holds something for; 0 for a result that is not per image."""
+        return int(self.manifest["images"])
+
+    def parts(self) -> Iterator[Part]:
+        """What it holds, image by image, by id, and then the files of no image."""
+        return read_parts(self.path)
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """(image id, digest of what it holds for that image), by id."""
+        return ((part.image_id, part.item) for part in self.parts() if part.item)
+
+    def files(self) -> dict[str, str]:
+        """Name -> SHA-256 of each of its files."""
+        return {name: digest for part in self.parts() for name, digest in part.files.items()}
 
     @property
     def label(self) -> str:

@@ -1,32 +1,81 @@
 """Content digests of files and folders, remembered by what the file system says of them.
 
 Hashing a large dataset at every start would cost more than everything else a cached run does.  A file's SHA-256 is
-remembered under its size, inode, modification and change time; the last one is set by the kernel and cannot be put
-back, so replacing a file by another of the same size and modification time is noticed.
+remembered under its device, inode, size, modification and change time; the last one is set by the kernel and cannot be
+put back, so replacing a file by another of the same size and modification time is noticed.  All names of a file (hard
+links) share what is remembered of it, wherever it is moved.
 """
 
+import errno
 import hashlib
 import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from stat import S_ISREG
+from typing import NamedTuple, TypeVar
 
 RACY_NANOSECONDS = 2_000_000_000
 """A file changed this shortly before it was hashed is not remembered: a second change could carry the same time."""
-
-Signature = tuple[int, int, int, int]
-"""Size in bytes, inode, modification time and change time in nanoseconds."""
+OWN_RACY_NANOSECONDS = 100_000_000
+"""The same for files that nobody but us writes, on a file system whose times are finer than a millisecond."""
+AT_ONCE = 500
+"""Files looked up in one question."""
+LARGEST = 2**63 - 1
+"""Of the integers of SQLite; there are file systems with larger inode numbers."""
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+
+
+class Signature(NamedTuple):
+    """What the file system says of a file's content."""
+
+    device: int
+    inode: int
+    size: int
+    """In bytes."""
+    modified: int
+    """In nanoseconds since the epoch."""
+    changed: int
+    """In nanoseconds since the epoch."""
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Signature":
+        """That of a file now.
+
+        Raises:
+            FileNotFoundError: it does not exist.
+            OSError: it is a folder or a pipe.
+        """
+        stat = os.stat(path)
+        if not S_ISREG(stat.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", os.fspath(path))
+        return cls(stat.st_dev, stat.st_ino & LARGEST, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def still(self, after: "Signature") -> bool:
+        """Whether the content is still that of this signature, after a further name was given to the file.
+
+        That changes the change time alone.  Where the content itself was changed a moment ago nothing is said.
+        """
+        return self[:4] == after[:4] and after.changed - after.modified > RACY_NANOSECONDS
+
+    def settled(self, now: int) -> bool:
+        """Whether a later change of a file that nobody but us writes would show, seen at a time in nanoseconds."""
+        fine = self.changed % 1_000_000 != 0
+        return now - self.changed > (OWN_RACY_NANOSECONDS if fine else RACY_NANOSECONDS)
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode  # building it takes longer
 
 
 def json_digest(value: object) -> str:
@@ -35,20 +84,18 @@ def json_digest(value: object) -> str:
     Raises:
         ValueError: it holds a number that JSON does not have.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """All regular files below a folder, sorted by relative path, without hidden ones.
+def names_below(folder: Path) -> Iterator[str]:
+    """Names of all regular files below a folder, relative to it, without hidden ones, in no order.
 
-    Links are followed: a dataset whose images lie elsewhere is what it points to.  A link without a target is left
-    out.
+    Links are followed: a folder whose files lie elsewhere is what it points to.  A link without a target is left out.
     """
-    yield from sorted(_walk(folder, frozenset()))
+    yield from _walk(os.fspath(folder), "", frozenset())
 
 
-def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
+def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     stat = os.stat(folder)
     identity = (stat.st_dev, stat.st_ino)
     if identity in above:
@@ -57,10 +104,40 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from _walk(Path(entry.path), above | {identity})
-            elif entry.is_file():
-                yield Path(entry.path)
+            if _is_file(entry):
+                yield prefix + entry.name
+            elif os.path.isdir(entry.path):
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
+
+
+def names_in(folder: Path, suffixes: Collection[str]) -> list[str]:
+    """Names of the files right in a folder that end so, in small letters or capitals, sorted; hidden ones are left out.
+
+    Links to files are followed; one without a target, or in a ring, is left out.
+    """
+    wanted = tuple(suffixes)
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if entry.name.lower().endswith(wanted) and not entry.name.startswith(".")]
+        return sorted(entry.name for entry in found if _is_file(entry))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Items in lists of a size, the last one shorter."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files of `names_below`, sorted by relative path."""
+    yield from sorted(folder / name for name in names_below(folder))
 
 
 class DigestMemory:
@@ -72,31 +149,30 @@ class DigestMemory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def of_files(self, files: Mapping[str, Path], *, homes: Mapping[str, Path] | None = None) -> dict[str, str]:
+    def of_files(self, files: Mapping[str, str | Path]) -> dict[str, str]:
         """Digest of each named file; only files whose signature changed since the last time are read.
-
-        Args:
-            files: name -> file.
-            homes: name -> where the file will stand after a rename of its folder, to be remembered there instead.
 
         Raises:
             FileNotFoundError: a file does not exist.
         """
-        known = self._recall([os.fsencode(path.absolute()) for path in files.values()])
-        result, learned = {}, []
-        for name, path in files.items():
-            signature, now = _signature(path), time.time_ns()  # before the reading: a change during it is noticed
-            remembered = known.get(os.fsencode(path.absolute()))
-            if remembered is not None and remembered[0] == signature:
-                result[name] = remembered[1]
-                continue
-            result[name] = file_digest(path)
-            if now - signature[3] > RACY_NANOSECONDS:
-                learned.append((os.fsencode((homes or files)[name].absolute()), *signature, result[name]))
-        if learned:
-            insert = "insert or replace into files values (?, ?, ?, ?, ?, ?)"
-            self._use(lambda memory: memory.executemany(insert, learned))
-        return result
+        return {name: digest for name, _, digest in self.look_at(files.items())}
+
+    def look_at(self, files: Iterable[tuple[str, str | Path]]) -> Iterator[tuple[str, Signature, str]]:
+        """(name, signature, digest) of each (name, file), in order and a few at a time.
+
+        Raises:
+            FileNotFoundError: a file does not exist.
+        """
+        for part in batched(files, AT_ONCE):
+            now = time.time_ns()
+            seen = [(name, path, Signature.of(path)) for name, path in part]  # before reading: a change is noticed
+            known, read = self._recall({signature.inode for _, _, signature in seen}), {}
+            for _, path, signature in seen:
+                if signature not in known and signature not in read:
+                    read[signature] = file_digest(Path(path))
+            self.learn((one, digest) for one, digest in read.items() if now - one.changed > RACY_NANOSECONDS)
+            known |= read
+            yield from ((name, signature, known[signature]) for name, _, signature in seen)
 
     def of_path(self, path: Path) -> str:
         """Digest of a file's bytes, or of all names and bytes below a folder.
@@ -104,35 +180,44 @@ class DigestMemory:
         Raises:
             FileNotFoundError: it does not exist.
         """
-        if path.is_dir():
-            files = {file.relative_to(path).as_posix(): file for file in files_below(path)}
-            return json_digest(self.of_files(files))
-        return self.of_files({"": path})[""]
+        if not path.is_dir():
+            return self.of_files({"": path})[""]
+        return json_digest(self.of_files({name: f"{path}/{name}" for name in names_below(path)}))
 
-    def forget(self, folder: Path) -> None:
-        """Drop what is remembered of files below a folder that is gone."""
-        prefix = os.fsencode(folder.absolute())
-        bounds = (prefix + b"/", prefix + b"0")  # "0" follows "/": all that starts with the folder's name and a slash
-        self._use(lambda memory: memory.execute("delete from files where path >= ? and path < ?", bounds))
+    def of_folder(self, folder: Path, suffixes: Collection[str]) -> dict[str, str]:
+        """Name -> digest of the files of `names_in`."""
+        return self.of_files({name: f"{folder}/{name}" for name in names_in(folder, suffixes)})
 
-    def _recall(self, paths: list[bytes]) -> dict[bytes, tuple[Signature, str]]:
-        def look_up(memory: sqlite3.Connection) -> dict[bytes, tuple[Signature, str]]:
-            found = {}
-            for path in paths:
-                row = memory.execute("select * from files where path = ?", (path,)).fetchone()
-                if row is not None:
-                    found[path] = (tuple(row[1:5]), row[5])
-            return found
+    def learn(self, known: Iterable[tuple[Signature, str]]) -> None:
+        """Remember digests of files that had these signatures and whose later changes would show."""
+        rows = [(*signature, digest) for signature, digest in known]
+        self._change("insert or replace into inodes values (?, ?, ?, ?, ?, ?)", rows)
 
-        return self._use(look_up) or {}
+    def forget(self, files: Iterable[str | Path]) -> None:
+        """Drop what is remembered of files."""
+        stats = (os.stat(path) for path in files)
+        self._change(
+            "delete from inodes where device = ? and inode = ?",
+            [(stat.st_dev, stat.st_ino & LARGEST) for stat in stats],
+        )
+
+    def _change(self, statement: str, rows: Sequence[tuple[int | str, ...]]) -> None:
+        if rows:
+            self._use(lambda memory: memory.executemany(statement, rows))
+
+    def _recall(self, inodes: Collection[int]) -> dict[Signature, str]:
+        wanted = ", ".join("?" * len(inodes))
+        question = f"select * from inodes where inode in ({wanted})"
+        rows = self._use(lambda memory: memory.execute(question, tuple(inodes)).fetchall())
+        return {Signature(*row[:5]): row[5] for row in rows or ()}
 
     def _use(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
         """Work on the database; None where it cannot be used.  A broken one is deleted, to be begun anew."""
         try:
             with closing(sqlite3.connect(self.path, timeout=60.0)) as memory, memory:
                 memory.execute(
-                    "create table if not exists files (path blob primary key, size int, inode int, modified int, "
-                    "changed int, digest text)"
+                    "create table if not exists inodes (device int, inode int, size int, modified int, changed int, "
+                    "digest text, primary key (inode, device)) without rowid"
                 )
                 return work(memory)
         except sqlite3.OperationalError:
@@ -142,8 +227,3 @@ class DigestMemory:
                 self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
                 self.path.unlink(missing_ok=True)
             return None
-
-
-def _signature(path: Path) -> Signature:
-    stat = os.stat(path)
-    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns

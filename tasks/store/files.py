@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +14,8 @@ from typing import Any, BinaryIO
 from tag2mask.configs.errors import UserError
 
 PART = ".part"
+SYNCED_AT_ONCE = 32
+"""Files forced to the disk at once."""
 NO_ROOM_BYTES = 2**20
 """With less than this free, a write that failed without a reason failed for want of room."""
 
@@ -128,14 +131,22 @@ def _refuse(constant: str) -> None:
 def sync_files(paths: Iterable[Path], *, folders: Iterable[Path] = ()) -> None:
     """Force files, the folders that hold them, and further folders to the disk.
 
+    Many are asked for at once: the file system then writes its own journal once for all of them.
+
     Raises:
         NoRoomOnDisk: the disk turned out to be full.
     """
     files = list(paths)
-    for path in [*files, *sorted({path.parent for path in files} | set(folders))]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            with disk_full_as_error(path.parent):
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    wanted = [*files, *sorted({path.parent for path in files} | set(folders))]
+    with ThreadPoolExecutor(min(SYNCED_AT_ONCE, max(1, len(wanted)))) as pool:
+        for _ in pool.map(_sync, wanted):
+            pass
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with disk_full_as_error(path.parent):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,77 +1,126 @@
 """The journal of an inference stage: which images are done, so that a crash repeats less than a shard.
 
-The journal lies in the hidden folder `.resume` of the work_dir and does not belong to the result.  Each line is a
-JSON object `{"id": ..., "files": {relative name: SHA-256}}`, written only after the files were forced to the disk.
-The digests let a resumed stage do again what was damaged while it lay there.
+The journal lies in the hidden folder `.resume` of the work_dir and does not belong to the result.  Each line is the
+JSON of a `Part`, written only after the files were forced to the disk.  The digests let a resumed stage do again what
+was damaged while it lay there; the signatures let the end of the stage see that a file is still the one that was read.
 """
 
-import json
 import os
-import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
-from tag2mask.tasks.store.digests import file_digest
+from tag2mask.tasks.store.digests import Signature, batched, file_digest
 from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
+from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
 RESUME = ".resume"
-JOURNAL = "journal.txt"
-LINKED_AT_ONCE = 1024
-"""Images of an earlier result taken over between two journal entries."""
+JOURNAL = "journal.jsonl"
+LINKED_AT_ONCE = 8192
+"""Images of earlier results taken over between two journal entries."""
 
 Process = Callable[[list[str]], Iterator[tuple[str, list[Path]]]]
+FactsOf = Callable[[str], Facts]
+
+
+def _nothing(image_id: str) -> Facts:
+    return {}
+
+
+def journaled(out: Path) -> Iterator[Part]:
+    """What is journaled as done below `out`, in order; a line that was cut short or damaged does not count."""
+    return (part for _, part in journal_places(out))
+
+
+def journal_places(out: Path) -> Iterator[tuple[int, Part]]:
+    """The same, each with the place at which its line begins."""
+    path = out / RESUME / JOURNAL
+    for place, line in lines_of(path) if path.exists() else ():
+        with suppress(ValueError):
+            if line.endswith(b"\n") and (part := Part.read(line)).image_id:
+                yield place, part
+
+
+def journaled_at(out: Path, places: Mapping[str, int]) -> Iterator[Part]:
+    """The parts of images whose places in the journal are known, by id."""
+    return parts_at(out / RESUME / JOURNAL, [places[image_id] for image_id in sorted(places)])
 
 
 def finished_items(out: Path) -> list[str]:
-    """Ids journaled as done below `out`, in order; a line cut short by a crash does not count."""
-    return list(item_files(out))
+    """Ids journaled as done below `out`, in order."""
+    return [part.image_id for part in journaled(out)]
 
 
-def item_files(out: Path) -> dict[str, dict[str, str]]:
-    """Journaled id -> {relative name: digest of the file when it was journaled}."""
-    path = out / RESUME / JOURNAL
-    text = path.read_bytes() if path.exists() else b""
-    found = {}
-    for line in text[: text.rfind(b"\n") + 1].splitlines():
-        try:
-            entry = json.loads(line)
-            found[str(entry["id"])] = dict(entry["files"])
-        except (ValueError, KeyError, TypeError):
-            continue  # a damaged line: the image is done again
-    return found
-
-
-def record_items(out: Path, items: Mapping[str, Sequence[Path]]) -> None:
+def record_items(out: Path, items: Mapping[str, Sequence[Path]], facts: FactsOf = _nothing) -> None:
     """Force the files of some images to the disk, then journal the ids.
+
+    Args:
+        out: the stage's folder.
+        items: image id -> its files.
+        facts: image id -> what the stage knows of it.
 
     Raises:
         ValueError: a file does not lie below `out`.
         NoRoomOnDisk: the disk is full.
     """
-    if not items:
-        return
     files = [path for paths in items.values() for path in paths]
-    folders = {folder for path in files for folder in path.parents if folder.is_relative_to(out)}
-    sync_files(files, folders=folders)
-    lines = [_line(i, {p.relative_to(out).as_posix(): file_digest(p) for p in paths}) for i, paths in items.items()]
+    sync_files(files, folders=_folders(files, out))
+    _append(out, [_part(image_id, paths, out, facts(image_id)) for image_id, paths in items.items()])
+
+
+def _part(image_id: str, paths: Sequence[Path], out: Path, facts: Facts) -> Part:
+    """The part of an image whose files were just written."""
+    files, signatures = {}, {}
+    for path in paths:
+        name, signature, now = path.relative_to(out).as_posix(), Signature.of(path), time.time_ns()
+        files[name] = file_digest(path)
+        if signature.settled(now):
+            signatures[name] = signature
+    return Part(image_id, files, facts, signatures=signatures)
+
+
+def _folders(files: Sequence[Path], out: Path) -> set[Path]:
+    """All folders up to `out` that hold files."""
+    parents = {path.parent for path in files}
+    return {folder for parent in parents for folder in (parent, *parent.parents) if folder.is_relative_to(out)}
+
+
+def _append(out: Path, found: Sequence[Part]) -> None:
+    if not found:
+        return
     path = out / RESUME / JOURNAL
     with disk_full_as_error(out):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if path.exists() else "w+b") as file:
-            complete = file.read().rfind(b"\n") + 1  # a line cut short by a crash is overwritten
-            file.seek(complete)
-            file.truncate()
-            file.write(b"".join(lines))
+            file.truncate(file.seek(end_of_lines(file)))  # a line cut short by a crash is overwritten
+            file.write(b"".join(part.line() for part in found))
             file.flush()
             os.fsync(file.fileno())
 
 
-def _line(image_id: str, files: Mapping[str, str]) -> bytes:
-    return json.dumps({"id": image_id, "files": files}, sort_keys=True).encode() + b"\n"
+def end_of_lines(file: IO[bytes], step: int = 2**16) -> int:
+    """Bytes up to the end of the last whole line of a file."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - step)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
-def process_images(image_ids: Sequence[str], out: Path, process: Process, runtime: StageRuntime) -> None:
+def process_images(
+    image_ids: Sequence[str],
+    out: Path,
+    process: Process,
+    runtime: StageRuntime,
+    facts: FactsOf = _nothing,
+) -> None:
     """Run an inference over images, shard by shard, leaving out what is done already.
 
     Args:
@@ -79,63 +128,54 @@ def process_images(image_ids: Sequence[str], out: Path, process: Process, runtim
         out: the stage's folder.
         process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).  The files are
             final once yielded.  An id that it does not yield is not journaled, and asked for again by the next attempt.
-        runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer); what is `earlier` is
-            linked and not computed; `report` is told (images done, images in all).
+        runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer, or what took
+            `journal_seconds`); what is `earlier` is linked and not computed; `report` is told (images done, in all).
+        facts: asked for each image that was yielded: what to keep of it in the journal and in the result.
 
     Raises:
         NoRoomOnDisk: the disk is full; what is journaled is kept.
     """
     done = _sound_items(out)
-    reusable = [image_id for image_id in image_ids if image_id not in done and image_id in runtime.earlier]
-    for start in range(0, len(reusable), LINKED_AT_ONCE):
-        at_once = reusable[start : start + LINKED_AT_ONCE]
-        linked = {image_id: _link(runtime.earlier[image_id], out) for image_id in at_once}
-        taken = {image_id: paths for image_id, paths in linked.items() if paths is not None}
-        record_items(out, taken)
-        done |= taken.keys()
+    for part in batched((i for i in image_ids if i not in done and i in runtime.earlier), LINKED_AT_ONCE):
+        done |= _take_over(part, out, runtime)
     pending = [image_id for image_id in image_ids if image_id not in done]
-    count = len(image_ids) - len(pending)
+    count, recorded = len(image_ids) - len(pending), time.monotonic()
     runtime.progress(count, len(image_ids))
-    for start in range(0, len(pending), runtime.shard):
-        finished: dict[str, list[Path]] = {}
-        for image_id, paths in process(pending[start : start + runtime.shard]):
+    finished: dict[str, list[Path]] = {}
+    for part in batched(pending, runtime.shard):
+        for image_id, paths in process(part):
             finished[image_id] = paths
             count += 1
             runtime.progress(count, len(image_ids))
-            if len(finished) >= (runtime.shard + 1) // 2:  # twice a shard: a kill then costs less than a whole
-                record_items(out, finished)
-                finished = {}
-        record_items(out, finished)
+            half = (runtime.shard + 1) // 2  # twice a shard: a kill then costs less than a whole
+            if len(finished) >= half and time.monotonic() - recorded >= runtime.journal_seconds:
+                record_items(out, finished, facts)
+                finished, recorded = {}, time.monotonic()
+    record_items(out, finished, facts)
+
+
+def _take_over(image_ids: list[str], out: Path, runtime: StageRuntime) -> set[str]:
+    """Link the earlier parts of some images and journal them; which were sound.  A link's bytes are on the disk."""
+    taken = runtime.earlier.take(image_ids, out)
+    names = [(part, name) for part in taken for name in part.files]
+    copies = [out / name for part, name in names if name not in part.signatures]
+    sync_files(copies, folders=_folders([out / name for _, name in names], out))
+    _append(out, taken)
+    return {part.image_id for part in taken}
 
 
 def _sound_items(out: Path) -> set[str]:
     """Journaled ids whose files are still what they were; the others are struck from the journal."""
-    journaled = item_files(out)
-    sound = {image_id: files for image_id, files in journaled.items() if all(_is(out / n, d) for n, d in files.items())}
-    if len(sound) < len(journaled):
-        text = b"".join(_line(image_id, files) for image_id, files in sound.items())
-        write_file(out / RESUME / JOURNAL, lambda file: file.write(text), durably=True)
-    return set(sound)
+    sound: set[str] = set()
+    damaged: set[str] = set()
+    for part in journaled(out):
+        whole = all(_is(out / name, digest) for name, digest in part.files.items())
+        (sound if whole else damaged).add(part.image_id)
+    if damaged:
+        kept = (part.line() for part in journaled(out) if part.image_id in sound)
+        write_file(out / RESUME / JOURNAL, lambda file: file.writelines(kept), durably=True)
+    return sound
 
 
 def _is(path: Path, digest: str) -> bool:
     return path.is_file() and file_digest(path) == digest
-
-
-def _link(files: Mapping[str, Path], out: Path) -> list[Path] | None:
-    """Hard-link files of an earlier result (copy where the file system has no links); None if one is gone by now."""
-    made = []
-    for name, source in files.items():
-        target = out / name
-        with disk_full_as_error(out):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            try:
-                try:
-                    os.link(source, target)
-                except OSError:
-                    shutil.copyfile(source, target)
-            except FileNotFoundError:
-                return None
-        made.append(target)
-    return made

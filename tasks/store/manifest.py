@@ -1,25 +1,26 @@
 """The manifest of an artifact: what made it, what it holds, and whether it still holds it.
 
 `manifest.json` is sealed: it carries a digest of itself, so that a change to it is noticed like one to any other
-file.  Its fields: `recipe`, `key`, `files` (name -> SHA-256), `digest` (of `files`), `items` (image id -> digest of
-its part), `parts` (image id -> names of its files), `bytes`, `seconds` (of the attempt that finished it), `made`,
-`metrics`, and what the caller adds.
+file.  Its fields: `recipe`, `key`, `digest` (of the names and bytes of all files), `parts` (SHA-256 of the table
+`parts.jsonl`, which lists the files), `files` and `images` (how many there are), `bytes`, `seconds` (of the attempt
+that finished it), `made`, `metrics`, and what the caller adds.  A release has no table: `files` is name -> SHA-256.
 """
 
-import time
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.store.digests import DigestMemory, file_digest, files_below, json_digest
+from tag2mask.tasks.store.digests import DigestMemory, batched, file_digest, json_digest, names_below
 from tag2mask.tasks.store.files import read_json
-from tag2mask.tasks.store.journal import item_files
+from tag2mask.tasks.store.parts import PARTS, read_parts
 
 MANIFEST = "manifest.json"
-ITEMS = "items.json"
-METRICS = "metrics.json"
+CHECKED_AT_ONCE = 2000
+"""Files of an artifact that are looked at together."""
 
 
 class DamagedArtifact(UserError, RuntimeError):
@@ -47,65 +48,9 @@ def label_of(folder: Path) -> str:
     return f"{folder.parent.name}/{folder.name}"
 
 
-def named_files(folder: Path) -> dict[str, Path]:
-    """Relative name -> path of the files that make up a result: all but the manifest and hidden ones."""
-    files = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
-    files.pop(MANIFEST, None)
-    return files
-
-
-def compose(
-    work_dir: Path, recipe: Mapping[str, Any], digests: Mapping[str, str], seconds: float, about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The sealed manifest of a result.
-
-    Args:
-        work_dir: folder of the result, still with its journal.
-        recipe: what made it.
-        digests: name -> digest of each of its files.
-        seconds: how long the attempt that finished it took.
-        about: further facts.
-
-    Raises:
-        DamagedArtifact: a file is no longer what it was when its image was journaled.
-    """
-    parts = _parts(work_dir, digests)
-    metrics = work_dir / METRICS
-    manifest = {
-        "recipe": dict(recipe),
-        "key": work_dir.name,
-        "files": dict(digests),
-        "digest": json_digest(digests),
-        "items": _items(work_dir, parts, digests),
-        "parts": parts,
-        "bytes": sum((work_dir / name).stat().st_size for name in digests),
-        "seconds": round(seconds, 3),
-        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "metrics": read_json(metrics) if metrics.exists() else {},
-        **about,
-    }
-    return {**manifest, "seal": seal_of(manifest)}
-
-
-def _parts(work_dir: Path, digests: Mapping[str, str]) -> dict[str, list[str]]:
-    """Image id -> names of its files, as journaled; hidden files are no part of the result."""
-    parts = {}
-    for image_id, files in item_files(work_dir).items():
-        for name, digest in files.items():
-            hidden = any(part.startswith(".") for part in name.split("/"))
-            if not hidden and digests.get(name) != digest:
-                raise DamagedArtifact(
-                    f"{work_dir / name} changed after its image was finished; run again: it will be made anew"
-                )
-        parts[image_id] = sorted(name for name in files if name in digests)
-    return parts
-
-
-def _items(work_dir: Path, parts: Mapping[str, list[str]], digests: Mapping[str, str]) -> dict[str, str]:
-    """Image id -> digest of its part: as the stage wrote it, or from the files that it journaled."""
-    if (work_dir / ITEMS).exists():
-        return dict(read_json(work_dir / ITEMS))
-    return {image_id: json_digest({name: digests[name] for name in names}) for image_id, names in parts.items()}
+def own_names(folder: Path) -> Iterator[str]:
+    """Names of the files that make up a result, in no order: all but the manifest, the table and hidden ones."""
+    return (name for name in names_below(folder) if name not in (MANIFEST, PARTS))
 
 
 def seal_of(manifest: Mapping[str, Any]) -> str:
@@ -133,11 +78,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest["key"] != folder.name or manifest["recipe"]["stage"] != folder.parent.name:
         other = f"{manifest['recipe']['stage']}/{manifest['key']}"
         raise DamagedArtifact(f"{label}: {MANIFEST} is that of {other}: was the folder renamed or copied?")
+    if not isinstance(manifest["parts"], str):
+        raise DamagedArtifact(f"{label}: {MANIFEST} is that of an older release of tag2mask")
     return dict(manifest)
 
 
 def faults_of(folder: Path, manifest: Mapping[str, Any], memory: DigestMemory, *, reread: bool) -> list[Fault]:
-    """What is wrong with the files of a result.
+    """What is wrong with the files of a result or a release.
 
     Args:
         folder: the result.
@@ -148,28 +95,48 @@ def faults_of(folder: Path, manifest: Mapping[str, Any], memory: DigestMemory, *
     Raises:
         PermissionError: a file may not be read.
     """
-    label, expected = label_of(folder), manifest["files"]
+    label, wrong, sound = label_of(folder), {}, 0
     try:
-        present = named_files(folder)
+        if "parts" in manifest and (wrong := _wrong(folder, [(PARTS, manifest["parts"])], memory, reread=reread)):
+            return [Fault(label, PARTS, wrong[PARTS])]  # what else it should hold cannot be told
+        for some in batched(_expected(folder, manifest), CHECKED_AT_ONCE):
+            found = _wrong(folder, some, memory, reread=reread)
+            sound += len(some) - len(found)
+            wrong |= found
+        if sum(1 for _ in own_names(folder)) > sound:
+            expected = {name for name, _ in _expected(folder, manifest)}
+            wrong |= {name: "does not belong to it" for name in sorted({*own_names(folder)} - expected)}
     except FileNotFoundError as error:
         return [Fault(label, MANIFEST, f"is gone ({error})")]  # set aside by another run just now
-    faults = [Fault(label, name, "is missing") for name in expected if name not in present]
-    faults += [Fault(label, name, "does not belong to it") for name in present if name not in expected]
-    known = {name: path for name, path in present.items() if name in expected}
-    try:
-        remembered = {} if reread else memory.of_files(known)
-    except OSError:
-        remembered = {}  # one of them cannot be read: find out which
-    for name, path in known.items():
-        if remembered.get(name) == expected[name]:
+    return [Fault(label, name, what) for name, what in wrong.items()]
+
+
+def _expected(folder: Path, manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(name, SHA-256) of all files but the manifest and the table."""
+    if "parts" not in manifest:
+        return iter(manifest["files"].items())
+    return ((name, digest) for part in read_parts(folder) for name, digest in part.files.items())
+
+
+def _wrong(folder: Path, expected: Iterable[tuple[str, str]], memory: DigestMemory, *, reread: bool) -> dict[str, str]:
+    """Name -> what is wrong with a file."""
+    remembered: dict[str, str] = {}
+    if not reread:
+        with suppress(OSError):  # one of them cannot be read: find out which
+            remembered = memory.of_files({name: f"{folder}/{name}" for name, _ in expected})
+    wrong = {}
+    for name, digest in expected:
+        if remembered.get(name) == digest:
             continue
         try:
-            if file_digest(path) != expected[name]:
-                faults.append(Fault(label, name, "has other bytes than when it was made"))
+            if not os.path.isfile(path := folder / name):
+                wrong[name] = "is missing"
+            elif file_digest(path) != digest:
+                wrong[name] = "has other bytes than when it was made"
             elif name in remembered:
-                memory.forget(folder)  # it was the memory that was damaged
+                memory.forget([path])  # it was the memory that was damaged
         except PermissionError:
             raise
         except OSError as error:
-            faults.append(Fault(label, name, f"cannot be read ({error})"))
-    return faults
+            wrong[name] = f"cannot be read ({error})"
+    return wrong

@@ -3,10 +3,12 @@
 Device and precision round differently; nothing else here may change a result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
+
+from tag2mask.tasks.store.parts import Part
 
 WAITS = "waits: another run is building it"
 """Note of a stage that cannot begin yet; always shown."""
@@ -16,6 +18,27 @@ TAKEN_OVER = "was built by another run meanwhile"
 
 def _silent(done: int, total: int, note: str) -> None:
     """Report nothing."""
+
+
+class Earlier(Protocol):
+    """The images' parts of earlier results that were made from the very same inputs."""
+
+    def __contains__(self, image_id: str) -> bool:
+        """Whether there is one of an image."""
+
+    def take(self, image_ids: Sequence[str], out: Path) -> list[Part]:
+        """Bring the parts of some images below a folder; those that were sound, with the signatures of their files."""
+
+
+class NothingEarlier:
+    """No earlier result."""
+
+    def __contains__(self, image_id: str) -> bool:
+        return False
+
+    def take(self, image_ids: Sequence[str], out: Path) -> list[Part]:
+        """Nothing."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,14 @@ class StageRuntime:
     """Images worked on at once, each by one thread or process (the CRF, the prior)."""
     shard: int = 32
     """Images per journal entry."""
+    journal_seconds: float = 0.0
+    """Shortest time between two journal entries: forcing one to the disk takes as long as many a small image."""
     checkpoint_seconds: float = 60.0
     """Seconds between two checkpoints of a training."""
     report: Callable[[int, int, str], None] = _silent
     """Told (steps or images done, in all, a short note such as the loss)."""
-    earlier: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
-    """Image id -> {relative name: file} of an earlier result made from the very same inputs for that image."""
+    earlier: Earlier = field(default_factory=NothingEarlier)
+    """What may be taken over of earlier results."""
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Report progress."""

@@ -27,21 +27,12 @@ from tag2mask.tasks.store.files import (
     NoRoomOnDisk,
     disk_full_as_error,
     free_bytes,
-    parts_below,
     sync_files,
-    write_json,
 )
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.locks import StoreNotWritable, hold, read_only_as_error
-from tag2mask.tasks.store.manifest import (
-    ITEMS,
-    MANIFEST,
-    DamagedArtifact,
-    compose,
-    faults_of,
-    named_files,
-    read_manifest,
-)
+from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, faults_of, read_manifest
+from tag2mask.tasks.store.seal import ITEMS, seal
 
 __all__ = ["ITEMS", "MANIFEST", "Artifact", "DamagedArtifact", "NoStore", "Recipe", "Store", "StoreNotWritable"]
 
@@ -138,6 +129,7 @@ class Store:
         recipe: Recipe,
         make: Callable[[Path], None],
         *,
+        keys: Mapping[str, str] | None = None,
         about: Mapping[str, Any] | None = None,
         afresh: bool = False,
     ) -> Artifact:
@@ -148,7 +140,8 @@ class Store:
         Args:
             recipe: what the result is made of.
             make: writes the files below the folder it is given.
-            about: further facts for the manifest (item keys, versions), which do not enter the key.
+            keys: image id -> digest of all that its part is made of, where parts may be taken over.
+            about: further facts for the manifest, which do not enter the key.
             afresh: throw away what an interrupted attempt left.
 
         Raises:
@@ -173,7 +166,8 @@ class Store:
                 (work_dir / MANIFEST).unlink(missing_ok=True)
                 started = time.monotonic()
                 make(work_dir)
-                self._seal_workshop(work_dir, recipe, started, about or {})
+                facts = {"seconds": round(time.monotonic() - started, 3), **(about or {})}
+                seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts)
             return self._commit(work_dir, recipe)
 
     def _finished(self, work_dir: Path) -> bool:
@@ -182,14 +176,6 @@ class Store:
             return not faults_of(work_dir, read_manifest(work_dir), self.digests, reread=True)
         except DamagedArtifact:
             return False
-
-    def _seal_workshop(self, work_dir: Path, recipe: Recipe, started: float, about: Mapping[str, Any]) -> None:
-        for part in parts_below(work_dir):  # begun by an attempt that was killed
-            part.unlink(missing_ok=True)
-        present, home = named_files(work_dir), self.home(recipe.stage, recipe.key)
-        sync_files(present.values(), folders=[work_dir, *(path for path in work_dir.rglob("*") if path.is_dir())])
-        digests = self.digests.of_files(present, homes={name: home / name for name in present})
-        write_json(work_dir / MANIFEST, compose(work_dir, recipe.as_json(), digests, time.monotonic() - started, about))
 
     def _commit(self, work_dir: Path, recipe: Recipe) -> Artifact:
         stage, key = recipe.stage, recipe.key
@@ -213,7 +199,7 @@ class Store:
             standing = self.find(made.stage, made.key)
         except DamagedArtifact:
             return False
-        return standing is not None and standing.digest == made.digest
+        return standing is not None and standing.manifest["parts"] == made.manifest["parts"]
 
     def artifacts(self, stage: str | None = None) -> list[Artifact]:
         """All complete results with a sound manifest, oldest first, without checking the bytes of their other files."""

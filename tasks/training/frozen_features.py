@@ -20,7 +20,7 @@ from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import NoRoomOnDisk, write_file
 from tag2mask.tasks.store.journal import process_images
-from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.runtime import NothingEarlier, StageRuntime
 from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.loop import arithmetic, seeded
 
@@ -71,7 +71,8 @@ class FrozenFeatures:
             runtime.report(done, total, note or "features")
 
         self._check_room(index, runtime)
-        process_images(list(index.ids), self._folder, process, dataclasses.replace(runtime, report=report, earlier={}))
+        alone = dataclasses.replace(runtime, report=report, earlier=NothingEarlier())
+        process_images(list(index.ids), self._folder, process, alone)
 
     def read(self, image_id: str, copy: int) -> np.ndarray:
         """(h, w, C) float16, the features of one copy of an image."""

@@ -21,13 +21,13 @@ from tag2mask.flows.dag.node import Node, select
 from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.algorithms.background_prior import background_prior
+from tag2mask.tasks.building.build import build
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray, write_labels
 from tag2mask.tasks.index_saliency_set import list_pairs, read_mask
 from tag2mask.tasks.store.artifact import Artifact
-from tag2mask.tasks.store.build import build
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store

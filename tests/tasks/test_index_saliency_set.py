@@ -14,7 +14,6 @@ from tag2mask.tasks import index_saliency_set
 from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.dataset.ingest import BadDataset
 from tag2mask.tasks.dataset.label_maps import read_gray
-from tag2mask.tasks.dataset.tag_table import BadTable
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of, save_bomb, save_image, save_mask, save_turned, truncate
 
@@ -132,7 +131,7 @@ def test_name_that_cannot_be_an_id_is_refused(raw: Path) -> None:
     """File names with control characters are refused, since ids stand in lists, one a line."""
     (raw / "images" / "a.jpg").rename(raw / "images" / "a\n.jpg")
     (raw / "masks" / "a.png").rename(raw / "masks" / "a\n.png")
-    with pytest.raises(BadTable, match="not an image id"):
+    with pytest.raises(BadImage, match="names that are not UTF-8, or have control characters"):
         index(raw)
 
 

@@ -17,6 +17,7 @@ from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_model
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
+from tag2mask.tasks.store.parts import PARTS, Part
 from tag2mask.tasks.store.store import Artifact, Store
 from tests.flows import toys
 from tests.tasks.toy_catalog import toy_stage
@@ -98,6 +99,13 @@ def test_the_plan_says_what_would_be_kept(run: Run, tmp_path: Path) -> None:
     assert "retrain: never" in rows[0].reason
 
 
+def index_of(folder: Path, items: dict[str, str]) -> Artifact:
+    """An index that holds nothing but the digests of its images."""
+    folder.mkdir()
+    (folder / PARTS).write_bytes(b"".join(Part(image_id, {}, item=item).line() for image_id, item in items.items()))
+    return Artifact(folder, {"images": len(items)})
+
+
 @pytest.mark.parametrize(
     ("old", "told"),
     [
@@ -110,7 +118,7 @@ def test_images_are_counted(
     old: dict[str, str] | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New, changed and removed images are told from the digests of two indexes."""
-    now, before = Artifact(tmp_path, {"items": {"a": "1", "b": "1", "c": "1"}}), Artifact(tmp_path, {"items": old})
+    now, before = index_of(tmp_path / "now", {"a": "1", "b": "1", "c": "1"}), index_of(tmp_path / "old", old or {})
     monkeypatch.setattr(retraining, "_sound", lambda store, label: before if old else None)
     record = RunRecord(tmp_path, {"nodes": {}})
     assert images_summary(tmp_path / "store", now, record) == told

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.sections.release import Release as Rules
+from tag2mask.tasks.building.maintenance import collect_garbage, verify
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.release.publish import weigh
 from tag2mask.tasks.release.releases import (
@@ -19,7 +20,6 @@ from tag2mask.tasks.release.releases import (
     pinned_datasets,
     release_faults,
 )
-from tag2mask.tasks.store.maintenance import collect_garbage, verify
 from tag2mask.tasks.store.store import DamagedArtifact, Store
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_store import LABELS, LENIENT, OTHER, changed, draft_of, evaluation_of, published, toy

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store.artifact import Artifact
-from tag2mask.tasks.store.build import Order, build
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.tasks.store.toy_stages import (

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.tasks.store import build as building
+from tag2mask.tasks.building import build as building
+from tag2mask.tasks.building.build import InputChanged, Order, build
 from tag2mask.tasks.store.artifact import Recipe
-from tag2mask.tasks.store.build import InputChanged, Order, build
 from tests.tasks.store.build_bench import RUNTIME, Bench
 from tests.tasks.store.toy_stages import (
     Toy,
@@ -36,8 +36,10 @@ def test_manifest_says_what_made_it(bench: Bench) -> None:
     assert index.manifest["input_paths"] == {"images": str(bench.images)}
     assert maps.manifest["input_paths"] == {"index": index.label}
     assert maps.manifest["versions"].keys() == {"python", "tag2mask", "torch", "torchvision", "numpy", "scipy"}
-    assert maps.manifest["item_keys"].keys() == maps.items.keys() == index.items.keys()
-    assert maps.manifest["parts"]["p003"] == ["background/p003.bin", "p003.bin"]
+    parts = {part.image_id: part for part in maps.parts()}
+    assert [*parts] == [*dict(index.items()), ""] and maps.images == index.images == 10
+    assert all(len(part.key) == len(part.item) == 64 for image_id, part in parts.items() if image_id)
+    assert [*parts["p003"].files] == ["background/p003.bin", "p003.bin"] and [*parts[""].files] == ["metrics.json"]
     assert maps.manifest["metrics"] == {"images": 10}
 
 
@@ -91,7 +93,7 @@ def test_input_rebuilt_with_other_bytes_by_another_run_is_refused(bench: Bench) 
     maps = bench.maps()
     consumer = Recipe("toy_maps", 2, {}, {"index": maps.digest})
     build_maps(bench.root, bench.images, Toy(salt="other"), force=True)
-    order = Order(bench.root, consumer, Toy(), {"index": maps.path}, {})
+    order = Order(bench.root, consumer, Toy(), {"index": maps.path})
     with pytest.raises(InputChanged, match=f"{maps.path} .index of toy_maps. changed"):
         build(order, RUNTIME)
 
@@ -110,7 +112,7 @@ def test_input_in_use_is_not_replaced(bench: Bench) -> None:
         states.append((rebuild.is_alive(), (maps.path / "p000.bin").read_bytes() == contents(maps)["p000.bin"]))
 
     (maps.path / "images").mkdir()  # so that the toy stage can read the maps as if they were an index
-    consumer = Order(bench.root, Recipe("toy_maps", 9, {}, {"index": maps.digest}), Toy(), {"index": maps.path}, {})
+    consumer = Order(bench.root, Recipe("toy_maps", 9, {}, {"index": maps.digest}), Toy(), {"index": maps.path})
     build(consumer, replace(RUNTIME, report=watch))
     rebuild.join(10)
     assert states[0] == (True, True) and not rebuild.is_alive()

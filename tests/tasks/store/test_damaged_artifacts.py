@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.tasks.store.build import build, find_sound
+from tag2mask.tasks.building.build import build, find_sound
 from tests.tasks.store.build_bench import RUNTIME, Bench, flip
 from tests.tasks.store.toy_stages import (
     Toy,
@@ -27,7 +27,7 @@ def test_damage_to_any_file_is_named_and_the_artifact_rebuilt(
     bench.maps()
     (artifact,) = bench.store.artifacts(stage)
     sound = contents(artifact)
-    for name in [*sorted(sound)[::5], "manifest.json"]:
+    for name in [*sorted(sound)[::5], "manifest.json", "parts.jsonl"]:
         inflict(artifact.path / name)
         order = order_index(bench.store, bench.images) if stage == "toy_index" else bench.order()
         found, damage = find_sound(bench.store, order.recipe)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.store import digests
-from tag2mask.tasks.store.digests import DigestMemory, file_digest, files_below, json_digest
+from tag2mask.tasks.store.digests import DigestMemory, Signature, file_digest, files_below, json_digest
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_files_below_follows_links_and_leaves_out_what_is_no_file(tmp_path: Path
     (folder / "linked").symlink_to(elsewhere)
     (elsewhere / "back").symlink_to(folder)
     (folder / "nowhere").symlink_to(tmp_path / "missing")
+    (folder / "ring").symlink_to("ring")
     os.mkfifo(folder / "pipe")
     assert [path.relative_to(folder).as_posix() for path in files_below(folder)] == ["a/1", "b/2", "linked/5"]
 
@@ -110,25 +111,74 @@ def test_digest_is_remembered_across_a_rename_of_the_folder(tmp_path: Path, read
     work_dir.mkdir()
     (work_dir / "a").write_text("1")
     settle()
-    memory.of_files({"a": work_dir / "a"}, homes={"a": home / "a"})
+    memory.of_files({"a": work_dir / "a"})
     os.rename(work_dir, home)
     memory.of_files({"a": home / "a"})
     assert reads == ["a"]
 
 
-def test_forgetting_a_folder_leaves_its_neighbors(tmp_path: Path, reads: list[str]) -> None:
-    """Only what lies below the folder is forgotten, not what merely starts with its name."""
+def test_all_names_of_a_file_share_what_is_remembered(tmp_path: Path, reads: list[str]) -> None:
+    """What is learned of a file under one name holds for its other links, until its content is changed under any."""
+    memory, path, link = DigestMemory(tmp_path / "memory"), tmp_path / "a", tmp_path / "b"
+    path.write_text("1")
+    settle()
+    os.link(path, link)
+    settle()
+    digest = memory.of_path(path)
+    assert memory.of_path(link) == digest and reads == ["a"]
+    link.write_text("2")
+    settle()
+    assert memory.of_path(path) == memory.of_path(link) == file_digest(link) != digest
+    assert reads == ["a", "a"]
+
+
+def test_a_further_name_leaves_the_content_known_and_a_change_does_not(tmp_path: Path) -> None:
+    """A signature outlives a further link to a file that has long been what it is, and no change of its content."""
+    path = tmp_path / "a"
+    path.write_text("1")
+    fresh = Signature.of(path)
+    os.link(path, tmp_path / "b")
+    assert not fresh.still(Signature.of(path))
+    os.utime(path, (10**9, 10**9))
+    old = Signature.of(path)
+    os.link(path, tmp_path / "c")
+    assert old.still(Signature.of(path))
+    path.write_text("2")
+    assert not old.still(Signature.of(path))
+    with pytest.raises(OSError, match="no regular file"):
+        Signature.of(tmp_path)
+
+
+def test_forgotten_files_are_read_again_and_no_others(tmp_path: Path, reads: list[str]) -> None:
+    """Only the files named are forgotten."""
     memory = DigestMemory(tmp_path / "memory")
-    paths = {name: tmp_path / name for name in ("x/a", "x/y/b", "xy/c", "x%/d", "x0/e")}
+    paths = {name: tmp_path / name for name in ("x/a", "x/y/b", "xy/c")}
     for path in paths.values():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     settle()
     memory.of_files(paths)
     reads.clear()
-    memory.forget(tmp_path / "x")
+    memory.forget(files_below(tmp_path / "x"))
     memory.of_files(paths)
     assert sorted(reads) == ["a", "b"]
+
+
+def test_a_folder_is_what_is_read_of_it(tmp_path: Path, reads: list[str]) -> None:
+    """Of a folder whose suffixes are known nothing else is looked at: no other file, no folder, no ring of links."""
+    memory, folder = DigestMemory(tmp_path / "memory"), tmp_path / "folder"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.png", "b.PNG", "c.txt", ".d.png", "sub/e.png"):
+        (folder / name).write_text(name)
+    before = memory.of_folder(folder, (".png",))
+    assert sorted(reads) == ["a.png", "b.PNG"]
+    (folder / "more").symlink_to(tmp_path)
+    (folder / "ring.png").symlink_to("ring.png")
+    (folder / "nowhere.png").symlink_to(tmp_path / "missing")
+    (folder / "Thumbs.db").touch()
+    assert memory.of_folder(folder, (".png",)) == before
+    (folder / "linked.png").symlink_to(folder / "c.txt")
+    assert memory.of_folder(folder, (".png",)) != before
 
 
 @pytest.mark.parametrize("damage", ["garbage", "flipped", "folder"])
@@ -189,7 +239,7 @@ truth = {{name: digests.file_digest(path) for name, path in files.items()}}
 for turn in range(15):
     memory = digests.DigestMemory(folder / "memory" )
     assert memory.of_files(files) == truth
-    memory.forget(folder)
+    memory.forget(files.values())
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
     children = [subprocess.Popen([sys.executable, "-c", program], env=environment) for _ in range(4)]

@@ -1,12 +1,10 @@
 """Building image by image: what has not changed is taken over."""
 
-from pathlib import Path
-
 import pytest
 
+from tag2mask.tasks.building.build import item_keys
 from tag2mask.tasks.catalog import CATALOG
-from tag2mask.tasks.store.artifact import Artifact, Recipe
-from tag2mask.tasks.store.build import item_keys
+from tag2mask.tasks.store.artifact import Recipe
 from tests.tasks.store.build_bench import Bench
 from tests.tasks.store.toy_stages import (
     Toy,
@@ -38,7 +36,7 @@ def test_changed_and_removed_images_cost_what_changed(bench: Bench) -> None:
     bench.maps()
     assert bench.processed() == ["p004"]
     (bench.images / "p004.txt").unlink()
-    assert "p004" not in bench.maps().items and bench.processed() == []
+    assert "p004" not in dict(bench.maps().items()) and bench.processed() == []
     (bench.images / "p004.txt").write_text(text)
     assert bench.maps() == old and bench.processed() == []
 
@@ -46,17 +44,9 @@ def test_changed_and_removed_images_cost_what_changed(bench: Bench) -> None:
 def test_item_keys_narrow_per_image_inputs_only() -> None:
     """An image's key changes with its own part of an input and with the rest of the recipe, not with other images."""
 
-    def artifact(digest: str, items: dict[str, str]) -> Artifact:
-        return Artifact(Path("/nowhere"), {"digest": digest, "items": items})
-
     def keys(index: dict[str, str], model: str, factor: int, saliency: dict[str, str]) -> dict[str, str]:
-        inputs = {
-            "index": artifact(str(index), index),
-            "model": artifact(model, {}),
-            "saliency": artifact(str(saliency), saliency),
-        }
-        recipe = Recipe("toy", 1, {"factor": factor}, {name: given.digest for name, given in inputs.items()})
-        return item_keys(recipe, inputs)
+        digests = {"index": str(index), "model": model, "saliency": str(saliency)}
+        return item_keys(Recipe("toy", 1, {"factor": factor}, digests), {"index": index, "saliency": saliency})
 
     maps = {"a": "s", "b": "s", "c": "s"}
     base = keys({"a": "1", "b": "2"}, "m", 1, maps)
@@ -66,15 +56,26 @@ def test_item_keys_narrow_per_image_inputs_only() -> None:
     assert keys({"a": "1", "b": "2"}, "m", 1, {**maps, "b": "t"})["a"] == base["a"]
     for others in (keys({"a": "1", "b": "2"}, "n", 1, maps), keys({"a": "1", "b": "2"}, "m", 2, maps)):
         assert not set(others.values()) & set(base.values())
-    assert item_keys(Recipe("toy", 1, {}, {"model": "m"}), {"model": artifact("m", {})}) == {}
+    assert item_keys(Recipe("toy", 1, {}, {"model": "m"}), {}) == {}
 
 
 @pytest.mark.parametrize("stage", [name for name, stage in CATALOG.items() if stage.dataset_level])
 def test_where_images_depend_on_each_other_nothing_is_taken_over(stage: str) -> None:
     """A map of a group has no key of its own image: another image in the group changes it."""
-    index = Artifact(Path("/nowhere"), {"digest": "d", "items": {"a": "1", "b": "2"}})
-    assert item_keys(Recipe("infer_cams", 1, {}, {"dataset": "d"}), {"dataset": index}).keys() == {"a", "b"}
-    assert item_keys(Recipe(stage, 1, {}, {"dataset": "d"}), {"dataset": index}) == {}
+    index = {"dataset": {"a": "1", "b": "2"}}
+    assert item_keys(Recipe("infer_cams", 1, {}, {"dataset": "d"}), index).keys() == {"a", "b"}
+    assert item_keys(Recipe(stage, 1, {}, {"dataset": "d"}), index) == {}
+
+
+def test_tags_and_splits_enter_no_image_of_an_index() -> None:
+    """An image of a dataset is made of its own file: another table of tags or another split leaves its key."""
+    images = {"images": {"a": "1", "b": "2"}}
+
+    def keys(**others: str) -> dict[str, str]:
+        return item_keys(Recipe("index_dataset", 1, {}, {"images": "i", **others}), images)
+
+    assert keys(tags="t") == keys(tags="u", train_split="s") == keys()
+    assert item_keys(Recipe("index_dataset", 2, {}, {"images": "i"}), images) != keys()
 
 
 def test_damaged_earlier_part_is_not_taken_over(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.tasks.store.build import build
+from tag2mask.tasks.building.build import build
 from tag2mask.tasks.store.runtime import WAITS
 from tag2mask.tasks.store.store import Store
 from tests.tasks.store.build_bench import RUNTIME, Bench
@@ -75,7 +75,7 @@ def test_kills_at_random_moments_lose_less_than_a_shard_each(tmp_path: Path) -> 
     (found,) = Store(tmp_path / "artifacts").artifacts("toy_maps")
     assert contents(found) == contents(undisturbed)
     processed = noted(log)
-    assert set(processed) == set(found.items)
+    assert set(processed) == set(dict(found.items()))
     assert len(processed) - len(set(processed)) < kills * SHARD
 
 

@@ -1,15 +1,29 @@
 """The journal: what is done is not done again, what is not surely done is."""
 
+import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tag2mask.tasks.building.reuse import EarlierParts
+from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.digests import DigestMemory
 from tag2mask.tasks.store.files import write_file
-from tag2mask.tasks.store.journal import JOURNAL, RESUME, finished_items, item_files, process_images, record_items
-from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.journal import (
+    JOURNAL,
+    RESUME,
+    end_of_lines,
+    finished_items,
+    journaled,
+    process_images,
+    record_items,
+)
+from tag2mask.tasks.store.parts import PARTS
+from tag2mask.tasks.store.runtime import Earlier, NothingEarlier, StageRuntime
 
+NOTHING = NothingEarlier()
 IDS = [f"i{number}" for number in range(10)]
 
 
@@ -19,6 +33,15 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda file: names.append(os.path.basename(os.readlink(f"/proc/self/fd/{file}"))))
     return names
+
+
+def earlier_result(folder: Path, image_ids: list[str]) -> EarlierParts:
+    """A complete result of some images, as a later one takes it over."""
+    Inference(folder).run()
+    own = {part.image_id: part._replace(key="k") for part in journaled(folder)}
+    (folder / PARTS).write_bytes(b"".join(own[image_id].line() for image_id in image_ids))
+    manifest = {"digest": "d", "images": len(image_ids)}
+    return EarlierParts.among([Artifact(folder, manifest)], dict.fromkeys(IDS, "k"), DigestMemory(folder / ".memory"))
 
 
 class Killed(Exception):
@@ -45,9 +68,12 @@ class Inference:
             if image_id not in self.leave_out:
                 yield image_id, [path]
 
-    def run(self, *, shard: int = 4, earlier: Mapping[str, Mapping[str, Path]] | None = None) -> list[str]:
+    def run(self, *, shard: int = 4, earlier: Earlier = NOTHING, journal_seconds: float = 0.0) -> list[str]:
         runtime = StageRuntime(
-            shard=shard, earlier=earlier or {}, report=lambda done, total, note: self.told.append((done, total))
+            shard=shard,
+            earlier=earlier,
+            journal_seconds=journal_seconds,
+            report=lambda done, total, note: self.told.append((done, total)),
         )
         process_images(IDS, self.out, self.process, runtime)
         return self.processed
@@ -99,12 +125,41 @@ def test_line_cut_short_does_not_count_and_is_overwritten(tmp_path: Path) -> Non
         assert finished_items(tmp_path) == [*done, "new"]
 
 
+def test_an_entry_costs_the_same_however_long_the_journal_is(tmp_path: Path) -> None:
+    """To find where the next entry goes only the end of the journal is read, whatever a crash left there."""
+    for torn in (b"", b'{"id":"torn'):
+        text = b'{"files":{},"id":"i"}\n' * 50_000
+        file = Counted(text + torn)
+        assert end_of_lines(file) == len(text)
+        assert file.count <= 2**16
+    assert end_of_lines(Counted(b"torn" * 50_000)) == end_of_lines(Counted(b"")) == 0
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Count and read."""
+        content = super().read(size)
+        self.count += len(content)
+        return content
+
+
+def test_quick_images_share_an_entry(tmp_path: Path, forced: list[str]) -> None:
+    """Within the shortest time between two entries nothing is forced to the disk, and at the end nothing is missing."""
+    Inference(tmp_path).run(shard=2, journal_seconds=3600)
+    assert forced.count(JOURNAL) == 1 and finished_items(tmp_path) == IDS
+    assert Inference(tmp_path).run() == []
+
+
 def test_damaged_line_and_damaged_files_are_done_again(tmp_path: Path) -> None:
     """An image is done again if its line is garbled or its file was changed, cut or removed since; no other is."""
     Inference(tmp_path).run()
     journal = tmp_path / RESUME / JOURNAL
-    garbled = journal.read_bytes().replace(b'"id": "i0"', b'"id\x80 "i0"')
-    journal.write_bytes(garbled.replace(b'"id": "i1"', b'"ix": "i1"'))
+    garbled = journal.read_bytes().replace(b'"id":"i0"', b'"id\x80:"i0"')
+    journal.write_bytes(garbled.replace(b'"id":"i1"', b'"ix":"i1"'))
     (tmp_path / "i3.txt").write_text("i4")
     (tmp_path / "i5.txt").write_text("i")
     (tmp_path / "i7.txt").unlink()
@@ -124,8 +179,7 @@ def test_image_that_is_not_yielded_is_asked_for_again(tmp_path: Path) -> None:
 def test_earlier_results_are_taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, links: bool) -> None:
     """Earlier files are linked, or copied where links fail, even over leftovers; only the rest is processed."""
     old = tmp_path / "old"
-    Inference(old).run()
-    earlier = {image_id: {f"{image_id}.txt": old / f"{image_id}.txt"} for image_id in IDS[:7]}
+    earlier = earlier_result(old, IDS[:7])
     out = tmp_path / "new"
     out.mkdir()
     (out / "i0.txt").write_text("left over")
@@ -139,15 +193,14 @@ def test_earlier_results_are_taken_over(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert (out / "i0.txt").read_text() == "i0"
     assert (out / "i0.txt").samefile(old / "i0.txt") == links
     assert (old / "i9.txt").read_text() == "i9" and not (out / "i9.txt").samefile(old / "i9.txt")
-    assert sorted(item_files(out)) == IDS
+    assert sorted(part.image_id for part in journaled(out)) == IDS
 
 
 def test_earlier_result_that_vanished_is_computed(tmp_path: Path) -> None:
     """An earlier file that is gone by the time it is wanted costs the computation of its image, nothing else."""
     old = tmp_path / "old"
-    Inference(old).run()
+    earlier = earlier_result(old, IDS)
     (old / "i1.txt").unlink()
-    earlier = {image_id: {f"{image_id}.txt": old / f"{image_id}.txt"} for image_id in IDS}
     assert Inference(tmp_path / "new").run(earlier=earlier) == ["i1"]
 
 

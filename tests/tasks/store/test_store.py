@@ -39,7 +39,7 @@ def test_result_is_found_with_its_manifest(store: Store) -> None:
     assert made.manifest["recipe"] == RECIPE.as_json()
     assert made.manifest["bytes"] == sum(map(len, FILES.values()))
     assert made.manifest["metrics"] == {"iou": 0.25} and made.manifest["reused_images"] == 3
-    assert not made.items and not list((store.root / ".work").glob("*/*"))
+    assert not made.images and not list((store.root / ".work").glob("*/*"))
 
 
 def test_locks_exclude_each_other(store: Store) -> None:

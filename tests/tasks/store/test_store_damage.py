@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tag2mask.tasks.store import digests as digests_module
+from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
 from tests.tasks.store.toy_artifacts import FILES, RECIPE, find, make
 from tests.tasks.store.toy_stages import contents
@@ -112,7 +113,7 @@ def test_damaged_memory_does_not_damn_a_sound_result(
     time.sleep(0.01)
     find(store)
     with sqlite3.connect(store.root / ".digests.sqlite") as memory:
-        assert memory.execute("update files set digest = 'wrong'").rowcount == len(FILES)
+        assert memory.execute("update inodes set digest = 'wrong'").rowcount == len({*FILES, PARTS})
     memory.close()
     assert find(store) == made
-    assert store.digests.of_files({"a.bin": made.path / "a.bin"})["a.bin"] == made.manifest["files"]["a.bin"]
+    assert store.digests.of_files({"a.bin": made.path / "a.bin"})["a.bin"] == made.files()["a.bin"]

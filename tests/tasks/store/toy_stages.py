@@ -15,12 +15,14 @@ from types import ModuleType
 from typing import Any
 
 from tag2mask.configs.sections.section import Section
+from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store import store as store_module
 from tag2mask.tasks.store.artifact import Artifact, Recipe
-from tag2mask.tasks.store.build import Order, build, item_keys
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import NoRoomOnDisk, write_file, write_json
 from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.store.manifest import MANIFEST
+from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store, StoreNotWritable
 
@@ -102,14 +104,13 @@ def install() -> None:
 def order_index(store: Store, images: Path, **changes: Any) -> Order:
     """An order of `toy_index`."""
     recipe = Recipe("toy_index", 1, {}, {"images": store.digests.of_path(images)})
-    return Order(store.root, recipe, Toy(), {"images": images}, {}, **changes)
+    return Order(store.root, recipe, Toy(), {"images": images}, **changes)
 
 
 def order_maps(store: Store, index: Artifact, config: Toy, **changes: Any) -> Order:
     """An order of `toy_maps`."""
     recipe = Recipe("toy_maps", 1, config.hashed(), {"index": index.digest})
-    keys = item_keys(recipe, {"index": index})
-    return Order(store.root, recipe, config, {"index": index.path}, keys, **changes)
+    return Order(store.root, recipe, config, {"index": index.path}, **changes)
 
 
 def build_maps(root: Path, images: Path, config: Toy, *, force: bool = False) -> Artifact:
@@ -129,9 +130,9 @@ def draw_images(folder: Path, numbers: range) -> Path:
 
 
 def contents(artifact: Artifact) -> dict[str, bytes]:
-    """Name -> bytes of all files of an artifact but its manifest, hidden ones included."""
+    """Name -> bytes of all files of an artifact but its manifest and table, hidden ones included."""
     files = {path.relative_to(artifact.path).as_posix(): path for path in artifact.path.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name != "manifest.json"}
+    return {name: path.read_bytes() for name, path in files.items() if name not in (MANIFEST, PARTS)}
 
 
 def start_child(*arguments: object, within: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -194,7 +195,7 @@ def _killed_everywhere(root: Path, images: Path, config: Toy, force: bool) -> No
             "before": before.digest,
             "after": after.digest,
         }
-        report |= {"noted": noted(log), "sound": files == dict(after.manifest["files"])}
+        report |= {"noted": noted(log), "sound": files == after.files()}
         print(json.dumps(report), flush=True)
 
 

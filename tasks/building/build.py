@@ -12,11 +12,15 @@ from typing import Any
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Section
+from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.manifest import read_manifest
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Recipe, Store
+
+Listed = Mapping[str, Mapping[str, str]]
+"""Name of each raw folder among the inputs -> name of a file that is read there -> its digest."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,6 @@ class Order:
     config: Section
     inputs: Mapping[str, Path]
     """Name of each input -> the folder of its artifact, or a raw file or folder."""
-    item_keys: Mapping[str, str]
-    """Image id -> digest of all that its part of the result is made of; empty for stages that are not per image."""
     force: bool = False
     """Build it again from nothing, even if it or a part of it is there."""
 
@@ -38,22 +40,44 @@ class InputChanged(UserError, RuntimeError):
     """An input is no longer what the recipe says."""
 
 
-def item_keys(recipe: Recipe, inputs: Mapping[str, Artifact]) -> dict[str, str]:
+def item_keys(recipe: Recipe, items: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """What each image's part of a result is made of: the recipe, with per-image inputs narrowed to that image.
 
     Adding images to a dataset changes the recipe but no older image's key, so their parts are taken over as they are.
-    Empty where no input is per image, and for stages in which images depend on each other.
+
+    Args:
+        recipe: of the result.
+        items: name of each per-image input -> image id -> digest of what it holds for that image.
+
+    Returns:
+        Image id -> key; empty where no input is per image, and for stages in which images depend on each other.
     """
-    if recipe.stage in CATALOG and CATALOG[recipe.stage].dataset_level:
+    record = CATALOG.get(recipe.stage)
+    if not items or (record is not None and record.dataset_level):
         return {}
-    narrow = {name: artifact.items for name, artifact in inputs.items() if artifact.items}
-    if not narrow:
-        return {}
-    shared = recipe.as_json()
-    shared["inputs"] = {name: digest for name, digest in recipe.inputs.items() if name not in narrow}
+    shared, own = recipe.as_json(), _image_inputs(recipe)
+    shared["inputs"] = {name: digest for name, digest in recipe.inputs.items() if name in own and name not in items}
     base = json_digest(shared)
-    ids = set.intersection(*(set(items) for items in narrow.values()))
-    return {i: json_digest([base, {name: items[i] for name, items in narrow.items()}]) for i in sorted(ids)}
+    ids = set.intersection(*(set(one) for one in items.values()))
+    return {i: json_digest([base, {name: one[i] for name, one in items.items()}]) for i in sorted(ids)}
+
+
+def _items(store: Store, order: Order, listed: Listed) -> dict[str, dict[str, str]]:
+    """Name of each per-image input of an order -> image id -> digest of what it holds for that image."""
+    found = {}
+    for name in _image_inputs(order.recipe):
+        if is_artifact(store, path := order.inputs[name]):
+            found[name] = dict(Artifact(path, read_manifest(path)).items())
+        else:
+            found[name] = {Path(file).stem: json_digest([file, digest]) for file, digest in listed[name].items()}
+    return {name: items for name, items in found.items() if items}
+
+
+def _image_inputs(recipe: Recipe) -> list[str]:
+    """Names of the inputs that an image's own part of a result depends on."""
+    record = CATALOG.get(recipe.stage)
+    own = None if record is None else record.image_inputs
+    return [name for name in recipe.inputs if own is None or name in own]
 
 
 def find_sound(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
@@ -88,10 +112,10 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             return found
         for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
-        _check_inputs(store, order)
-        earlier = {} if order.force else _earlier_parts(store, recipe.stage, order.item_keys)
+        keys = item_keys(recipe, _items(store, order, _check_inputs(store, order)))
+        older = [] if order.force or not keys else reversed(store.artifacts(recipe.stage))
+        earlier = EarlierParts.among(older, keys, store.digests)
         about = {
-            "item_keys": dict(order.item_keys),
             "input_paths": {name: _told_path(store, path) for name, path in order.inputs.items()},
             "versions": _versions(),
             "device": runtime.device,
@@ -100,7 +124,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             "replaces": damage,
         }
         make = _make(stage.run, store, order, replace(runtime, earlier=earlier))
-        return store.build(recipe, make, about=about, afresh=order.force)
+        return store.build(recipe, make, keys=keys, about=about, afresh=order.force)
 
 
 @contextmanager
@@ -147,35 +171,30 @@ def is_artifact(store: Store, path: Path) -> bool:
     return len(parts) == 2 and not parts[0].startswith(".")
 
 
-def input_digest(store: Store, path: Path) -> str:
-    """Content digest of an input: an artifact's own, or that of a raw file or folder."""
-    return str(read_manifest(path)["digest"]) if is_artifact(store, path) else store.digests.of_path(path)
+def input_digest(store: Store, stage: str, name: str, path: Path) -> str:
+    """Content digest of an input of a stage: an artifact's own, or that of the raw files that the stage reads."""
+    return _looked_at(store, stage, name, path)[0]
 
 
-def _check_inputs(store: Store, order: Order) -> None:
+def _looked_at(store: Store, stage: str, name: str, path: Path) -> tuple[str, dict[str, str]]:
+    """Content digest of an input; name -> digest of the files of a folder of which only some are read."""
+    suffixes = CATALOG[stage].folders.get(name) if stage in CATALOG else None
+    if is_artifact(store, path):
+        return str(read_manifest(path)["digest"]), {}
+    if suffixes is None or not path.is_dir():
+        return store.digests.of_path(path), {}
+    files = store.digests.of_folder(path, suffixes)
+    return json_digest(files), files
+
+
+def _check_inputs(store: Store, order: Order) -> Listed:
     """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
+    listed = {}
     for name, path in order.inputs.items():
-        if input_digest(store, path) != order.recipe.inputs[name]:
+        digest, listed[name] = _looked_at(store, order.recipe.stage, name, path)
+        if digest != order.recipe.inputs[name]:
             raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
-
-
-def _earlier_parts(store: Store, stage: str, keys: Mapping[str, str]) -> dict[str, dict[str, Path]]:
-    """Files of older artifacts of the stage that were made from the very same inputs, image by image, and are sound."""
-    parts: dict[str, dict[str, Path]] = {}
-    for artifact in reversed(store.artifacts(stage) if keys else []):
-        theirs: Mapping[str, str] = artifact.manifest.get("item_keys", {})
-        names: Mapping[str, list[str]] = artifact.manifest["parts"]
-        shared = [i for i, key in keys.items() if theirs.get(i) == key and names.get(i) and i not in parts]
-        files = {name: artifact.path / name for image_id in shared for name in names[image_id]}
-        try:
-            actual = store.digests.of_files({name: path for name, path in files.items() if path.is_file()})
-        except FileNotFoundError:
-            continue  # set aside by another run just now
-        expected = artifact.manifest["files"]
-        for image_id in shared:
-            if all(actual.get(name) == expected[name] for name in names[image_id]):
-                parts[image_id] = {name: files[name] for name in names[image_id]}
-    return parts
+    return listed
 
 
 def _told_path(store: Store, path: Path) -> str:

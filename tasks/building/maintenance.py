@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.digests import files_below
 from tag2mask.tasks.store.files import parts_below
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, label_of, read_manifest
 from tag2mask.tasks.store.store import RELEASES, Store
@@ -169,7 +170,7 @@ def _remove(store: Store, path: Path) -> None:
         doomed = store.root / ".trash" / f"removed-{path.parent.name}-{path.name}-{time.time_ns()}"
         doomed.parent.mkdir(exist_ok=True)
         os.rename(path, doomed)
-        store.digests.forget(path)
+        store.digests.forget(file for file in files_below(doomed) if file.stat().st_nlink == 1)
     shutil.rmtree(doomed)
     if not any(path.parent.iterdir()):
         path.parent.rmdir()

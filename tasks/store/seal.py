@@ -1,0 +1,136 @@
+"""Seal a result: its files forced to the disk and looked at once more, its table and its manifest written.
+
+What is sealed is what the stage has finished: journaled files must still be what they were when their image was
+finished.  Those whose signature shows it are not read again.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tag2mask.tasks.store.digests import DigestMemory, Signature, batched, file_digest, json_digest
+from tag2mask.tasks.store.files import parts_below, read_json, sync_files, write_file, write_json
+from tag2mask.tasks.store.journal import journal_places, journaled_at
+from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, own_names, seal_of
+from tag2mask.tasks.store.parts import PARTS, Part
+
+ITEMS = "items.json"
+METRICS = "metrics.json"
+CHECKED_AT_ONCE = 2000
+"""Images whose files are looked at together."""
+
+
+def seal(
+    work_dir: Path,
+    recipe: Mapping[str, Any],
+    keys: Mapping[str, str],
+    memory: DigestMemory,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the table and the manifest of a result, when all else is on the disk.
+
+    Args:
+        work_dir: folder of the result, still with its journal.
+        recipe: what made it.
+        keys: image id -> digest of all that its part is made of.
+        memory: remembers digests of files.
+        about: further facts.
+
+    Raises:
+        DamagedArtifact: a file is no longer what it was when its image was journaled.
+        NoRoomOnDisk: the disk is full.
+    """
+    for part in parts_below(work_dir):  # begun by an attempt that was killed
+        part.unlink(missing_ok=True)
+    table = _Table(work_dir, keys, memory)
+    sync_files([work_dir / name for name in table.rest], folders=[Path(folder) for folder, _, _ in os.walk(work_dir)])
+    write_file(work_dir / PARTS, lambda file: file.writelines(table.lines()), durably=True)
+    metrics = work_dir / METRICS
+    manifest = {
+        "recipe": dict(recipe),
+        "key": work_dir.name,
+        "digest": table.content.hexdigest(),
+        "parts": file_digest(work_dir / PARTS),
+        "files": table.files,
+        "images": table.images,
+        "bytes": table.bytes,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "metrics": read_json(metrics) if metrics.exists() else {},
+        **about,
+    }
+    write_json(work_dir / MANIFEST, {**manifest, "seal": seal_of(manifest)})
+
+
+class _Table:
+    """Makes the lines of a table, and adds up what they tell of."""
+
+    def __init__(self, work_dir: Path, keys: Mapping[str, str], memory: DigestMemory) -> None:
+        self.work_dir, self.keys, self.memory = work_dir, keys, memory
+        self.items = dict(read_json(work_dir / ITEMS)) if (work_dir / ITEMS).exists() else None
+        """Image id -> digest of what its part means, as the stage wrote it; None where its files are that."""
+        self.images = self.files = self.bytes = 0
+        self.content = hashlib.sha256()
+        """Of all names and digests in the order of the table."""
+        rest = set(own_names(work_dir))
+        self.places: dict[str, int] = {}
+        for place, part in journal_places(work_dir):
+            self.places[part.image_id] = place
+            rest.difference_update(part.files)
+        self.rest = sorted(rest)
+        """Names of the files of no image."""
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines of the table."""
+        untold = set(self.items or ())
+        for some in batched(journaled_at(self.work_dir, self.places), CHECKED_AT_ONCE):
+            own = [part._replace(files=_visible(part.files)) for part in some]
+            self._check(own)
+            for part in own:
+                untold.discard(part.image_id)
+                yield self._line(part)
+        for image_id in sorted(untold):  # of a stage that keeps no journal
+            yield self._line(Part(image_id, {}))
+        found = list(self.memory.look_at((name, self.work_dir / name) for name in self.rest))
+        self.bytes += sum(signature.size for _, signature, _ in found)
+        if found:
+            yield self._line(Part("", {name: digest for name, _, digest in found}))
+
+    def _line(self, part: Part) -> bytes:
+        image_id = part.image_id
+        self.files += len(part.files)
+        for name, digest in part.files.items():
+            self.content.update(f"{digest}  {name}\n".encode(errors="surrogateescape"))
+        if not image_id:
+            return part.line()
+        item = json_digest(part.files) if self.items is None else self.items.get(image_id, "")
+        self.images += bool(item)
+        return part._replace(key=self.keys.get(image_id, ""), item=item, signatures={}).line()
+
+    def _check(self, parts: Iterable[Part]) -> None:
+        """Whether the journaled files of some images are what they were; those of which it shows are not read again."""
+        known, unsure = [], {}
+        try:
+            for part in parts:
+                for name, digest in part.files.items():
+                    signature = Signature.of(f"{self.work_dir}/{name}")
+                    self.bytes += signature.size
+                    if part.signatures.get(name) == signature:
+                        known.append((signature, digest))
+                    else:
+                        unsure[name] = digest
+            read = self.memory.of_files({name: f"{self.work_dir}/{name}" for name in unsure})
+        except OSError as error:
+            raise DamagedArtifact(f"{error}: it was finished; run again: its image will be made anew") from error
+        changed = [name for name, digest in unsure.items() if read[name] != digest]
+        if changed:
+            path = self.work_dir / changed[0]
+            raise DamagedArtifact(f"{path} changed after its image was finished; run again: it will be made anew")
+        self.memory.learn(known)
+
+
+def _visible(files: Mapping[str, str]) -> dict[str, str]:
+    """The files that belong to a result, sorted by name: hidden ones do not."""
+    return {name: files[name] for name in sorted(files) if not name.startswith(".") and "/." not in name}
