@@ -12,8 +12,9 @@ from tag2mask.tasks.store.digests import DigestMemory, Signature
 from tag2mask.tasks.store.files import disk_full_as_error
 from tag2mask.tasks.store.parts import PARTS, Part, lines_of, parts_at
 
-FRUITLESS = 3
-"""Older results in a row without anything to take over after which no older one is looked at."""
+FRUITLESS = 24
+"""Older results in a row without anything to take over after which no older one is looked at: more than what a run of
+several rounds makes of one stage on its splits."""
 
 
 @dataclass(frozen=True)
