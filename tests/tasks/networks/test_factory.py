@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tag2mask.configs.schema import Backbone, Classifier, Saliency, Segmenter
+from tag2mask.models import timm_backbones
 from tag2mask.models.backbones import build_backbone
 from tag2mask.tasks.networks.factory import (
     attention_network,
@@ -22,6 +23,7 @@ from tag2mask.tasks.networks.factory import (
     segmentation_network,
 )
 from tag2mask.tasks.networks.model_folder import WeightsError, check_classes, read_architecture
+from tag2mask.tasks.networks.packaged_weights import packaged_weights
 
 TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
 
@@ -78,9 +80,10 @@ def test_model_folders_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_inference_computes_what_training_ended_with(tmp_path: Path, frozen: bool) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0"])
+def test_inference_computes_what_training_ended_with(tmp_path: Path, name: str, frozen: bool) -> None:
     """A network made fast for inference computes what the saved one does in evaluation mode."""
-    settings = tagger(backbone={"name": "resnet18", "output_stride": 16, "freeze_batch_norm": frozen})
+    settings = tagger(backbone={"name": name, "output_stride": 16, "freeze_batch_norm": frozen})
     torch.manual_seed(1)
     network = classifier_network(settings, 3)
     for name, value in network.state_dict().items():
@@ -170,3 +173,22 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     backbone = build_backbone("squeezenet1_1", output_stride=16)
     with pytest.raises(WeightsError, match="other.pt: these are not torchvision's weights of squeezenet1_1: .*missing"):
         load_pretrained(backbone, Backbone(name="squeezenet1_1", output_stride=16), tmp_path / "other.pt")
+
+
+def test_pretrained_weights_are_whose_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packaged weights fill the backbone, timm's are asked of timm, and what cannot be fetched is told in a line."""
+    settings = Backbone(name="tf_efficientnet_lite0", output_stride=16, weights="packaged")
+    network, other = (classifier_network(tagger(backbone=settings), 3).backbone for _ in range(2))
+    load_pretrained(network, settings, None)
+    packaged = read_state(packaged_weights("tf_efficientnet_lite0"))
+    assert torch.equal(network.state_dict()["network.conv_stem.weight"], packaged["_conv_stem.weight"])
+    monkeypatch.setattr(timm_backbones, "pretrained_state", lambda name: network.pretrained.state_dict())
+    load_pretrained(other, settings.replaced(weights="timm"), None)
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in other.state_dict().items())
+
+    def offline(name: str) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm_backbones, "pretrained_state", offline)
+    with pytest.raises(WeightsError, match=r"the weights of tf_efficientnet_lite0 cannot be had \(no network\)"):
+        load_pretrained(other, settings.replaced(weights="timm"), None)
