@@ -142,7 +142,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "train_cosaliency",
-        version=5,
+        version=6,
         section="cosaliency",
         title="group system",
         does="optional: ICNet or GCoNet+ on groups of images that share a tag",

@@ -13,11 +13,12 @@ class GroupLosses(Section):
     """Weights of the losses of `gconet_plus`; 0 leaves one out."""
 
     hard: float = Field(default=120.0, ge=0)
-    """Cross entropy of the hard map (published 120).  Taken of the logits, so that a wrong pixel keeps its gradient; of
-    probabilities, as published, the gradient vanishes about 0.1 from the threshold."""
+    """Cross entropy of the hard map (published 120).  Taken of its logits and divided by `sharpness`: a wrong pixel keeps
+    its gradient, and one of at most 1; of probabilities, as published, it is `sharpness` close to the threshold and
+    vanishes 0.1 from it."""
     soft: float = Field(default=1000.0, ge=0)
     """Cross entropy of the soft map, which later stages read.  The published training (0) leaves its values open, and
-    they come out anything; the hard map's gradients, `sharpness` times as steep, drown a weight like its own."""
+    they come out anything."""
     iou: float = Field(default=2.0, ge=0)
     """1 - IoU of the hard map, summed over the images of a step (published 2)."""
     triplet: float = Field(default=12.0, ge=0)

@@ -106,6 +106,8 @@ def group_losses(
 
     Unlike the published code, the hard map's cross entropy is taken of its logits, k (soft - threshold), and not of its
     probabilities: these are exactly 0 or 1 about 0.1 from the threshold, where a wrong pixel would have no gradient.
+    And it is divided by k: undivided, any wrong pixel pulls soft - threshold with a gradient of k = 300, which drowns
+    all other losses; divided, with one of at most 1, whatever k is.
     """
     weights = weights or GroupWeights()
     images, size = batch.images, batch.images.shape[2:]
@@ -115,7 +117,7 @@ def group_losses(
     decoded = network.decode(sides, own, size)
     maps = decoded.maps
     losses = {
-        "hard": mask_cross_entropy(maps.logits, batch.target, batch.valid),
+        "hard": mask_cross_entropy(maps.logits, batch.target, batch.valid) / network.enhance.sharpness,
         "iou": iou_loss(maps.hard, batch.target, batch.valid, form=iou_form).sum(),
     }
     if weights.soft:

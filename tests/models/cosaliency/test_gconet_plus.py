@@ -201,6 +201,27 @@ def test_the_total_is_the_weighted_sum() -> None:
     torch.testing.assert_close(losses["total"], torch.as_tensor(total))
 
 
+@pytest.mark.parametrize("sharpness", [1.0, 50.0, 300.0])
+def test_a_wrong_pixel_pulls_with_at_most_one(sharpness: float) -> None:
+    """The hard map's loss pulls soft - threshold by the share of error of its sigmoid, however steep the map is."""
+    model, given = network(sharpness), batch(2, 2)
+    collaboration = GroupCollaboration(10, model.channels, 3)
+    seen: list[ConfidenceMaps] = []
+
+    def keep(module: object, inputs: object, maps: ConfidenceMaps) -> None:
+        maps.soft.retain_grad()
+        seen.append(maps)
+
+    model.enhance.register_forward_hook(keep)
+    group_losses(model, collaboration, given)["hard"].backward()
+    maps = seen[0]
+    assert maps.soft.grad is not None
+    pull = maps.soft.grad * given.valid.sum()
+    expected = torch.where(given.valid, (maps.hard - given.target).detach(), 0.0)
+    torch.testing.assert_close(pull, expected, atol=1e-5, rtol=1e-4)
+    assert 0 < pull.abs().max() <= 1.0001
+
+
 def test_a_group_alone_has_no_pairwise_losses() -> None:
     """Without a second group there is nothing to collaborate with, and a group of one image still trains."""
     model, collaboration = training_network()
