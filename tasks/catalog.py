@@ -163,7 +163,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "mine_objects",
-        version=3,
+        version=4,
         section="mining",
         title="labels",
         does="labels 0: attention against saliency, conflicts, potential objects",

@@ -44,7 +44,7 @@ class Refinement(Section):
 
     iterations: int = Field(default=10, ge=0)
     """Mean-field steps; 0 turns the CRF off."""
-    gaussian_xy: float = Field(default=3.0, gt=0)
+    gaussian_xy: float = Field(default=1.0, gt=0)
     """Standard deviation of the smoothness kernel, in pixels."""
     gaussian_weight: float = Field(default=3.0, ge=0)
     """Weight of the smoothness kernel."""
@@ -69,7 +69,7 @@ class CamRefinement(Section):
     """Evidence of the background, the same everywhere; lower grows the objects."""
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
-    crf: Refinement = Refinement()
+    crf: Refinement = Refinement(gaussian_xy=3.0)
     """Constants of the dense CRF; all tagged classes take part."""
 
 
@@ -80,7 +80,7 @@ class Fusion(Section):
     """Probability that a labeled pixel of labels 0 is right; chance (1 over the classes at hand) leaves them out."""
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
-    crf: Refinement = Refinement()
+    crf: Refinement = Refinement(gaussian_xy=3.0)
     """Constants of the dense CRF."""
 
 

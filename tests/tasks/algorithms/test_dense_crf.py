@@ -106,7 +106,7 @@ def test_smoothness_kernel_removes_a_speck() -> None:
     "setting",
     [
         {"iterations": 1},
-        {"gaussian_xy": 1.0},
+        {"gaussian_xy": 3.0},
         {"gaussian_weight": 1.0},
         {"bilateral_xy": 20.0},
         {"bilateral_rgb": 13.0},
