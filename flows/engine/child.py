@@ -12,7 +12,8 @@ import signal
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -27,6 +28,11 @@ PRELOADED = [
     *("tag2mask.tasks.building.build", "tag2mask.configs.schema", "tag2mask.tasks.networks.factory"),
 ]
 """What most stages import: done once a run, it is not done in each of thirty processes."""
+SUMMING = {"OPENBLAS_NUM_THREADS": "1"}
+"""Of BLAS: one thread, so that sums do not depend on the machine."""
+WAITING = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+"""Of OpenMP, GNU's and LLVM's: threads that wait for each other sleep.  Spinning, the default, keeps a core from
+whoever they wait for where stages or other programs share the cores.  What the user has set stays."""
 _starting = threading.Lock()
 
 
@@ -70,23 +76,33 @@ def _start(job: Job) -> tuple[ForkServerProcess, Connection]:
     process = context.Process(target=work, args=(job, sender), name=job.order.recipe.stage)
     with _starting:
         # The child would import the program's main module again, which it does not need; Prefect's takes seconds.
-        # BLAS reads its thread count once, when it is loaded: one thread, so that sums do not depend on the machine.
-        main, threads = sys.modules["__main__"], os.environ.get("OPENBLAS_NUM_THREADS")
+        main = sys.modules["__main__"]
         sys.modules["__main__"] = ModuleType("__main__")
-        os.environ["OPENBLAS_NUM_THREADS"] = "1"
         # The server that forks children takes over this mask: it imports torch for seconds before it ignores Ctrl-C.
         resource_tracker.ensure_running()  # when it starts it takes the mask off
         masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            with loading_environment():
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, masked)
             sys.modules["__main__"] = main
-            os.environ.pop("OPENBLAS_NUM_THREADS")
-            if threads is not None:
-                os.environ["OPENBLAS_NUM_THREADS"] = threads
     sender.close()
     return process, receiver
+
+
+@contextmanager
+def loading_environment() -> Iterator[None]:
+    """Set what the libraries of stages read once, when the server that forks the stages loads them."""
+    before = {name: os.environ.get(name) for name in (*SUMMING, *WAITING)}
+    os.environ.update({**WAITING, **{name: value for name, value in before.items() if value is not None}, **SUMMING})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _listen(

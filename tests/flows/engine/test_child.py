@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from tag2mask.flows.engine.child import loading_environment
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -119,3 +123,14 @@ def test_ctrl_c_while_the_children_are_prepared_is_quiet(tmp_path: Path) -> None
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in err and "slow_import" not in err
+
+
+def test_threads_of_stages_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages load OpenMP with threads that do not spin, unless the user chose, and the run's own environment stays."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("KMP_BLOCKTIME", "20")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    before = dict(os.environ)
+    with loading_environment():
+        seen = [os.environ[name] for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OPENBLAS_NUM_THREADS")]
+    assert seen == ["passive", "20", "1"] and dict(os.environ) == before
