@@ -85,7 +85,8 @@ $(READY): requirements.lock pyproject.toml $(if $(OTHER),FORCE)
 	test -x $(BIN)/python -a -z "$(OTHER)" || $(PYTHON) -m venv --clear $(VENV)  # OTHER: it has another Python so far
 	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@mkdir -p build/types
-	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --requirement requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --quiet --compile-bytecode --only-binary :all: -r requirements.lock || \
+	    { echo "where a package has no wheel for $(PYTHON), take Python 3.11 to 3.14: make demo PYTHON=python3.12" >&2; exit 1; }
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --editable .
 	ln -sfn "$(CURDIR)" build/types/tag2mask
 	touch $(READY)
