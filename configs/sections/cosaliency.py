@@ -13,7 +13,7 @@ class GroupLosses(Section):
     """Weights of the losses of `gconet_plus`; 0 leaves one out."""
 
     hard: float = Field(default=120.0, ge=0)
-    """Cross entropy of the hard map (published 120).  Taken of its logits and divided by `sharpness`: a wrong pixel keeps
+    """Cross entropy of the hard map (published 120).  Taken of logits and divided by `sharpness`: a wrong pixel keeps
     its gradient, and one of at most 1; of probabilities, as published, it is `sharpness` close to the threshold and
     vanishes 0.1 from it."""
     soft: float = Field(default=1000.0, ge=0)
