@@ -11,10 +11,8 @@ memory stays flat.
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from tag2mask.configs.schema import Refinement
-from tag2mask.tasks.algorithms.dense_crf import refine_labels
+from tag2mask.tasks.algorithms.dense_crf import refine_present
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
@@ -44,8 +42,5 @@ def refine_image(image_id: str, job: tuple[Path, Path], *, config: Refinement, o
     source, scores = job
     image = read_rgb(source)
     probabilities, numbers = read_scores(scores, image.shape[:2])
-    strong = probabilities.max(axis=(1, 2)) > config.minimum_probability
-    strong |= numbers == 0
-    constants = config.model_dump(exclude={"minimum_probability"})
-    labels = refine_labels(image, np.ascontiguousarray(probabilities[strong]), numbers[strong], **constants)
+    labels = refine_present(image, probabilities, numbers, config)
     return [write_labels(out / f"{image_id}.png", labels)]

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.permutohedral import Lattice
 
 MINIMUM_PROBABILITY = 1e-5
@@ -173,6 +174,24 @@ def refine_labels(
     )
     labels: np.ndarray = classes[marginals.argmax(axis=0)]  # (K, H, W) -> (H, W)
     return labels
+
+
+def refine_present(image: np.ndarray, probabilities: np.ndarray, classes: np.ndarray, config: Refinement) -> np.ndarray:
+    """`refine_labels` over the classes that exceed `minimum_probability` somewhere, and the background.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        probabilities: (K, H, W) float32 in [0, 1].
+        classes: (K,) uint8, the class number of each plane, the background (0) among them.
+        config: constants of the CRF.
+
+    Returns:
+        (H, W) uint8 class numbers.
+    """
+    strong = probabilities.max(axis=(1, 2)) > config.minimum_probability  # (K, H, W) -> (K,)
+    strong |= classes == 0
+    constants = config.model_dump(exclude={"minimum_probability"})
+    return refine_labels(image, np.ascontiguousarray(probabilities[strong]), classes[strong], **constants)
 
 
 def present_classes(probabilities: np.ndarray, minimum: float) -> np.ndarray:
