@@ -125,12 +125,15 @@ def test_ctrl_c_while_the_children_are_prepared_is_quiet(tmp_path: Path) -> None
     assert "KeyboardInterrupt" in err and "slow_import" not in err
 
 
-def test_threads_of_stages_sleep_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages load OpenMP with threads that do not spin, unless the user chose, and the run's own environment stays."""
+def test_what_libraries_of_stages_read_when_they_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages' threads do not spin and memory is kept, unless the user chose; the run's own environment stays."""
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "4096")
     monkeypatch.setenv("KMP_BLOCKTIME", "20")
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
     before = dict(os.environ)
+    names = ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OPENBLAS_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
     with loading_environment():
-        seen = [os.environ[name] for name in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OPENBLAS_NUM_THREADS")]
-    assert seen == ["passive", "20", "1"] and dict(os.environ) == before
+        seen = [os.environ[name] for name in names]
+    assert seen == ["passive", "20", "1", "0", "4096"] and dict(os.environ) == before
