@@ -9,20 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
-from tag2mask.configs.sections.networks import NO_FILE
-from tag2mask.configs.sections.section import RETIRED
+from tag2mask.configs.sections.section import RETIRED, path_mark
 from tag2mask.configs.strict_yaml import NotStrictYaml, parse, read_text
 
-PATH_FIELDS = (
-    ("dataset", "root"),
-    ("saliency_set", "root"),
-    ("saliency", "maps"),
-    ("saliency", "checkpoint"),
-    ("saliency", "start_from"),
-    ("cosaliency", "checkpoint"),
-    ("cosaliency", "training_set"),
-)
-WEIGHT_SECTIONS = ("classifier", "attention", "saliency", "cosaliency", "segmenter")
 LONGEST_SHOWN = 80
 """Characters of a wrong value that a message shows."""
 Kind = TypeVar("Kind", bound=BaseModel)
@@ -133,17 +122,15 @@ def _nearest(name: str, model: type[BaseModel]) -> str:
     return difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.0)[0]
 
 
-def _make_absolute(values: dict[str, Any], folder: Path) -> None:
+def _make_absolute(values: dict[str, Any], folder: Path, model: type[BaseModel] = Config) -> None:
     """Let relative paths start at a folder; those that are absolute already stay."""
-    for section, field in PATH_FIELDS:
-        group = values.get(section)
-        if isinstance(group, dict) and isinstance(group.get(field), str):
-            group[field] = str((folder / Path(group[field]).expanduser()).resolve())
-    for section in WEIGHT_SECTIONS:
-        group = values.get(section)
-        backbone = group.get("backbone") if isinstance(group, dict) else None
-        if isinstance(backbone, dict) and backbone.get("weights", "none") not in NO_FILE:
-            backbone["weights"] = str((folder / Path(str(backbone["weights"])).expanduser()).resolve())
+    for name, field in model.model_fields.items():
+        value, mark = values.get(name), path_mark(field)
+        if isinstance(value, dict):
+            for kind in _models(field.annotation):
+                _make_absolute(value, folder, kind)
+        elif isinstance(value, str) and mark is not None and not mark.below and value not in mark.words:
+            values[name] = str((folder / Path(value).expanduser()).resolve())
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -8,28 +8,26 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.sections.class_maps import Activation, ActivationOf, Attention, Classifier
-from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, CosaliencyMapsOf, PseudoTargets
+from tag2mask.configs.sections.class_maps import Activation, Attention, Classifier
+from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, PseudoTargets
 from tag2mask.configs.sections.data import Dataset, SaliencySet
 from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement, RoundChoice
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
 from tag2mask.configs.sections.release import Measurement, Release
-from tag2mask.configs.sections.results import Evaluation, EvaluationOf, NodeFacts, Report, ReportOf
+from tag2mask.configs.sections.results import Evaluation, NodeFacts, Report, StepKind
 from tag2mask.configs.sections.saliency import (
     Prediction,
     Prior,
     PurNet,
     PurNetPhase,
     Saliency,
-    SaliencyOf,
     SelfTraining,
 )
 from tag2mask.configs.sections.section import Section
-from tag2mask.configs.sections.segmentation import MaskPrediction, PredictionOf, Segmenter
+from tag2mask.configs.sections.segmentation import MaskPrediction, Segmenter
 
 __all__ = [
     "Activation",
-    "ActivationOf",
     "Attention",
     "Backbone",
     "CamRefinement",
@@ -37,10 +35,8 @@ __all__ = [
     "Config",
     "Cosaliency",
     "CosaliencyMaps",
-    "CosaliencyMapsOf",
     "Dataset",
     "Evaluation",
-    "EvaluationOf",
     "Fusion",
     "GraphReasoning",
     "MaskPrediction",
@@ -49,7 +45,6 @@ __all__ = [
     "NodeFacts",
     "Mining",
     "Prediction",
-    "PredictionOf",
     "Prior",
     "PseudoTargets",
     "PurNet",
@@ -57,13 +52,12 @@ __all__ = [
     "Refinement",
     "Release",
     "Report",
-    "ReportOf",
     "RoundChoice",
     "Saliency",
-    "SaliencyOf",
     "SaliencySet",
     "Segmenter",
     "SelfTraining",
+    "StepKind",
 ]
 
 

@@ -22,10 +22,11 @@ Masks are read by this stage and shown by `render_report`; no other stage that m
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from tag2mask.configs.schema import EvaluationOf
+from tag2mask.configs.schema import Evaluation, StepKind
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -48,7 +49,18 @@ from tag2mask.tasks.store.runtime import StageRuntime
 THRESHOLD_NOTE = "the best threshold is chosen on the masks"
 
 
-def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path, subject: Path) -> None:
+def run(
+    config: Evaluation,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    kind: StepKind,
+    split: Literal["train", "val"],
+    title: str,
+    dataset: Path,
+    masks: Path,
+    subject: Path,
+) -> None:
     """Evaluate a step.
 
     A split without a single mask has no figures: `images` is 0 and the tables are empty, so that a dataset with masks
@@ -56,9 +68,12 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     a mean IoU would be that of the background.
 
     Args:
-        config: what the step is, and on which split to measure.
+        config: thresholds.
         out: folder to write to.
         runtime: threads and progress.
+        kind: what the step made.
+        split: images to measure on.
+        title: name of the step in tables and charts.
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact.
         subject: the artifact to evaluate; its files are at the size of the images.
@@ -69,25 +84,25 @@ def run(config: EvaluationOf, out: Path, runtime: StageRuntime, *, dataset: Path
     """
     names = ("background", *ImageIndex.read(dataset).classes)
     truth = GroundTruth.read(masks)
-    image_ids = truth.ids(config.split)
-    if config.kind == "cosaliency":
+    image_ids = truth.ids(split)
+    if kind == "cosaliency":
         image_ids = pairs_of(ImageIndex.read(dataset), image_ids)
-    steps = StepFiles(subject, config.kind, truth, image_ids)
+    steps = StepFiles(subject, kind, truth, image_ids)
     steps.check()
     if not steps.image_ids:
-        scores = StepScores({}, {"note": f"no image of the split {config.split!r} has a mask"}, [])
-    elif config.kind == "class_maps":
+        scores = StepScores({}, {"note": f"no image of the split {split!r} has a mask"}, [])
+    elif kind == "class_maps":
         scores = score_class_maps(steps, names, config.thresholds, runtime)
-    elif config.kind == "saliency":
+    elif kind == "saliency":
         scores = score_saliency(steps, runtime)
-    elif config.kind == "cosaliency":
+    elif kind == "cosaliency":
         scores = score_cosaliency(steps, names, runtime)
     else:
-        scores = score_labels(steps, names, runtime, config.maximum_equal if config.kind == "training_labels" else None)
+        scores = score_labels(steps, names, runtime, config.maximum_equal if kind == "training_labels" else None)
     if _shows_no_class(scores):
-        scores = StepScores({}, {"note": f"no mask of the split {config.split!r} shows any class"}, [])
+        scores = StepScores({}, {"note": f"no mask of the split {split!r} shows any class"}, [])
     images = {item.rpartition("/")[2] for item in steps.image_ids}
-    head = {"title": config.title, "kind": config.kind, "split": config.split, "images": len(images)}
+    head = {"title": title, "kind": kind, "split": split, "images": len(images)}
     body = {"classes": list(names), "summary": scores.summary, "per_class": scores.per_class, **scores.details}
     write_json(out / "scores.json", head | body)
     write_json(out / "metrics.json", scores.summary)

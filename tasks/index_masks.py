@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.configs.schema import Dataset
+from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.ingest import BadDataset, copy_file, named
@@ -24,7 +24,7 @@ from tag2mask.tasks.store.runtime import StageRuntime
 log = logging.getLogger("tag2mask")
 
 
-def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path) -> None:
+def run(config: Section, out: Path, runtime: StageRuntime, *, dataset: Path, masks: Path) -> None:
     """Check and copy the masks of the images of a dataset; images without a mask are counted.
 
     Args:

@@ -13,8 +13,9 @@ It is an artifact apart from the dataset's index, so that no training ever reads
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
-from tag2mask.configs.schema import Dataset
+from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.ingest import (
@@ -32,13 +33,25 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
-def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, images: Path, test_split: Path) -> None:
+def run(
+    config: Section,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    on_bad_image: Literal["error", "skip"],
+    maximum_megapixels: float,
+    dataset: Path,
+    images: Path,
+    test_split: Path,
+) -> None:
     """Index the test split.
 
     Args:
-        config: what a bad image does; its paths are not used.
+        config: not used.
         out: folder of the result.
         runtime: threads and shard.
+        on_bad_image: as in `Dataset`.
+        maximum_megapixels: as in `Dataset`.
         dataset: `index_dataset` artifact.
         images: folder of the images.
         test_split: their ids.
@@ -53,10 +66,10 @@ def run(config: Dataset, out: Path, runtime: StageRuntime, *, dataset: Path, ima
     _check(ids, index, found, images, test_split)
 
     def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
-        record = ingest_image(image_id, found[image_id], out, maximum_megapixels=config.maximum_megapixels)
+        record = ingest_image(image_id, found[image_id], out, maximum_megapixels=maximum_megapixels)
         return record, [out / record.file]
 
-    records = ingest_all({i: found[i] for i in ids}, take, out, runtime, skip=config.on_bad_image == "skip")
+    records = ingest_all({i: found[i] for i in ids}, take, out, runtime, skip=on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     write_index(out, kept, dict.fromkeys(ids, "test"), {}, index.classes)
     write_set_aside(out, records)

@@ -2,14 +2,15 @@
 
 Reads   dataset        the index
         model          model folder of `train_classifier`
-Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/class_maps.py`
+Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `dataset/class_maps.py`
 """
 
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor, nn
 
-from tag2mask.configs.schema import Activation, ActivationOf, Classifier
+from tag2mask.configs.schema import Activation, Classifier
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.class_map_inference import infer_class_maps
 from tag2mask.tasks.networks.factory import classifier_network, load_for_inference
@@ -29,9 +30,17 @@ class _MapsOnly(nn.Module):
         return maps
 
 
-def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Infer the maps of all images of the split (`ActivationOf`; else the training images) not done yet."""
-    index = ImageIndex.read(dataset).split(config.split if isinstance(config, ActivationOf) else "train")
+def run(
+    config: Activation,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    split: Literal["train", "val"] = "train",
+    dataset: Path,
+    model: Path,
+) -> None:
+    """Infer the maps of all images of the split that are not done yet."""
+    index = ImageIndex.read(dataset).split(split)
     architecture = read_architecture(model, "classifier")
     check_classes(model, architecture, index.classes)
     network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))

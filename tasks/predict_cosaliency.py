@@ -18,7 +18,7 @@ A map depends on the whole group: nothing of it is taken over from an earlier re
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
-from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
+from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
 from tag2mask.tasks.algorithms.tag_groups import reference_sets, warn_of_tags_never_alone
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
@@ -139,18 +139,18 @@ def run(
     out: Path,
     runtime: StageRuntime,
     *,
+    split: Literal["train", "val"] = "train",
     dataset: Path,
     model: Path,
     cams: Path | None = None,
     saliency: Path | None = None,
 ) -> None:
-    """Write the maps of all images of the split that are not done yet.
+    """Write the maps of all images of the split that are not done yet; the groups are made of them alone.
 
     Raises:
         MissingMaps: an image lacks its saliency or class maps, before anything is done.
         ValueError: an input that the settings need is not given.
     """
-    split = config.split if isinstance(config, CosaliencyMapsOf) else "train"
     index = ImageIndex.read(dataset).split(split)
     settings = cosaliency_settings(model)
     _check_inputs(config, settings, index, cams, saliency)

@@ -14,11 +14,12 @@ classes that are not tagged and scale up the rest would make background of an ob
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tag2mask.configs.schema import PredictionOf
+from tag2mask.configs.schema import MaskPrediction
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import write_labels
 from tag2mask.tasks.dataset.scores import write_scores
@@ -28,11 +29,20 @@ from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
-def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
-    """Predict all images of the split that are not done yet."""
-    index = ImageIndex.read(dataset).split(config.split)
+def run(
+    config: MaskPrediction,
+    out: Path,
+    runtime: StageRuntime,
+    *,
+    split: Literal["train", "val", "test"],
+    dataset: Path,
+    model: Path,
+) -> None:
+    """Predict all images of the split that are not done yet; tags filter training images only."""
+    index = ImageIndex.read(dataset).split(split)
     network = load_segmenter(model, runtime.device, index.classes).network
     records = {record.image_id: record for record in index}
+    filtered = config.filter_by_tags and split == "train"
 
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
         sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
@@ -45,7 +55,7 @@ def run(config: PredictionOf, out: Path, runtime: StageRuntime, *, dataset: Path
                     images = [at_scales(index.pixels(record), config) for record in chosen]
                     scores = segment(network, images, flip=config.flip, device=runtime.device)
                     for record, score in zip(chosen, scores, strict=True):
-                        yield record.image_id, _write(out, record, score, config)
+                        yield record.image_id, _write(out, record, score, filtered)
 
     process_images(list(index.ids), out, process, runtime)
 
@@ -74,8 +84,8 @@ def reassign_to_tags(scores: Tensor, tags: Sequence[int]) -> Tensor:
     return reassigned
 
 
-def _write(out: Path, record: ImageRecord, scores: Tensor, config: PredictionOf) -> list[Path]:
-    if config.filter_by_tags and config.split == "train":
+def _write(out: Path, record: ImageRecord, scores: Tensor, filtered: bool) -> list[Path]:
+    if filtered:
         scores = reassign_to_tags(scores, record.tags)
     labels, _ = most_probable(scores, record.size)
     return [

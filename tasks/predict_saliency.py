@@ -14,6 +14,7 @@ PurNet: sigma(P_1) and its complement.  A folder of maps: they themselves, and 2
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
-from tag2mask.configs.schema import Prediction, SaliencyOf
+from tag2mask.configs.schema import Prediction
 from tag2mask.models.parts.convolution_block import resize_bilinear
 from tag2mask.models.saliency.purnet import PurNet
 from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency, Score, combined
@@ -51,12 +52,29 @@ def run(
     out: Path,
     runtime: StageRuntime,
     *,
+    provider: str | None = None,
+    split: Literal["train", "val"] = "train",
     dataset: Path,
     model: Path | None = None,
     maps: Path | None = None,
 ) -> None:
-    """Write both maps of all images of the split (`SaliencyOf`; else the training images) not done yet."""
-    index = ImageIndex.read(dataset).split(config.split if isinstance(config, SaliencyOf) else "train")
+    """Write both maps of all images of the split that are not done yet.
+
+    Args:
+        config: how the network is applied.
+        out: folder of the result.
+        runtime: device, shard and progress.
+        provider: what the maps must come from, so that a model folder of another network is refused; None takes any.
+        split: images to process.
+        dataset: the index.
+        model: model folder of `train_saliency`; or
+        maps: a folder of maps.
+
+    Raises:
+        BadMaps: the folder of maps does not fit the images.
+        WeightsError: the model is another network than the provider's, or cannot be read.
+    """
+    index = ImageIndex.read(dataset).split(split)
     records = {record.image_id: record for record in index}
     if maps is not None:
         _check_maps(maps, index)
@@ -69,7 +87,7 @@ def run(
                 yield image_id, _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
 
     elif model is not None:
-        settings = saliency_settings(model, config.provider if isinstance(config, SaliencyOf) else None)
+        settings = saliency_settings(model, provider)
         provenance = Provenance.read(model, otherwise=SILENT_MODEL)
         network = saliency_network(settings)
         load_for_inference(model, network, runtime.device)

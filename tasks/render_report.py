@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from tag2mask.configs.schema import Report, ReportOf
+from tag2mask.configs.schema import NodeFacts, Report
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -67,6 +67,8 @@ def run(
     out: Path,
     runtime: StageRuntime,
     *,
+    title: str = "tag2mask",
+    nodes: Mapping[str, NodeFacts] | None = None,
     dataset: Path,
     masks: Path | None = None,
     **inputs: Path,
@@ -77,6 +79,8 @@ def run(
         config: sizes.
         out: folder to write to.
         runtime: threads and progress.
+        title: heading of the page, the name of the run.
+        nodes: those whose results are shown, in the order of the DAG.
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact, where the dataset has masks.
         inputs: all other artifacts, by the name of their node.  What is absent is not shown.
@@ -84,9 +88,8 @@ def run(
     index = ImageIndex.read(dataset)
     truth = None if masks is None else GroundTruth.read(masks)
     indexed = {folder.parent.name: folder for folder in (dataset, masks) if folder is not None}
-    steps = read_steps({**indexed, **inputs}, config.nodes if isinstance(config, ReportOf) else {})
+    steps = read_steps({**indexed, **inputs}, nodes or {})
     evaluations = read_evaluations(steps)
-    title = config.title if isinstance(config, ReportOf) else "tag2mask"
     measured = [evaluated for evaluated in evaluations if evaluated.measured]
     galleries = [_gallery(split, config, runtime, index, steps, measured, truth) for split in ("train", "val")]
     thresholds = [e for e in measured if e.scores["kind"] == "class_maps"]

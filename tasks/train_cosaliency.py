@@ -84,7 +84,7 @@ def run(
         train(training, out, runtime)
     finally:
         batches.prefetch.close()
-    content = config.model_dump(mode="json", exclude={"checkpoint", "training_set"})
+    content = config.model_dump(mode="json", exclude=set(config.left_out))
     save_model(out, network, {"kind": "cosaliency", "config": content})
     targets = {"with_target": len(batches.usable), "without_target": sum(map(len, source.tags)) - len(batches.usable)}
     counts = {"images": len(source), "groups": len(batches.groups), "steps": config.iterations}

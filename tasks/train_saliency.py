@@ -77,7 +77,7 @@ def run(
         train(training, out, runtime)
     finally:
         data.prefetch.close()
-    content = config.model_dump(mode="json", exclude=set(config.unread))
+    content = config.model_dump(mode="json", exclude=set(config.left_out))
     save_model(out, network, {"kind": "saliency", "provider": config.provider, "config": content})
     provenance.write(out)
     write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})

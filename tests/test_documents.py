@@ -125,7 +125,7 @@ def test_the_worked_example_of_a_stage_works(tmp_path: Path, monkeypatch: pytest
     config = settings["Outlines"]()
     store, inputs = Store(tmp_path / "store").create(), {"dataset": dataset, "labels": tmp_path / "labels"}
     digests = {name: input_digest(store, "ignore_outlines", name, path) for name, path in inputs.items()}
-    recipe = Recipe("ignore_outlines", CATALOG["ignore_outlines"].version, config.model_dump(), digests)
+    recipe = Recipe("ignore_outlines", CATALOG["ignore_outlines"].version, config.recipe(), digests)
     order = Order(store.root, recipe, config, inputs)
     made = build(order, StageRuntime())
     assert set(made.files()) == {"a.png", "b.png"}

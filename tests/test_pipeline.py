@@ -10,7 +10,7 @@ import pytest
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
-from tag2mask.configs.schema import EvaluationOf
+from tag2mask.configs.schema import Evaluation
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.node import Node, select
 from tag2mask.flows.dag.outcome import RunResult
@@ -284,11 +284,11 @@ def test_the_report_needs_nothing_but_itself(finished: Finished) -> None:
 
 def test_labels_that_are_the_masks_are_refused(finished: Finished, tmp_path: Path) -> None:
     """Evaluating the ground truth as training labels ends with an error that says so."""
-    config = EvaluationOf(kind="training_labels", split="train", title="leak")
+    told = {"kind": "training_labels", "split": "train", "title": "leak"}
     masks = finished.artifact("index_masks")
     given = {"dataset": finished.artifact("index_dataset"), "masks": masks, "subject": masks / "masks"}
     with pytest.raises(GroundTruthLeak, match="10 of 10"):
-        evaluate.run(config, tmp_path, StageRuntime(), **given)
+        evaluate.run(Evaluation(), tmp_path, StageRuntime(), **told, **given)
     assert not (tmp_path / "scores.json").exists()
 
 

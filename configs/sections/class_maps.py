@@ -86,10 +86,3 @@ class Activation(Section):
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)
     """Images per forward pass."""
-
-
-class ActivationOf(Activation):
-    """Class maps of one split; the flow fills in which."""
-
-    split: Literal["train", "val"] = "train"
-    """Images to process."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Section, Share
+from tag2mask.configs.sections.section import ByContent, Section, Share
 
 
 class GroupLosses(Section):
@@ -64,9 +64,9 @@ class Cosaliency(Section):
 
     provider: Literal["none", "icnet", "gconet_plus"] = "none"
     """`none`: no maps by tag; `icnet`: from single-image saliency and the group; `gconet_plus`: the group alone."""
-    checkpoint: Path | None = None
+    checkpoint: Annotated[Path | None, ByContent()] = None
     """A model folder (`model.pt`, `model.json`) as `train_cosaliency` writes it; no training."""
-    training_set: Path | None = None
+    training_set: Annotated[Path | None, ByContent()] = None
     """A folder of `images/<group>/x.jpg` and `masks/<group>/x.png` (8-bit, above 127 = the object that the group
     shares) to train on; `icnet` also reads `saliency/<group>/x.png`.  Without it: the tagged images, `targets`."""
     targets: PseudoTargets = PseudoTargets()
@@ -123,11 +123,6 @@ class Cosaliency(Section):
             )
         return self
 
-    @property
-    def unread(self) -> frozenset[str]:
-        """Fields that cannot change the training: where things lie."""
-        return frozenset({"checkpoint", "training_set"})
-
 
 class CosaliencyMaps(Section):
     """How a group system is applied: groups from tags, and what becomes of the maps."""
@@ -144,10 +139,3 @@ class CosaliencyMaps(Section):
     """CAM of the tag from which a map is kept as it is; below it falls in proportion to the CAM.  0: no gate."""
     seed: int = Field(default=0, ge=0)
     """Seed of the groups."""
-
-
-class CosaliencyMapsOf(CosaliencyMaps):
-    """Maps of one split; the flow fills in which."""
-
-    split: Literal["train", "val"] = "train"
-    """Images to process; the groups are made of them alone."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import ByContent, Section
 
 
 def _spelt_out(value: Any) -> Any:
@@ -42,25 +42,29 @@ def _fit_for_classes(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
 Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_spelt_out)]
 
 
+BELOW_ROOT = ByContent(below="root")
+"""Mark of a file or folder of a set, whose relative path starts at its `root`."""
+
+
 class Dataset(Section):
     """The images, their tags and, for evaluation only, their masks.  Relative paths start at `root`."""
 
-    root: Path
+    root: Annotated[Path, ByContent()]
     """Folder of the dataset.  In a settings file a relative path starts at the file's own folder."""
-    images: str = "images"
+    images: Annotated[str, BELOW_ROOT] = "images"
     """Folder of the images, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level."""
-    tags: str | None = "labels.csv"
+    tags: Annotated[str | None, BELOW_ROOT] = "labels.csv"
     """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files.
     `null`: the images have no tags, and saliency maps are all that is made."""
-    train_split: str | None = None
+    train_split: Annotated[str | None, BELOW_ROOT] = None
     """Text file of ids, one a line: the images to train on and to label.  Without it: all that are tagged.  A 1,
     -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
-    val_split: str | None = None
+    val_split: Annotated[str | None, BELOW_ROOT] = None
     """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
-    test_split: str | None = None
+    test_split: Annotated[str | None, BELOW_ROOT] = None
     """Text file of ids without tags and masks, as of VOC's test set: the delivered segmenter predicts them, and
     `tag2mask submission` hands the predictions over.  Nothing trains or is measured on them.  Without it: none."""
-    masks: str | None = None
+    masks: Annotated[str | None, BELOW_ROOT] = None
     """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
     classes: Annotated[tuple[str, ...] | None, AfterValidator(_fit_for_classes)] = None
     """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
@@ -75,11 +79,11 @@ class Dataset(Section):
 class SaliencySet(Section):
     """Images with masks of their salient objects, of any kind: what the saliency network is trained on."""
 
-    root: Path
+    root: Annotated[Path, ByContent()]
     """Folder of the set.  In a settings file a relative path starts at the file's own folder."""
-    images: str = "images"
+    images: Annotated[str, BELOW_ROOT] = "images"
     """Folder of the images below `root`."""
-    masks: str = "masks"
+    masks: Annotated[str, BELOW_ROOT] = "masks"
     """Folder of the masks `<id>.png` below `root`, 8-bit, above 127 = salient."""
     on_bad_image: Literal["error", "skip"] = "error"
     """What an unreadable image or mask does."""

@@ -1,11 +1,11 @@
 """Parts that several networks share."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import ByContent, Section
 
 OUTPUT_STRIDES: dict[str, tuple[int, ...]] = {
     "vgg16": (8, 16),
@@ -31,7 +31,7 @@ class Backbone(Section):
     encoder that gives grids at strides 4, 8 and so on for images of any size, as convolutional ones do."""
     output_stride: Literal[8, 16, 32] = 8
     """Pixels of the input per cell of the deepest feature map, in pixels; smaller sees finer and costs more."""
-    weights: str = "none"
+    weights: Annotated[str, ByContent(words=NO_FILE)] = "none"
     """`none` (random); `packaged` (installed with tag2mask for tf_efficientnet_lite0, with its extra `weights` also for
     tf_efficientnet_lite1 and 2); `torchvision` or `timm` (that library's ImageNet weights, which it fetches); or the
     path of a state dict of the library's whole network."""

@@ -1,11 +1,13 @@
 """What is measured and shown."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from tag2mask.configs.sections.section import Section, Share
+
+StepKind = Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"]
+"""What an evaluated step made; `training_labels` are also checked for being the ground truth itself."""
 
 
 class NodeFacts(Section):
@@ -32,17 +34,6 @@ class Evaluation(Section):
     """A run stops when more than this share of its training labels equals the ground truth pixel for pixel."""
 
 
-class EvaluationOf(Evaluation):
-    """Evaluation of one step; the flow fills in what the step is."""
-
-    kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"]
-    """What the step made; `training_labels` are also checked for being the ground truth itself."""
-    split: Literal["train", "val"]
-    """Images to evaluate on."""
-    title: str
-    """Name of the step in tables and charts."""
-
-
 class Report(Section):
     """The page of results."""
 
@@ -50,12 +41,3 @@ class Report(Section):
     """Worst and best images shown through every stage (this many of each)."""
     thumbnail: int = Field(default=160, ge=32)
     """Long side of a picture, in pixels."""
-
-
-class ReportOf(Report):
-    """Report of one run; the flow fills in which."""
-
-    title: str
-    """Heading of the page: the name of the run."""
-    nodes: Mapping[str, NodeFacts] = {}
-    """The nodes whose results are shown, in the order of the DAG."""

@@ -2,30 +2,18 @@
 
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import Optimizer, Scales, Section, Share
+from tag2mask.configs.sections.section import ByContent, Optimizer, ReadBy, Scales, Section, Share, Unhashed
 
 Provider = Literal["reciprocal", "purnet", "prior", "folder"]
 
-NOT_OF_THE_NETWORK = frozenset({"maps", "checkpoint", "start_from", "targets", "self_training_rounds"})
-"""Fields of `Saliency` that say what is read; they enter a key as inputs and not as settings."""
-RECIPROCAL_FIELDS = frozenset(
-    {
-        "key_channels",
-        "attention",
-        "attention_strides",
-        "detail",
-        "cooperative_loss",
-        "cooperative_weight",
-        "map_loss",
-        "map_loss_weight",
-    }
-)
-"""Fields that the reciprocal network alone reads."""
+OF_RECIPROCAL = ReadBy("provider", ("reciprocal",))
+OF_PURNET = ReadBy("provider", ("purnet",))
+OF_INPUTS = Unhashed("it decides which inputs there are, and those enter by content")
 
 
 class PurNetPhase(Section):
@@ -84,17 +72,17 @@ class Saliency(Section):
     provider: Provider = "reciprocal"
     """`reciprocal`, `purnet`: a network trained on `targets` or read from `checkpoint`; `folder`: the maps in
     `maps`; `prior`: computed from the image alone, without any training."""
-    targets: Literal["masks", "prior"] = "masks"
+    targets: Annotated[Literal["masks", "prior"], OF_INPUTS] = "masks"
     """What a network learns from: `masks` of `saliency_set`; `prior`: no masks at all, but the pixels of the dataset's
     own images where the prior and the CAMs agree."""
-    self_training_rounds: int = Field(default=1, ge=1, le=3)
+    self_training_rounds: Annotated[int, OF_INPUTS] = Field(default=1, ge=1, le=3)
     """For targets `prior`: how often targets are mined and a network trained on them; from the second round on its
     own maps take the place of the prior."""
-    maps: Path | None = None
+    maps: Annotated[Path | None, ByContent()] = None
     """For `folder`: `<id>.png`, 8-bit gray, the image's size, 255 = salient."""
-    checkpoint: Path | None = None
+    checkpoint: Annotated[Path | None, ByContent()] = None
     """For a network: a model folder (`model.pt`, `model.json`) as `train_saliency` writes it; no training."""
-    start_from: Path | None = None
+    start_from: Annotated[Path | None, ByContent()] = None
     """For a network that is trained: a model folder of the same network, as for `checkpoint`; the training starts from
     its weights instead of ImageNet's (`backbone.weights` is not read).  Learning rates a tenth of the first training's,
     and few steps, keep what it knows; for `purnet` also one single stage with attention."""
@@ -102,24 +90,24 @@ class Saliency(Section):
     """Backbone."""
     channels: int = Field(default=128, ge=8)
     """Channels of the pyramids and of everything behind them."""
-    key_channels: int = Field(default=64, ge=4)
+    key_channels: Annotated[int, OF_RECIPROCAL] = Field(default=64, ge=4)
     """For `reciprocal`, as the next seven: channels of the response maps of claim 3."""
-    attention: Literal["transposed", "literal"] = "transposed"
+    attention: Annotated[Literal["transposed", "literal"], OF_RECIPROCAL] = "transposed"
     """Reading of claim 3: each side receives along its own axis of the weight matrix, or the same matrix for both."""
-    attention_strides: tuple[int, ...] = (16, 8)
+    attention_strides: Annotated[tuple[int, ...], OF_RECIPROCAL] = (16, 8)
     """Strides (pixels a cell) at which foreground and background exchange messages."""
-    detail: bool = True
+    detail: Annotated[bool, OF_RECIPROCAL] = True
     """Add a last, finest level at stride 4."""
-    cooperative_loss: Literal["complementary", "literal"] = "complementary"
+    cooperative_loss: Annotated[Literal["complementary", "literal"], OF_RECIPROCAL] = "complementary"
     """Second loss: the two maps are each other's complement, or claim 5 as printed (degenerate, weight <= 0.1)."""
-    cooperative_weight: float = Field(default=0.1, ge=0)
+    cooperative_weight: Annotated[float, OF_RECIPROCAL] = Field(default=0.1, ge=0)
     """Weight of the cooperative loss against the cross entropies."""
-    map_loss: Literal["none", "difference", "mean"] = "none"
+    map_loss: Annotated[Literal["none", "difference", "mean"], OF_RECIPROCAL] = "none"
     """A further loss on the saliency map itself, binary cross entropy and 1 - IoU (BASNet, CVPR 2019): of the map that
     `saliency_maps.score` of the same name writes.  Not in the claims."""
-    map_loss_weight: float = Field(default=1.0, ge=0)
+    map_loss_weight: Annotated[float, OF_RECIPROCAL] = Field(default=1.0, ge=0)
     """Weight of the loss on the map against the cross entropies."""
-    purnet: PurNet = PurNet()
+    purnet: Annotated[PurNet, OF_PURNET] = PurNet()
     """For `purnet`: its options and the stages of its training."""
     image_size: int = Field(default=320, ge=32)
     """Side to which images are squashed, in pixels, in training and prediction."""
@@ -145,12 +133,6 @@ class Saliency(Section):
     def is_trained(self) -> bool:
         """Whether a network has to be trained."""
         return self.provider in ("reciprocal", "purnet") and self.checkpoint is None
-
-    @property
-    def unread(self) -> frozenset[str]:
-        """Fields that cannot change the training: where things lie, and what belongs to the other networks."""
-        others = RECIPROCAL_FIELDS if self.provider == "purnet" else frozenset({"purnet"})
-        return NOT_OF_THE_NETWORK | others
 
     @model_validator(mode="after")
     def _consistent(self) -> "Saliency":
@@ -271,12 +253,3 @@ class Prediction(Section):
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)
     """Images per forward pass."""
-
-
-class SaliencyOf(Prediction):
-    """Application of one network or folder to one split; the flow fills in which."""
-
-    provider: Provider
-    """What the maps must come from; a model folder of another network is refused."""
-    split: Literal["train", "val"] = "train"
-    """Images to process."""

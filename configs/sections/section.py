@@ -1,9 +1,15 @@
-"""The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan."""
+"""The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan.
+
+A section knows its recipe, the part of it that can change a result.  That is every field whose annotation does not say
+otherwise, by one of three marks: `ByContent`, `Unhashed`, `ReadBy`.
+"""
 
 import difflib
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.fields import FieldInfo
 
 from tag2mask.configs.sections.bounds import too_large
 
@@ -15,6 +21,53 @@ RETIRED = {
     "--precision float32 or --precision bfloat16",
 }
 """Keys of earlier versions' settings -> what has become of them, as the rest of a sentence."""
+
+
+@dataclass(frozen=True)
+class ByContent:
+    """Mark of a path: what lies there enters a key as an input of the stage, the path itself does not."""
+
+    words: tuple[str, ...] = ()
+    """Values that are no path, and enter the key as they are; a path enters as the word `file` then."""
+    below: str = ""
+    """Field with the folder at which a relative path starts; "": the folder of the settings file."""
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    """Mark of a field that cannot change the result of the stage that reads the section."""
+
+    reason: str
+    """Why it cannot."""
+
+
+@dataclass(frozen=True)
+class ReadBy:
+    """Mark of a field that is read only where another one has certain values."""
+
+    field: str
+    """The other one, of the same section."""
+    values: tuple[str, ...]
+    """Its values with which this one is read."""
+
+
+_ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+
+
+def as_json(value: Any) -> Any:
+    """A value as JSON has it: settings by their recipe, tuples as lists, paths as text."""
+    if isinstance(value, Section):
+        return value.recipe()
+    if isinstance(value, dict):
+        return {key: as_json(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(part) for part in value]
+    return _ANYTHING.dump_python(value, mode="json")
+
+
+def path_mark(field: FieldInfo) -> ByContent | None:
+    """The mark of a field that enters by content; None for any other."""
+    return next((mark for mark in field.metadata if isinstance(mark, ByContent)), None)
 
 
 class Section(BaseModel):
@@ -40,6 +93,31 @@ class Section(BaseModel):
         if fault := too_large(type(self).__mro__, dict(self)):
             raise ValueError(fault)
         return self
+
+    def recipe(self) -> dict[str, Any]:
+        """What of these settings can change a result, as JSON values.
+
+        A new field is in it unless its annotation says that it cannot change the result or enters by content.
+        """
+        found = {}
+        for name, field in type(self).model_fields.items():
+            if name not in self.left_out:
+                value, mark = getattr(self, name), path_mark(field)
+                found[name] = as_json(value) if mark is None or value in mark.words else "file"
+        return found
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Fields that do not belong to the recipe."""
+        return frozenset(name for name, field in type(self).model_fields.items() if self._is_left_out(field))
+
+    def _is_left_out(self, field: FieldInfo) -> bool:
+        for mark in field.metadata:
+            if isinstance(mark, Unhashed) or (isinstance(mark, ByContent) and not mark.words):
+                return True
+            if isinstance(mark, ReadBy) and getattr(self, mark.field) not in mark.values:
+                return True
+        return False
 
     def replaced(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""

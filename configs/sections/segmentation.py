@@ -71,10 +71,3 @@ class MaskPrediction(Section):
     filter_by_tags: bool = False
     """On tagged training images, give the probability of the foreground to the tagged classes alone; the
     background keeps its own (not in the published method)."""
-
-
-class PredictionOf(MaskPrediction):
-    """Prediction for one split of the dataset."""
-
-    split: Literal["train", "val", "test"]
-    """Images to predict.  Tags filter the training images only, whatever `filter_by_tags` says."""

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from tag2mask.configs.schema import Config, Dataset, NodeFacts, PredictionOf, ReportOf, SaliencyOf
+from tag2mask.configs.schema import Config, Dataset, NodeFacts
+from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.cosaliency import add_cosaliency
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.flows.dag.node_list import NodeList
@@ -39,14 +40,10 @@ class _Builder:
 
     def _index(self) -> None:
         data = self.config.dataset
-        content = data.model_dump(
-            mode="json", include={"classes", "minimum_images", "on_bad_image", "maximum_megapixels"}
-        )
         dataset = self.run.add(
             "index_dataset",
             "index_dataset",
             data,
-            hashed=content,
             images=data.root / data.images,
             tags=data.root / data.tags if data.tags else None,
             train_split=data.root / data.train_split if data.train_split else None,
@@ -58,24 +55,21 @@ class _Builder:
             self._index_test(data, dataset)
         if data.masks is not None:
             masks = data.root / data.masks
-            self.run.checks.append(
-                self.run.add("index_masks", "index_masks", data, hashed={}, dataset=dataset, masks=masks)
-            )
+            self.run.checks.append(self.run.add("index_masks", "index_masks", Section(), dataset=dataset, masks=masks))
         if self.config.saliency.is_trained and self.config.saliency.targets == "masks":
             pairs = self.config.saliency_set
             assert pairs is not None  # the settings' own validation
-            content = pairs.model_dump(mode="json", exclude={"root", "images", "masks"})
             images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
             name = "index_saliency_set"
-            self.run.checks.append(self.run.add(name, name, pairs, hashed=content, images=images, masks=masks))
+            self.run.checks.append(self.run.add(name, name, pairs, images=images, masks=masks))
 
     def _index_test(self, data: Dataset, dataset: str) -> None:
         """Images to predict alone; a check, so that a list with faults does not come up after hours of training."""
         images, test_split = data.root / data.images, data.root / str(data.test_split)
-        content = data.model_dump(mode="json", include={"on_bad_image", "maximum_megapixels"})
+        read = {"on_bad_image": data.on_bad_image, "maximum_megapixels": data.maximum_megapixels}
         name = "index_test"
         self.run.checks.append(
-            self.run.add(name, name, data, hashed=content, dataset=dataset, images=images, test_split=test_split)
+            self.run.add(name, name, Section(), arguments=read, dataset=dataset, images=images, test_split=test_split)
         )
 
     def _class_maps(self) -> None:
@@ -135,7 +129,8 @@ class _Builder:
         self.saliency = self.run.add(
             name,
             "predict_saliency",
-            SaliencyOf(**self.config.saliency_maps.model_dump(), provider=self.config.saliency.provider),
+            self.config.saliency_maps,
+            arguments={"provider": self.config.saliency.provider, "split": "train"},
             facts=facts,
             dataset="index_dataset",
             model=self.saliency_model,
@@ -239,9 +234,14 @@ class _Builder:
 
     def _predict(self, facts: NodeFacts, ending: str, model: str, dataset: str = "index_dataset") -> tuple[str, str]:
         """What a segmenter predicts for a split, and the same after the CRF."""
-        config = PredictionOf(**self.config.prediction.model_dump(), split=facts.split)
         scores = self.run.add(
-            f"predict_masks-{ending}", "predict_masks", config, facts=facts, dataset=dataset, model=model
+            f"predict_masks-{ending}",
+            "predict_masks",
+            self.config.prediction,
+            arguments={"split": facts.split},
+            facts=facts,
+            dataset=dataset,
+            model=model,
         )
         refined = self.run.add(
             f"refine_masks-{ending}",
@@ -256,11 +256,8 @@ class _Builder:
     def _report(self) -> None:
         given = ("index_dataset", "index_masks", "index_test")
         shown = {node.name: node for node in self.run.nodes if node.name not in given and node.facts.split != "test"}
-        config = ReportOf(
-            **self.config.report.model_dump(),
-            title=self.config.name,
-            nodes={name: node.facts for name, node in shown.items()},
-        )
+        told = {"title": self.config.name, "nodes": {name: node.facts for name, node in shown.items()}}
         masks = "index_masks" if self.config.dataset.masks is not None else None
         inputs: dict[str, Any] = {name: name for name in shown}
-        self.run.add("render_report", "render_report", config, dataset="index_dataset", masks=masks, **inputs)
+        name, config = "render_report", self.config.report
+        self.run.add(name, name, config, arguments=told, dataset="index_dataset", masks=masks, **inputs)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tag2mask.configs.schema import ActivationOf, CosaliencyMapsOf, NodeFacts, SaliencyOf
+from tag2mask.configs.schema import NodeFacts
 from tag2mask.flows.dag.node import Source
 from tag2mask.flows.dag.node_list import NodeList
 
@@ -41,21 +41,21 @@ def _validation_maps(nodes: NodeList, saliency_model: Source | None) -> tuple[st
     config, data = nodes.config, "index_dataset"
     saliency = cams = None
     if config.cosaliency.provider == "icnet":
-        settings = SaliencyOf(**config.saliency_maps.model_dump(), provider=config.saliency.provider, split="val")
         saliency = nodes.add(
             "predict_saliency-val",
             "predict_saliency",
-            settings,
+            config.saliency_maps,
+            arguments={"provider": config.saliency.provider, "split": "val"},
             facts=NodeFacts(title="saliency", split="val"),
             dataset=data,
             model=saliency_model,
         )
     if config.cosaliency_maps.gate > 0:
-        activation = ActivationOf(**config.cams.model_dump(), split="val")
         cams = nodes.add(
             "infer_cams-val",
             "infer_cams",
-            activation,
+            config.cams,
+            arguments={"split": "val"},
             facts=NodeFacts(title="CAM", split="val"),
             dataset=data,
             model="train_classifier",
@@ -71,7 +71,8 @@ def _predict(
     name = nodes.add(
         f"predict_cosaliency{ending}",
         "predict_cosaliency",
-        CosaliencyMapsOf(**config.model_dump(), split=split),
+        config,
+        arguments={"split": split},
         facts=NodeFacts(title="co-saliency", split=split),
         dataset="index_dataset",
         model=model,

@@ -1,12 +1,12 @@
 """A node of the DAG, and the choice of some of them for a partial run."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.sections.results import NodeFacts
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import Section, as_json
 from tag2mask.flows.dag.errors import UnknownNode
 from tag2mask.tasks.catalog import CATALOG
 
@@ -22,12 +22,18 @@ class Node:
     """Unique in the run: the stage, with round, split or subject where it occurs more than once."""
     stage: str
     config: Section
-    hashed: Mapping[str, Any]
-    """The part of `config` that can change the result; what enters by content (paths) is left out."""
     inputs: Mapping[str, Source]
     facts: NodeFacts
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What its stage is told beside settings and inputs: the split, the kind of what it measures."""
     after: tuple[str, ...] = ()
     """Nodes that must have succeeded first although nothing of theirs is read: checks of the data, guards."""
+
+    @property
+    def hashed(self) -> dict[str, Any]:
+        """What of settings and arguments can change the result; what enters by content (paths) is not in it."""
+        told: dict[str, Any] = as_json(dict(self.arguments))
+        return self.config.recipe() | told
 
     @property
     def wide(self) -> bool:

@@ -1,9 +1,9 @@
 """The nodes of a run while they are gathered: how one is added, a training, and a measurement."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from tag2mask.configs.schema import Config, EvaluationOf, NodeFacts
+from tag2mask.configs.schema import Config, NodeFacts, StepKind
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.tasks.catalog import CATALOG
@@ -24,7 +24,7 @@ class NodeList:
         stage: str,
         config: Section,
         *,
-        hashed: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, Any] | None = None,
         facts: NodeFacts | None = None,
         after: Iterable[str] = (),
         **inputs: Source | None,
@@ -35,7 +35,7 @@ class NodeList:
             name: of the node.
             stage: that it runs.
             config: settings of the stage.
-            hashed: the part of them that enters the key; None: all.
+            arguments: what the stage is told beside settings and inputs.
             facts: its title, round, split; without them it bears the title of its stage and belongs to no round.
             after: nodes to wait for although nothing of theirs is read.
             inputs: what the stage reads.
@@ -44,9 +44,8 @@ class NodeList:
             The node's name.
         """
         given = {key: source for key, source in inputs.items() if source is not None}
-        content = config.model_dump(mode="json") if hashed is None else hashed
         known = facts or NodeFacts(title=CATALOG[stage].title)
-        self.nodes.append(Node(name, stage, config, content, given, known, tuple(after)))
+        self.nodes.append(Node(name, stage, config, given, known, arguments or {}, tuple(after)))
         return name
 
     def train(
@@ -60,27 +59,24 @@ class NodeList:
         **inputs: Source | None,
     ) -> str:
         """Add a training: its weights file enters by content; it waits for all checks of the data."""
-        content = config.model_dump(mode="json", exclude=getattr(config, "unread", None))
         weights = config.backbone.weights_file
-        if weights is not None:
-            content["backbone"]["weights"] = "file"
         checks = [*self.checks, *after]
-        return self.add(name, stage, config, hashed=content, facts=facts, after=checks, weights=weights, **inputs)
+        return self.add(name, stage, config, arguments={}, facts=facts, after=checks, weights=weights, **inputs)
 
-    def evaluate(
-        self,
-        name: str,
-        subject: str,
-        kind: Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"],
-    ) -> tuple[str, ...]:
+    def evaluate(self, name: str, subject: str, kind: StepKind) -> tuple[str, ...]:
         """Measure a node's result where there are masks; returns the node that does, to wait for, or nothing."""
         if self.config.dataset.masks is None:
             return ()
         facts = next(node.facts for node in self.nodes if node.name == subject)
         title = facts.title + (", validation" if facts.split == "val" else "")
-        settings = self.config.evaluation.model_dump()
-        config = EvaluationOf(**settings, kind=kind, split=facts.split, title=title)  # type: ignore[arg-type]
-        known = facts.replaced(title=title, measures=subject)
-        data, masks = "index_dataset", "index_masks"
-        node = f"evaluate-{name}"
-        return (self.add(node, "evaluate", config, facts=known, dataset=data, masks=masks, subject=subject),)
+        node = self.add(
+            f"evaluate-{name}",
+            "evaluate",
+            self.config.evaluation,
+            arguments={"kind": kind, "split": facts.split, "title": title},
+            facts=facts.replaced(title=title, measures=subject),
+            dataset="index_dataset",
+            masks="index_masks",
+            subject=subject,
+        )
+        return (node,)

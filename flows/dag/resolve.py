@@ -30,7 +30,7 @@ class Resolved:
     def order(self, store: Store, *, force: bool = False) -> Order:
         """What a process needs to be told to build it."""
         paths = {name: artifact.path for name, artifact in self.artifacts.items()} | dict(self.files)
-        return Order(store.root, self.recipe, self.node.config, paths, force)
+        return Order(store.root, self.recipe, self.node.config, paths, self.node.arguments, force=force)
 
 
 def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved:

@@ -5,7 +5,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Order:
     config: Section
     inputs: Mapping[str, Path]
     """Name of each input -> the folder of its artifact, or a raw file or folder."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the stage is told beside settings and inputs."""
     force: bool = False
     """Build it again from nothing, even if it or a part of it is there."""
 
@@ -141,7 +143,7 @@ def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None
 
 def _make(run: Callable[..., None], store: Store, order: Order, runtime: StageRuntime) -> Callable[[Path], None]:
     def make(out: Path) -> None:
-        run(order.config, out, runtime, **order.inputs)
+        run(order.config, out, runtime, **order.arguments, **order.inputs)
         try:
             _check_inputs(store, order)
         except InputChanged:

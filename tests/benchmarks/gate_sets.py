@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.configs.schema import Config, Mining, PredictionOf, Refinement
+from tag2mask.configs.schema import Config, Mining, Refinement
 from tag2mask.flows.dag.record import latest
 from tag2mask.tasks import (
     infer_attention,
@@ -169,10 +169,10 @@ def permute_tags(dataset: Path, share: float, out: Path) -> None:
 
 def predicted(name: str, config: Config, given: Evidence) -> Evidence:
     """Predictions of a model without mirroring and without the CRF, which save minutes and change little."""
-    settings = PredictionOf(**{**config.prediction.model_dump(), "flip": False}, split="train")
+    settings, told = config.prediction.replaced(flip=False), {"dataset": given.dataset, "model": given.model}
     scores = made(
         f"{name}/scores",
-        lambda out: predict_masks.run(settings, out, RUNTIME, dataset=given.dataset, model=given.model),
+        lambda out: predict_masks.run(settings, out, RUNTIME, split="train", **told),
     )
     off = Refinement(iterations=0)
     refined = made(

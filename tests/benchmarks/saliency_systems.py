@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tag2mask.configs.load import load_config
-from tag2mask.configs.schema import Config, EvaluationOf
+from tag2mask.configs.schema import Config, Evaluation
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.node import Node, select
 from tag2mask.flows.dag.resolve import Resolved, resolve
@@ -144,9 +144,9 @@ class Benchmark:
             with torch.inference_mode():
                 gray = (predict(record)[0, 0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
             write_gray(folder / "saliency" / f"{record.image_id}.png", gray)
-        config = EvaluationOf(kind="saliency", split="train", title="groups of one")
+        told = {"kind": "saliency", "split": "train", "title": "groups of one"}
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
-        evaluate.run(config, folder / "scores", self.runtime, **given)
+        evaluate.run(Evaluation(), folder / "scores", self.runtime, **told, **given)
         figures = dict(read_json(folder / "scores" / "metrics.json"))
         seconds = median_seconds(predict, index)
         return Row("single", f"{provider}, trained on tags", figures, seconds, parameters, trained.manifest["seconds"])
@@ -197,9 +197,9 @@ class Benchmark:
             for number in record.tags:
                 gated = (gray * factors[number]).round().astype(np.uint8)
                 write_gray(folder / "cosaliency" / str(number) / f"{record.image_id}.png", gated)
-        config = EvaluationOf(kind="cosaliency", split="val", title="the same map for every tag")
+        told = {"kind": "cosaliency", "split": "val", "title": "the same map for every tag"}
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
-        evaluate.run(config, folder / "scores", self.runtime, **given)
+        evaluate.run(Evaluation(), folder / "scores", self.runtime, **told, **given)
         return dict(read_json(folder / "scores" / "metrics.json"))
 
     def configured(self, changes: Sequence[str]) -> Config:

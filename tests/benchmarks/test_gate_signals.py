@@ -22,7 +22,7 @@ import torch
 from scipy import stats
 
 from tag2mask.configs.load import load_config
-from tag2mask.configs.schema import Config, EvaluationOf, Release
+from tag2mask.configs.schema import Config, Evaluation, Release
 from tag2mask.tasks import evaluate, measure_labels
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
@@ -50,8 +50,8 @@ def measure(config: Config, given: Evidence, name: str, labels: Path, held_again
         saliency=held_against.saliency,
         predictions=held_against.predictions,
     )
-    of_labels = EvaluationOf(kind="labels", split="train", title=name)
-    evaluate.run(of_labels, folder / "scores", RUNTIME, dataset=given.dataset, masks=given.masks, subject=labels)
+    told = {"kind": "labels", "split": "train", "title": name, "dataset": given.dataset, "masks": given.masks}
+    evaluate.run(Evaluation(), folder / "scores", RUNTIME, subject=labels, **told)
     signals, scores = read_json(folder / "signals" / "metrics.json"), read_json(folder / "scores" / "metrics.json")
     ids = ImageIndex.read(given.dataset).split("train").ids
     pairs = ((read_labels(path / f"{image_id}.png") for path in (given.labels, labels)) for image_id in ids)

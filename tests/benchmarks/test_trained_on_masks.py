@@ -14,7 +14,7 @@ import torch
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import available_cores
-from tag2mask.configs.schema import EvaluationOf, PredictionOf
+from tag2mask.configs.schema import Evaluation, StepKind
 from tag2mask.tasks import evaluate, index_dataset, index_masks, predict_masks, refine_masks, train_segmenter
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -51,8 +51,8 @@ def test_segmenter_trained_on_masks() -> None:
     labels = folders["masks"] / "masks"
     train_segmenter.run(config.segmenter, model, runtime, dataset=folders["dataset"], labels=labels, weights=weights)
     seconds = time.time() - started
-    prediction = PredictionOf(**config.prediction.model_dump(), split="val")
-    predict_masks.run(prediction, folders["scores"], runtime, dataset=folders["dataset"], model=model)
+    given = {"dataset": folders["dataset"], "model": model}
+    predict_masks.run(config.prediction, folders["scores"], runtime, split="val", **given)
     refine_masks.run(
         config.refinement, folders["refined"], runtime, dataset=folders["dataset"], scores=folders["scores"]
     )
@@ -62,9 +62,9 @@ def test_segmenter_trained_on_masks() -> None:
     assert plain > 10
 
 
-def _miou(kind: str, subject: Path, out: Path, folders: dict[str, Path], runtime: StageRuntime) -> float:
-    config = EvaluationOf(kind=kind, split="val", title=kind)  # type: ignore[arg-type]
-    evaluate.run(config, out, runtime, dataset=folders["dataset"], masks=folders["masks"], subject=subject)
+def _miou(kind: StepKind, subject: Path, out: Path, folders: dict[str, Path], runtime: StageRuntime) -> float:
+    given = {"dataset": folders["dataset"], "masks": folders["masks"], "subject": subject}
+    evaluate.run(Evaluation(), out, runtime, kind=kind, split="val", title=kind, **given)
     return float(100 * read_json(out / "metrics.json")["miou"])
 
 

@@ -12,11 +12,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Annotated, Literal
 
 from tag2mask.configs.runtime import Precision, Runtime
 from tag2mask.configs.schema import NodeFacts
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import Section, Unhashed
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Failure, Outcome, RunResult
 from tag2mask.flows.engine.session import Session
@@ -36,10 +36,10 @@ class Toy(Section):
     """Goes into the result."""
     batch_size: int = 8
     """Only there to be named where memory runs out."""
-    does: Literal["work", "fail", "wait", "die", "exhaust", "hiccup"] = "work"
-    """What becomes of the stage; not hashed."""
-    log: str = ""
-    """File that takes a line per run; not hashed."""
+    does: Annotated[Literal["work", "fail", "wait", "die", "exhaust", "hiccup"], Unhashed("a test's")] = "work"
+    """What becomes of the stage."""
+    log: Annotated[str, Unhashed("a test's")] = ""
+    """File that takes a line per run."""
 
 
 class ToyError(ValueError):
@@ -82,9 +82,7 @@ def install() -> None:
 def toy(name: str, stage: str, inputs: dict[str, str | Path], **settings: str) -> Node:
     """A node of a toy stage."""
     config = Toy.model_validate({"text": name, **settings})
-    return Node(
-        name, stage, config, {"text": config.text, "batch_size": config.batch_size}, inputs, NodeFacts(title=name)
-    )
+    return Node(name, stage, config, inputs, NodeFacts(title=name))
 
 
 def toy_dag(folder: Path, **settings: dict[str, str]) -> tuple[Node, ...]:

@@ -1,12 +1,13 @@
 """Draws the artifacts of a small run by hand, as the stages would write them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from tag2mask.configs.schema import EvaluationOf
+from tag2mask.configs.schema import Evaluation
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.dataset.label_maps import write_gray, write_labels
 from tag2mask.tasks.store.files import write_json
@@ -87,8 +88,8 @@ def evaluated(
     folder: Path, dataset: Path, masks: Path, subject: Path, kind: str, split: str = "train", title: str = "a step"
 ) -> Path:
     """A real `evaluate` artifact, with a manifest."""
-    config = EvaluationOf.model_validate({"kind": kind, "split": split, "title": title})
-    evaluate.run(config, folder, StageRuntime(threads=2), dataset=dataset, masks=masks, subject=subject)
+    given: dict[str, Any] = {"kind": kind, "split": split, "title": title, "dataset": dataset, "masks": masks}
+    evaluate.run(Evaluation(), folder, StageRuntime(threads=2), subject=subject, **given)
     write_manifest(folder, "evaluate")
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tag2mask.configs.schema import Cosaliency, CosaliencyMaps, CosaliencyMapsOf
+from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
 from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.tasks import predict_cosaliency, train_cosaliency
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -283,8 +283,7 @@ def test_validation_has_groups_of_its_own_and_one_image_is_a_group(
     """On the validation split groups are made of its images alone, a single one included."""
     model = model_folder(tmp_path / "model", "icnet")
     with caplog.at_level(logging.WARNING, "tag2mask"):
-        config = CosaliencyMapsOf(split="val")
-        predict_cosaliency.run(config, tmp_path / "out", StageRuntime(), model=model, **inputs)
+        predict_cosaliency.run(CosaliencyMaps(), tmp_path / "out", StageRuntime(), split="val", model=model, **inputs)
     index = ImageIndex.read(inputs["dataset"]).split("val")
     assert set(maps_below(tmp_path / "out")) == {f"{n}/{r.image_id}" for r in index for n in r.tags}
     references = read_json(tmp_path / "out" / "metrics.json")["references"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tag2mask.configs.schema import EvaluationOf, NodeFacts
+from tag2mask.configs.schema import Evaluation, NodeFacts
 from tag2mask.tasks import evaluate
 from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak, equals_truth, refuse_leak
 from tag2mask.tasks.report.steps import Evaluated, Step
@@ -248,10 +248,10 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     dataset, truth = write_dataset(tmp_path / "data", CLASSES, masks), write_masks(tmp_path / "masks", masks)
     subject = write_class_maps(tmp_path / "cams", "infer_cams", {i: maps_of(mask) for i, mask in masks.items()})
     told: list[tuple[int, int]] = []
-    config = EvaluationOf(kind="class_maps", split="train", title="CAM")
+    given = {"kind": "class_maps", "split": "train", "title": "CAM", "dataset": dataset, "masks": truth}
     for threads in (1, 4):
         runtime = StageRuntime(threads=threads, report=lambda done, total, _: told.append((done, total)))
-        evaluate.run(config, tmp_path / str(threads), runtime, dataset=dataset, masks=truth, subject=subject)
+        evaluate.run(Evaluation(), tmp_path / str(threads), runtime, subject=subject, **given)
     names = {path.name for path in (tmp_path / "1").iterdir()}
     assert names == {"scores.json", "metrics.json", "per_image.csv", "per_class.csv"}
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes() for name in names)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tag2mask.configs.schema import Dataset
+from tag2mask.configs.sections.section import Section
 from tag2mask.tasks import index_test
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import BadImage
@@ -19,8 +19,9 @@ def index_of_test(raw: Path, dataset: Path, ids: list[str], name: str = "test", 
     """Index the test split."""
     listed, out = raw / "test.txt", raw.parent / name
     listed.write_text("\n".join(ids))
-    config = Dataset(root=raw, maximum_megapixels=10.0, **settings)
-    index_test.run(config, out, IN_PAIRS, dataset=dataset, images=raw / "photos", test_split=listed)
+    given = {"dataset": dataset, "images": raw / "photos", "test_split": listed}
+    told = {"on_bad_image": "error", "maximum_megapixels": 10.0, **settings}
+    index_test.run(Section(), out, IN_PAIRS, **told, **given)
     return out
 
 

@@ -152,7 +152,7 @@ def saliency_folder(folder: Path, settings: dict[str, Any]) -> Path:
     config = Saliency.model_validate(settings)
     torch.manual_seed(4)
     network = saliency_network(config)
-    content = config.model_dump(mode="json", exclude=set(config.unread))
+    content = config.model_dump(mode="json", exclude=set(config.left_out))
     save_model(folder, network, {"kind": "saliency", "config": content})
     return folder
 

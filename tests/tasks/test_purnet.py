@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tag2mask.configs.schema import Prediction, Saliency, SaliencyOf, SaliencySet
+from tag2mask.configs.schema import Prediction, Saliency, SaliencySet
 from tag2mask.models.saliency.purnet import PurNet
 from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -137,8 +137,8 @@ def test_superpixels_follow_colors_and_are_kept(pairs: Path, tmp_path: Path) -> 
 
 def test_maps_are_the_finest_prediction_and_its_complement(model: Path, dataset: Path, tmp_path: Path) -> None:
     """Saliency is the sigmoid of the final prediction at the image's size, and background what is left of 1."""
-    config = SaliencyOf(provider="purnet", batch_size=2)
-    predict_saliency.run(config, tmp_path, StageRuntime(), dataset=dataset, model=model)
+    given = {"provider": "purnet", "dataset": dataset, "model": model}
+    predict_saliency.run(Prediction(batch_size=2), tmp_path, StageRuntime(), **given)
     network = saliency_network(saliency_settings(model))
     assert isinstance(network, PurNet)
     load_for_inference(model, network, "cpu")
@@ -166,9 +166,9 @@ def test_mirrored_images_are_averaged(model: Path) -> None:
 
 def test_the_other_network_is_refused(model: Path, dataset: Path, tmp_path: Path) -> None:
     """A model folder of another network than the settings name is refused with both names and the remedy."""
-    config = SaliencyOf(provider="reciprocal")
+    given = {"provider": "reciprocal", "dataset": dataset, "model": model}
     with pytest.raises(WeightsError, match="is a 'purnet' saliency network, but the settings ask for 'reci"):
-        predict_saliency.run(config, tmp_path / "out", StageRuntime(), dataset=dataset, model=model)
+        predict_saliency.run(Prediction(), tmp_path / "out", StageRuntime(), **given)
     assert not (tmp_path / "out").exists()
     write_json(tmp_path / "model/model.json", read_json(model / "model.json") | {"config": {"channels": 8}})
     (tmp_path / "model/model.pt").write_bytes((model / "model.pt").read_bytes())

@@ -3,13 +3,14 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import escape
 
-from tag2mask.configs.schema import NodeFacts, Report, ReportOf
+from tag2mask.configs.schema import NodeFacts, Report
 from tag2mask.tasks import render_report
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
@@ -126,23 +127,32 @@ def draw_run(root: Path) -> tuple[Path, Path, dict[str, Path]]:
     return dataset, truth, inputs
 
 
-def shown(config: Report, inputs: dict[str, Path]) -> ReportOf:
-    """The settings with what the nodes are, as the DAG fills it in."""
-    nodes = {name: facts for name, facts in NODES.items() if name in inputs}
-    return ReportOf.model_validate({"title": "tag2mask", **config.model_dump(), "nodes": nodes})
+def nodes_of(inputs: dict[str, Path]) -> dict[str, NodeFacts]:
+    """What the nodes are, as the DAG tells it."""
+    return {name: facts for name, facts in NODES.items() if name in inputs}
 
 
-def render(root: Path, dataset: Path, masks: Path | None, inputs: dict[str, Path], config: Report) -> Path:
+def render(
+    root: Path,
+    dataset: Path,
+    masks: Path | None,
+    inputs: dict[str, Path],
+    config: Report,
+    *,
+    title: str = "tag2mask",
+    threads: int = 2,
+) -> Path:
     """Render a page; returns its file."""
-    render_report.run(shown(config, inputs), root, StageRuntime(threads=2), dataset=dataset, masks=masks, **inputs)
+    told: dict[str, Any] = {"title": title, "nodes": nodes_of(inputs), "dataset": dataset, "masks": masks}
+    render_report.run(config, root, StageRuntime(threads=threads), **told, **inputs)
     return root / "report.html"
 
 
 def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
     """The page holds every figure and picture itself: no script, no link, no address but `data:`."""
     dataset, masks, inputs = draw_run(tmp_path)
-    config = ReportOf(title="my <run>", images=2, thumbnail=40)
-    text, page = check_page(render(tmp_path / "out", dataset, masks, inputs, config))
+    config = Report(images=2, thumbnail=40)
+    text, page = check_page(render(tmp_path / "out", dataset, masks, inputs, config, title="my <run>"))
     assert not re.search(r"https?:|//[a-z]+\.|@import|url\(", text)
     assert page.addresses and all(address.startswith("data:image/") for address in page.addresses)
     assert {"script", "link", "iframe", "object"}.isdisjoint(page.tags)
@@ -277,9 +287,7 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     dataset, masks, inputs = draw_run(tmp_path)
     config = Report(images=2, thumbnail=32)
     first = render(tmp_path / "first", dataset, masks, inputs, config).read_bytes()
-    one = StageRuntime(threads=1)
-    render_report.run(shown(config, inputs), tmp_path / "second", one, dataset=dataset, masks=masks, **inputs)
-    assert (tmp_path / "second" / "report.html").read_bytes() == first
+    assert render(tmp_path / "second", dataset, masks, inputs, config, threads=1).read_bytes() == first
 
 
 def test_the_page_says_which_masks_are_behind_the_saliency(tmp_path: Path) -> None:

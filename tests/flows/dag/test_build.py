@@ -1,5 +1,7 @@
 """The DAG as data."""
 
+import importlib
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -422,3 +424,14 @@ def test_masks_need_tags() -> None:
     """Masks are compared by class, so that without tags they are refused with a message that says why."""
     with pytest.raises(ConfigError, match=r"dataset.masks .* need dataset.tags"):
         demo("dataset.tags=null")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stages_take_what_their_nodes_give(variant: str) -> None:
+    """Settings, arguments and inputs of every node fit its stage, and none hides another in the key."""
+    for node in build_dag(demo(*VARIANTS[variant], "dataset.test_split=test.txt")):
+        run = importlib.import_module(f"tag2mask.tasks.{node.stage}").run
+        signature = inspect.signature(run)
+        signature.bind(node.config, Path("out"), None, **node.arguments, **node.inputs)
+        assert isinstance(node.config, signature.parameters["config"].annotation), node.name
+        assert not set(node.arguments) & set(type(node.config).model_fields), node.name

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
-from tag2mask.configs.sections.section import Section
+from tag2mask.configs.sections.section import Section, Unhashed
 from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store import store as store_module
 from tag2mask.tasks.store.artifact import Artifact, Recipe
@@ -30,6 +30,8 @@ SHARD = 4
 CHANGES = {"open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "sqlite3.connect"}
 """Audited events of the interpreter that touch files."""
 
+NOT_OF_THE_RECIPE = Unhashed("a test's")
+
 
 class Toy(Section):
     """Settings of the toy stages."""
@@ -38,18 +40,14 @@ class Toy(Section):
     """Enters the bytes of the maps."""
     size: int = 100
     """Bytes of a map."""
-    log: str = ""
+    log: Annotated[str, NOT_OF_THE_RECIPE] = ""
     """File that takes the id of each image processed."""
-    pause: float = 0.0
+    pause: Annotated[float, NOT_OF_THE_RECIPE] = 0.0
     """Seconds per image."""
-    step: int = 1
+    step: Annotated[int, NOT_OF_THE_RECIPE] = 1
     """Of the moments to kill at, every how many-th is tried."""
-    salt: str = ""
+    salt: Annotated[str, NOT_OF_THE_RECIPE] = ""
     """Enters the bytes, but not the recipe: a stage that is not deterministic."""
-
-    def hashed(self) -> dict[str, Any]:
-        """What enters the recipe."""
-        return {"factor": self.factor, "size": self.size}
 
 
 def run_index(config: Toy, out: Path, runtime: StageRuntime, *, images: Path) -> None:
@@ -109,7 +107,7 @@ def order_index(store: Store, images: Path, **changes: Any) -> Order:
 
 def order_maps(store: Store, index: Artifact, config: Toy, **changes: Any) -> Order:
     """An order of `toy_maps`."""
-    recipe = Recipe("toy_maps", 1, config.hashed(), {"index": index.digest})
+    recipe = Recipe("toy_maps", 1, config.recipe(), {"index": index.digest})
     return Order(store.root, recipe, config, {"index": index.path}, **changes)
 
 
