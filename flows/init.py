@@ -14,10 +14,14 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config, Dataset
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
-from tag2mask.tasks.dataset.tag_table import read_tags
+from tag2mask.tasks.tags.finding import FoundTags, find_tags
+from tag2mask.tasks.tags.formats import BY_NAME
+from tag2mask.tasks.tags.listing import Given, list_dataset
+from tag2mask.tasks.tags.readers.folders import images_below
 
-TAG_TABLES = ("labels.csv", "tags.csv", "Annotations")
 SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
+PLACES = ("train_split", "val_split", "test_split", "tag_names")
+"""Settings of the dataset that name a file."""
 PRIOR_CHOSEN = """\
 # Saliency is learned without masks (saliency.targets: prior): a network is trained on the pixels of these images
 # where robust background detection (section prior) and the class activation maps agree (section self_training).  From
@@ -37,7 +41,9 @@ class Sources:
     images: Path
     """Folder of images."""
     tags: Path | None = None
-    """Tag table or folder of annotations; None: looked for beside or in the folder of images."""
+    """File or folder of tags; None: looked for beside or in the folder of images."""
+    tag_names: Path | None = None
+    """Names of the classes, where the tags are numbers; None: looked for beside the tags."""
     masks: Path | None = None
     """Ground-truth masks to measure with."""
     saliency_images: Path | None = None
@@ -60,9 +66,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; give another name with --out")
-    dataset = _dataset(sources)
-    assert dataset.tags is not None  # found or refused
-    tags = read_tags(dataset.root / dataset.tags)
+    dataset, tags = _dataset(sources)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
@@ -72,22 +76,30 @@ def write_settings(sources: Sources, out: Path) -> str:
     head = f"# Run it with: tag2mask run {out.name}\n\n{chosen}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
-    return "\n".join([f"wrote {out}", *_counts(sources, tags), *notes, *_next(load_config(out).dataset, out)])
+    return "\n".join([f"wrote {out}", *_counts(sources, dataset, tags), *notes, *_next(load_config(out).dataset, out)])
 
 
-def _dataset(sources: Sources) -> Dataset:
+def _dataset(sources: Sources) -> tuple[Dataset, FoundTags]:
+    """The dataset as far as it can be found, and its tags."""
     images = sources.images.expanduser().absolute()
     if not images.is_dir():
         raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
     root = images.parent
-    tags = sources.tags or next((f / n for f in (root, images) for n in TAG_TABLES if (f / n).exists()), None)
+    tags = find_tags(images, None if sources.tags is None else _existing(sources.tags), sources.tag_names)
     if tags is None:
         raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
     pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]
     train, val = next((pair for pair in pairs if all((root / name).is_file() for name in pair)), (None, None))
     masks = None if sources.masks is None else relative(_existing(sources.masks), root)
-    table = relative(_existing(tags), root)
-    return Dataset(root=root, images=images.name, tags=table, train_split=train, val_split=val, masks=masks)
+    values: dict[str, Any] = {
+        "root": root,
+        "images": images.name,
+        "tags": relative(tags.path, root),
+        "tags_format": tags.format,
+        "tag_names": None if tags.names is None else relative(_existing(tags.names), root),
+        "masks": masks,
+    }
+    return Dataset(**values, train_split=train, val_split=val), tags
 
 
 def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
@@ -136,9 +148,9 @@ def _networks(weights: str) -> dict[str, Any]:
     return values
 
 
-def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
-    visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
-    images = {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+def _counts(sources: Sources, dataset: Dataset, found: FoundTags) -> list[str]:
+    """What was found, a line each."""
+    tags, images = found.read.tags, _image_ids(sources, dataset)
     classes = Counter(name for image_id in tags.keys() & images for name in tags[image_id])
     named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
     lines = [
@@ -147,22 +159,38 @@ def _counts(sources: Sources, tags: dict[str, tuple[str, ...]]) -> list[str]:
     ]
     if missing := sorted(tags.keys() - images):
         lines.append(f"{len(missing)} tagged ids have no image: {', '.join(missing[:5])}")
-    return lines
+    if untagged := sorted(images.intersection(found.read.untagged)):
+        lines.append(f"{len(untagged)} images are listed without a tag: {', '.join(untagged[:5])}")
+    told = f"tags: {BY_NAME[found.format].title}, {relative(found.path, dataset.root)}"
+    also = [f"not read: {relative(path, dataset.root)}" for path in found.others]
+    return [*lines, told, *found.read.notes, *also]
+
+
+def _image_ids(sources: Sources, dataset: Dataset) -> set[str]:
+    """Ids of the images."""
+    if dataset.tags_are_folders:
+        return set(images_below(sources.images.expanduser().absolute(), dataset.tags_format == "folder_paths"))
+    visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
+    return {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
 
 
 def _next(dataset: Dataset, out: Path) -> list[str]:
     """What to do next: what keeps the dataset from being indexed, or the command that runs it."""
-    from tag2mask.tasks.index_dataset import check_classes, class_names, list_dataset
+    from tag2mask.tasks.index_dataset import check_classes, class_names
 
     def place(path: str | None) -> Path | None:
         return None if path is None else dataset.root / path
 
-    images, tags = dataset.root / dataset.images, place(dataset.tags)
+    images = dataset.root / dataset.images
+    tags = place(dataset.tags) or images
+    given: dict[str, Path | None] = (
+        {"image_tree": images} if dataset.tags_are_folders else {"images": images, "tags": tags}
+    )
     try:
-        splits = (place(split) for split in (dataset.train_split, dataset.val_split, dataset.test_split))
-        listing = list_dataset(images, tags, *splits)
-        classes = class_names(listing.tags, dataset.classes, tags or images)
-        check_classes(listing, classes, dataset.minimum_images, listing.tags, tags or images)
+        given |= {name: place(getattr(dataset, name)) for name in PLACES}
+        listing = list_dataset(Given(**given), dataset.tags_format)
+        classes = class_names(listing.tags, dataset.classes, tags)
+        check_classes(listing, classes, dataset.minimum_images, listing.tags, tags)
     except ValueError as error:
         return [f"it does not run yet: {error}", f"next: mend that, then tag2mask run {out}"]
     return [f"next: tag2mask run {out}"]

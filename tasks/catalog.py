@@ -7,7 +7,7 @@ not imported: planning a run must not wait for it.
 
 from typing import Any
 
-from tag2mask.tasks.stage import IMAGE_SUFFIXES, PictureKind, Stage
+from tag2mask.tasks.stage import IMAGE_SUFFIXES, TAG_SUFFIXES, PictureKind, Stage
 
 __all__ = ["CATALOG", "IMAGE_SUFFIXES", "PictureKind", "Stage", "section_of"]
 
@@ -29,7 +29,7 @@ CATALOG = _by_name(
         does="checks and copies the images, numbers the classes",
         writes="`images/`, `index.csv`, `classes.json`",
         all_cores=True,
-        folders={"images": IMAGE_SUFFIXES, "tags": (".xml",)},
+        folders={"images": IMAGE_SUFFIXES, "tags": TAG_SUFFIXES},
         image_inputs=("images",),
     ),
     Stage(

@@ -3,7 +3,7 @@
 Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB, else its pixels as PNG
         index.csv              image_id,file,split,width,height,labels,source,converted; one line an image, by id
         classes.json           names of the classes 1..C
-        set_aside.csv          source,reason of the images that cannot be read
+        set_aside.csv          source,reason of the images that cannot be read, or have no tag
         items.json             id -> digest of image and tags, without the split
         metrics.json           counts
 """
@@ -11,40 +11,27 @@ Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB,
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
 from tag2mask.configs.sections.data import fault_of_class
-from tag2mask.tasks.dataset.images import find_images, told_unread
+from tag2mask.tasks.dataset.images import told_unread
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
     ingest_all,
     ingest_image,
     log,
-    look_alikes,
     named,
     write_index,
     write_set_aside,
 )
-from tag2mask.tasks.dataset.tag_table import read_ids, read_tags, suffixed_tags
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.tags.listing import Given, Listing, list_dataset
 
 MOST_CLASSES = 254
 """Labels are 8-bit, 0 is background and 255 is ignore."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What is to be taken in, by id, before any image was opened."""
-
-    images: Mapping[str, Path]
-    splits: Mapping[str, str]
-    """`train` or `val`."""
-    tags: Mapping[str, tuple[str, ...]]
 
 
 def run(
@@ -52,8 +39,10 @@ def run(
     out: Path,
     runtime: StageRuntime,
     *,
-    images: Path,
+    images: Path | None = None,
+    image_tree: Path | None = None,
     tags: Path | None = None,
+    tag_names: Path | None = None,
     train_split: Path | None = None,
     val_split: Path | None = None,
     test_split: Path | None = None,
@@ -64,8 +53,10 @@ def run(
         config: classes, their minimum of images, what a bad image does; its paths are not used.
         out: folder of the result.
         runtime: threads and shard.
-        images: folder of the images.
-        tags: table of tags, or folder of VOC annotations; without it the images are indexed without classes.
+        images: folder of the images; or
+        image_tree: a tree of them, where the folders' names are tags.
+        tags: tags in the format of the settings; without them, and without a tree, there are no classes.
+        tag_names: names of the classes, where the tags are numbers.
         train_split: ids to train on; without it all tagged images but those of the other splits.
         val_split: ids kept apart for evaluation; without it none.
         test_split: ids to leave out, whatever the tags say of them; `index_test` takes their images in.
@@ -75,89 +66,31 @@ def run(
         BadDataset: images, tags, splits and classes do not fit together; before anything is copied.
         BadImage: images cannot be read and `on_bad_image` is `error`.
     """
-    listing = list_dataset(images, tags, train_split, val_split, test_split)
-    if unread := told_unread(images):
+    given = Given(images, image_tree, tags, tag_names, train_split, val_split, test_split)
+    skip = config.on_bad_image == "skip"
+    listing = list_dataset(given, config.tags_format, skip=skip)
+    for note in listing.notes:
+        log.info("%s: %s", tags or image_tree, note)
+    if images is not None and (unread := told_unread(images)):
         log.warning("%s", unread)
-    classes = class_names(listing.tags, config.classes, tags) if tags else ()
-    check_classes(listing, classes, config.minimum_images, listing.tags, tags or images)
+    source = tags or image_tree or images or out
+    classes = class_names(listing.tags, config.classes, source) if tags or image_tree else ()
+    check_classes(listing, classes, config.minimum_images, listing.tags, source)
 
     def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
         source = listing.images[image_id]
         record = ingest_image(image_id, source, out, maximum_megapixels=config.maximum_megapixels)
         return record, [out / record.file]
 
-    records = ingest_all(listing.images, take, out, runtime, skip=config.on_bad_image == "skip")
+    records = ingest_all(listing.images, take, out, runtime, skip=skip)
     kept = [record for record in records if not record.reason]
-    check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], images)
+    check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], source)
     write_index(out, kept, listing.splits, listing.tags, classes)
+    records += [IngestedImage(image_id, image_id, reason=why) for image_id, why in listing.untagged.items()]
+    if listing.untagged:
+        log.warning("%d images without a tag are set aside: %s", len(listing.untagged), named(list(listing.untagged)))
     write_set_aside(out, records)
     write_json(out / "metrics.json", _counts(records, listing, classes))
-
-
-def list_dataset(
-    images: Path,
-    tags: Path | None,
-    train_split: Path | None,
-    val_split: Path | None,
-    test_split: Path | None = None,
-) -> Listing:
-    """Match images, tags and splits; without a table of tags every image has none.
-
-    Raises:
-        BadTable: the tags or a split cannot be read.
-        BadDataset: an id in two splits, an image or a tag missing, or nothing at all.
-        FileNotFoundError: no folder of images.
-    """
-    found = find_images(images)
-    val = read_ids(val_split, found) if val_split else ()
-    wanted = read_ids(train_split, found) if train_split else None
-    test = read_ids(test_split, found) if test_split else ()
-    _check_apart({train_split: wanted or (), val_split: val, test_split: test})
-    asked = None if wanted is None else {*wanted, *val}
-    tagged = dict.fromkeys(asked or found, ()) if tags is None else read_tags(tags, only=asked)
-    # without a list every image and every tag counts, so both must be complete
-    train = sorted({*found, *tagged} - {*val, *test}) if wanted is None else wanted
-    splits = {**dict.fromkeys(train, "train"), **dict.fromkeys(val, "val")}
-    sources = {"train": train_split or tags or images, "val": val_split or images}
-    _check_complete(splits, found, tagged, images, tags or images, sources)
-    if not train:
-        what = train_split or tags or "the folder"
-        raise BadDataset(f"{images}: the dataset is empty, there is no image to train on; check {what}")
-    ids = sorted(splits)
-    return Listing({i: found[i] for i in ids}, splits, {i: tagged[i] for i in ids})
-
-
-def _check_apart(splits: Mapping[Path | None, Sequence[str]]) -> None:
-    """Refuse ids that stand in two of the lists."""
-    for (first, ids), (second, others) in combinations(splits.items(), 2):
-        if both := sorted(set(ids) & set(others)):
-            raise BadDataset(f"{second}: {len(both)} ids stand in {first}, too: {named(both)}; keep each in one")
-
-
-def _check_complete(
-    ids: Mapping[str, str],
-    found: Mapping[str, Path],
-    tagged: Mapping[str, tuple[str, ...]],
-    images: Path,
-    tags: Path,
-    sources: Mapping[str, Path],
-) -> None:
-    """Refuse ids without image, naming the file that lists them (`sources`, by split), and ids without tag."""
-    faults = []
-    missing = sorted(image_id for image_id in ids if image_id not in found)
-    if missing:
-        hint = look_alikes(images, missing, found.values())
-        listed = " and ".join(sorted({str(sources[ids[image_id]]) for image_id in missing}))
-        faults.append(
-            f"{images}: {len(missing)} ids have no image{hint}: {named(missing)}; add them or drop the ids "
-            f"from {listed}"
-        )
-    untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
-    if untagged:
-        hint = suffixed_tags(tags, untagged)
-        faults.append(f"{tags}: {len(untagged)} images have no tag{hint}: {named(untagged)}; tag them or remove them")
-    if faults:
-        raise BadDataset("\n".join(faults))
 
 
 def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | None, source: Path) -> tuple[str, ...]:
@@ -175,10 +108,11 @@ def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | Non
     unfit = [fault for name in classes if (fault := fault_of_class(name))]  # the settings' own list is fit
     if unfit:
         raise BadDataset(f"{source}: {named(unfit)}; rename {'it' if len(unfit) == 1 else 'them'}")
+    known = set(classes)
     unknown = [
         f"{name!r} (nearest: {_nearest(name, classes)!r}; {len(ids)} images, first {ids[0]})"
         for name, ids in sorted(occurring.items())
-        if name not in classes
+        if name not in known
     ]
     if unknown:
         raise BadDataset(

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.configs.schema import SaliencySet
+from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.images import find_images, read_image
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
@@ -30,7 +31,6 @@ from tag2mask.tasks.dataset.ingest import (
 )
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.dataset.tag_table import checked_id
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime

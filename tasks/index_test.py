@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from tag2mask.configs.sections.data import TagsFormat
 from tag2mask.configs.sections.section import Section
+from tag2mask.tasks.dataset.image_ids import read_ids
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
@@ -28,9 +29,9 @@ from tag2mask.tasks.dataset.ingest import (
     write_index,
     write_set_aside,
 )
-from tag2mask.tasks.dataset.tag_table import read_ids
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.tags.readers.folders import given_images
 
 
 def run(
@@ -40,9 +41,11 @@ def run(
     *,
     on_bad_image: Literal["error", "skip"],
     maximum_megapixels: float,
+    tags_format: TagsFormat = "auto",
     dataset: Path,
-    images: Path,
     test_split: Path,
+    images: Path | None = None,
+    image_tree: Path | None = None,
 ) -> None:
     """Index the test split.
 
@@ -52,18 +55,20 @@ def run(
         runtime: threads and shard.
         on_bad_image: as in `Dataset`.
         maximum_megapixels: as in `Dataset`.
+        tags_format: as in `Dataset`; matters for a tree alone.
         dataset: `index_dataset` artifact.
-        images: folder of the images.
         test_split: their ids.
+        images: folder of the images; or
+        image_tree: a tree of them, where the folders' names are tags.
 
     Raises:
         BadTable: the list cannot be read.
         BadDataset: an id is trained or measured on, has no image, or there is none.
         BadImage: images cannot be read and `on_bad_image` is `error`.
     """
-    index, found = ImageIndex.read(dataset), find_images(images)
+    index, (folder, found) = ImageIndex.read(dataset), given_images(images, image_tree, tags_format)
     ids = sorted(read_ids(test_split, found))
-    _check(ids, index, found, images, test_split)
+    _check(ids, index, found, folder, test_split)
 
     def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
         record = ingest_image(image_id, found[image_id], out, maximum_megapixels=maximum_megapixels)

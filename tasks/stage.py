@@ -7,6 +7,8 @@ from typing import Literal
 PictureKind = Literal["heat", "gray", "gray by class", "labels"]
 """How a file is shown: class maps as heat, 8-bit gray (a map a class in `gray by class`), labels."""
 
+TAG_SUFFIXES = (".xml", ".json", ".jsonl", ".csv", ".txt", ".names", ".yaml", ".yml")
+"""Of the files that readers of tags look at in a folder."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 

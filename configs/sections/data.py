@@ -1,9 +1,9 @@
 """The images, their tags, and the sets that networks are trained on."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from tag2mask.configs.sections.section import ByContent, Section
 
@@ -39,6 +39,24 @@ def _fit_for_classes(names: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return names
 
 
+TagsFormat = Literal[
+    "auto",
+    "csv",
+    "voc",
+    "coco",
+    "yolo",
+    "labelme",
+    "label_studio",
+    "cvat",
+    "hugging_face",
+    "folders",
+    "folder_paths",
+]
+FOLDER_FORMATS = frozenset({"folders", "folder_paths"})
+"""Formats in which the tags are the names of the folders that the images lie in."""
+NUMBERED_FORMATS = frozenset({"auto", "yolo", "hugging_face"})
+"""Formats that may give classes by number."""
+
 Answer = Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_spelt_out)]
 
 
@@ -52,10 +70,17 @@ class Dataset(Section):
     root: Annotated[Path, ByContent()]
     """Folder of the dataset.  In a settings file a relative path starts at the file's own folder."""
     images: Annotated[str, BELOW_ROOT] = "images"
-    """Folder of the images, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level."""
+    """Folder of the images, `<id>.jpg|jpeg|png|webp|bmp|tif|tiff`, not searched below its first level, unless
+    `tags_format` is `folders` or `folder_paths`."""
     tags: Annotated[str | None, BELOW_ROOT] = "labels.csv"
-    """Table with the columns `image_id,labels` (labels separated by blanks), or a folder of VOC `<id>.xml` files.
-    `null`: the images have no tags, and saliency maps are all that is made."""
+    """Table with the columns `image_id,labels` (labels separated by blanks), or a file or folder of another format
+    (docs/formats.md).  `null`: the images have no tags, and saliency maps are all that is made."""
+    tags_format: TagsFormat = "auto"
+    """Format of `tags`; `auto` recognizes it.  `folders`: a folder per class, or several in a tree, where `tags` and
+    `images` are the same folder and ids are names without folder; `folder_paths`: ids have the folders before them."""
+    tag_names: Annotated[str | None, BELOW_ROOT] = None
+    """File with the names of the classes, for tags that give them by number: YOLO's `data.yaml` or `classes.txt`, the
+    `README.md` of a Hugging Face dataset."""
     train_split: Annotated[str | None, BELOW_ROOT] = None
     """Text file of ids, one a line: the images to train on and to label.  Without it: all that are tagged.  A 1,
     -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
@@ -71,9 +96,26 @@ class Dataset(Section):
     minimum_images: int = Field(default=2, ge=1)
     """Training images a class needs at least; one image cannot teach a class apart from its background."""
     on_bad_image: Literal["error", "skip"] = "error"
-    """What an unreadable image does: end the run, or be set aside and listed while the rest goes on."""
+    """What an unreadable image, or one without a tag, does: end the run, or be set aside and listed while the rest
+    goes on."""
     maximum_megapixels: float = Field(default=100.0, gt=0, le=178)
     """Images above this many megapixels (by their header, before decoding) count as bad: a decompression bomb."""
+
+    @property
+    def tags_are_folders(self) -> bool:
+        """Whether the names of the images' folders are their tags."""
+        return self.tags_format in FOLDER_FORMATS
+
+    @model_validator(mode="after")
+    def _tags_can_be_read(self) -> Self:
+        if self.tags_are_folders and self.tags != self.images:
+            raise ValueError(
+                f"tags_format {self.tags_format!r} takes the names of the images' folders, so tags must be the folder "
+                f"of the images: write tags: {self.images!r}"
+            )
+        if self.tag_names is not None and self.tags_format not in NUMBERED_FORMATS:
+            raise ValueError(f"tag_names is not read by tags_format {self.tags_format!r}: delete it")
+        return self
 
 
 class SaliencySet(Section):

@@ -139,7 +139,10 @@ def report(
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Settings file to write.", show_default=False)],
-    tags: Annotated[Path | None, typer.Option(help="Tag table (image_id,labels).  [default: beside it]")] = None,
+    tags: Annotated[Path | None, typer.Option(help="File or folder of tags.  [default: looked for beside it]")] = None,
+    tag_names: Annotated[
+        Path | None, typer.Option(help="Names of the classes, where tags are numbers.  [default: beside the tags]")
+    ] = None,
     masks: Annotated[Path | None, typer.Option(help="Ground-truth masks, to measure with.")] = None,
     saliency_images: Annotated[Path | None, typer.Option(help="Images to train saliency on.")] = None,
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
@@ -148,10 +151,10 @@ def init(
         str, typer.Option(help="ImageNet weights: packaged, torchvision or timm (fetched), or a file of MobileNetV2's.")
     ] = "packaged",
 ) -> None:
-    """Write a commented settings file that runs, for a folder of images and a table of tags."""
+    """Write a commented settings file that runs, for a folder of images and tags in any format that is known."""
     from tag2mask.flows.init import Sources, write_settings
 
-    sources = Sources(folder, tags, masks, saliency_images, saliency_masks, saliency_maps, weights)
+    sources = Sources(folder, tags, tag_names, masks, saliency_images, saliency_masks, saliency_maps, weights)
     typer.echo(write_settings(sources, out))
 
 

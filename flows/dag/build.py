@@ -40,12 +40,15 @@ class _Builder:
 
     def _index(self) -> None:
         data = self.config.dataset
+        images, image_tree = self._images(data)
         dataset = self.run.add(
             "index_dataset",
             "index_dataset",
             data,
-            images=data.root / data.images,
-            tags=data.root / data.tags if data.tags else None,
+            images=images,
+            image_tree=image_tree,
+            tags=data.root / data.tags if data.tags and not data.tags_are_folders else None,
+            tag_names=data.root / data.tag_names if data.tag_names else None,
             train_split=data.root / data.train_split if data.train_split else None,
             val_split=data.root / data.val_split if data.val_split else None,
             test_split=data.root / data.test_split if data.test_split else None,
@@ -65,12 +68,19 @@ class _Builder:
 
     def _index_test(self, data: Dataset, dataset: str) -> None:
         """Images to predict alone; a check, so that a list with faults does not come up after hours of training."""
-        images, test_split = data.root / data.images, data.root / str(data.test_split)
-        read = {"on_bad_image": data.on_bad_image, "maximum_megapixels": data.maximum_megapixels}
-        name = "index_test"
-        self.run.checks.append(
-            self.run.add(name, name, Section(), arguments=read, dataset=dataset, images=images, test_split=test_split)
-        )
+        read: dict[str, Any] = {"on_bad_image": data.on_bad_image, "maximum_megapixels": data.maximum_megapixels}
+        if data.tags_are_folders:
+            read["tags_format"] = data.tags_format
+        images, image_tree = self._images(data)
+        test_split, name = data.root / str(data.test_split), "index_test"
+        given: dict[str, Any] = {"images": images, "image_tree": image_tree, "test_split": test_split}
+        self.run.checks.append(self.run.add(name, name, Section(), arguments=read, dataset=dataset, **given))
+
+    @staticmethod
+    def _images(data: Dataset) -> tuple[Path | None, Path | None]:
+        """The images as a folder, or as a tree where the folders' names are tags."""
+        path = data.root / data.images
+        return (None, path) if data.tags_are_folders else (path, None)
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"

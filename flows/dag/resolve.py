@@ -66,4 +66,4 @@ def setting_of(node: Node, name: str) -> str:
         return {"model": "saliency.checkpoint", "maps": "saliency.maps"}.get(name, name)
     if node.stage == "predict_cosaliency" and name == "model":
         return "cosaliency.checkpoint"
-    return f"{CATALOG[node.stage].section}.{name}"
+    return f"{CATALOG[node.stage].section}.{'images' if name == 'image_tree' else name}"

@@ -9,7 +9,7 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows import init as beginning
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.init import Sources, demo_settings, draw_demo, packaged, write_settings
-from tag2mask.tasks.dataset.tag_table import BadTable
+from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.demo import scenes
 
 

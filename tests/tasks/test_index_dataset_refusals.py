@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.dataset.ingest import BadDataset
-from tag2mask.tasks.dataset.tag_table import BadTable
 from tests.tasks.drawn_files import (
     save_bomb,
     truncate,

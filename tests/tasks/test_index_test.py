@@ -7,10 +7,10 @@ import pytest
 
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks import index_test
+from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.dataset.ingest import BadDataset
-from tag2mask.tasks.dataset.tag_table import BadTable
 from tests.tasks.drawn_files import files_of, save_image, truncate, write_tags
 from tests.tasks.indexed_folder import IN_PAIRS, TAGS, index, metrics, table
 

@@ -1,10 +1,11 @@
-"""Reading tags and splits: what is right is read, what is wrong is refused with its place and the remedy."""
+"""Tables of tags and VOC's annotations: what is right is read, what is wrong is refused with place and remedy."""
 
 from pathlib import Path
 
 import pytest
 
-from tag2mask.tasks.dataset.tag_table import BadTable, checked_id, read_ids, read_tags
+from tag2mask.tasks.dataset.image_ids import BadTable
+from tag2mask.tasks.tags.formats import read_tags
 from tests.tasks.drawn_files import write_annotation
 
 
@@ -18,13 +19,13 @@ def table(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 def test_table_is_read(tmp_path: Path) -> None:
     """Tags come once each and in alphabetical order; column order, blank lines, quotes and a BOM do not matter."""
     text = 'labels,image_id\r\n"dog  cat dog","x, 1"\r\n\r\nhorse,007\r\n'
-    assert read_tags(table(tmp_path, text, "utf-8-sig")) == {"x, 1": ("cat", "dog"), "007": ("horse",)}
+    assert read_tags(table(tmp_path, text, "utf-8-sig")).tags == {"x, 1": ("cat", "dog"), "007": ("horse",)}
 
 
 def test_usual_class_names_pass(tmp_path: Path) -> None:
     """Names with hyphens, underscores, dots, slashes or brackets are labels."""
     names = ("T.V.", "cell-phone", "cup/mug", "hair_drier", "pottedplant", "tv(monitor)")
-    assert read_tags(table(tmp_path, f"image_id,labels\na,{' '.join(names)}\n")) == {"a": names}
+    assert read_tags(table(tmp_path, f"image_id,labels\na,{' '.join(names)}\n")).tags == {"a": names}
 
 
 @pytest.mark.parametrize(
@@ -59,72 +60,27 @@ def test_unreadable_table_is_refused(tmp_path: Path) -> None:
         read_tags(table(tmp_path, "image_id,labels\na,Löwe\n", "latin-1"))
 
 
-@pytest.mark.parametrize("image_id", ["", ".", "..", "../a", "/a", "a/", "a\\b", ".a", "a\tb", "a\0b"])
-def test_id_must_be_a_plain_name(image_id: str) -> None:
-    """An id that could lead out of its folder, hide a file or break a list of ids is refused."""
-    with pytest.raises(BadTable, match="here: .* is not an image id"):
-        checked_id(image_id, "here")
-
-
-@pytest.mark.parametrize("image_id", ["2007_000032", "a b", "a.b", "Löwe", "-", "007"])
-def test_plain_names_are_ids(image_id: str) -> None:
-    """Usual file names pass unchanged."""
-    assert checked_id(image_id, "here") == image_id
-
-
-def test_ids_of_a_split(tmp_path: Path) -> None:
-    """A split keeps its order; blank lines do not count, nor the number after the id in VOC's lists per class."""
-    (tmp_path / "train.txt").write_text("b\r\n\n a 1\nc -1\nd\t 0\n")
-    assert read_ids(tmp_path / "train.txt") == ("b", "a", "c", "d")
-
-
-def test_ids_with_blanks_stay_whole(tmp_path: Path) -> None:
-    """An id ends at the end of its line; a number at its end belongs to it where there is such an id."""
-    (tmp_path / "train.txt").write_text("a b\na b 2\na 1\nb  1\nc d -1\n")
-    assert read_ids(tmp_path / "train.txt", {"a", "a 1", "b"}) == ("a b", "a b 2", "a 1", "b", "c d")
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [("a\nb\na\n", "line 3: id 'a' already stands in line 1"), ("a\n../b\n", "line 2: .* is not an image id")],
-)
-def test_wrong_split_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """A repeated id and a path in a split are named with their line."""
-    (tmp_path / "train.txt").write_text(text)
-    with pytest.raises(BadTable, match=f"train.txt, {message}"):
-        read_ids(tmp_path / "train.txt")
-
-
-def test_unreadable_split_is_refused(tmp_path: Path) -> None:
-    """A missing split and one that is no text are named."""
-    with pytest.raises(BadTable, match=r"train\.txt: no such file; it must hold one image id a line"):
-        read_ids(tmp_path / "train.txt")
-    (tmp_path / "train.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(BadTable, match=r"train\.txt: is not UTF-8 text"):
-        read_ids(tmp_path / "train.txt")
-
-
 def test_annotations_are_read(tmp_path: Path) -> None:
     """The names of objects are tags, those of their parts are not; difficult ones count only where all are."""
     write_annotation(tmp_path / "a.xml", ("person", 0), ("dog", 0), ("cat", 1), ("person", 0))
     write_annotation(tmp_path / "b.xml", ("cat", 1))
     write_annotation(tmp_path / "._a.xml").write_bytes(b"\0")
-    assert read_tags(tmp_path) == {"a": ("dog", "person"), "b": ("cat",)}
+    assert read_tags(tmp_path).tags == {"a": ("dog", "person"), "b": ("cat",)}
 
 
 def test_only_the_annotations_that_matter_are_opened(tmp_path: Path) -> None:
     """Annotations of other images may be broken."""
     write_annotation(tmp_path / "a.xml", ("dog", 0))
     (tmp_path / "b.xml").write_text("<annotation>")
-    assert read_tags(tmp_path, only={"a", "c"}) == {"a": ("dog",)}
+    assert read_tags(tmp_path, only={"a", "c"}).tags == {"a": ("dog",)}
     with pytest.raises(BadTable, match=r"b\.xml: is not well-formed XML"):
         read_tags(tmp_path)
 
 
 def test_wrong_annotations_are_refused(tmp_path: Path) -> None:
     """No annotation at all, one without an object, and a class name of two words are named."""
-    with pytest.raises(BadTable, match="holds no .xml annotation"):
-        read_tags(tmp_path)
+    with pytest.raises(BadTable, match="is not VOC XML .a folder of <id>.xml"):
+        read_tags(tmp_path, "voc")
     write_annotation(tmp_path / "a.xml")
     with pytest.raises(BadTable, match=r"a\.xml: names no object"):
         read_tags(tmp_path)

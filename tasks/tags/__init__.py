@@ -1,0 +1,1 @@
+"""The tags of images, from the formats in which they lie around."""

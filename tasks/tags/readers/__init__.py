@@ -1,0 +1,1 @@
+"""One file a format of tags, and what they share."""
