@@ -21,13 +21,12 @@ from torch import Tensor, nn
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Optimizer
-from tag2mask.tasks.networks.factory import save_tensors
-from tag2mask.tasks.store.files import sync_files, write_file
+from tag2mask.tasks.store.checkpoints import checkpoints, save_checkpoint
+from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
 
-CHECKPOINT = "checkpoint.pt"
 POWER = 0.9
 """Of a learning rate that falls."""
 log = logging.getLogger("tag2mask")
@@ -135,9 +134,8 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
     Raises:
         TrainingDiverged: the loss became infinite or NaN; the message names the step.
     """
-    checkpoint = out / RESUME / CHECKPOINT
     base = [group["lr"] for group in training.optimizer.param_groups]
-    first = _resume(training, checkpoint) if checkpoint.exists() else 0
+    first = _resume(training, out / RESUME)
     training.network.train()
     saved = time.monotonic()
     for step in range(first, training.steps):
@@ -149,7 +147,7 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
         recent = training.losses[-50:]
         runtime.progress(step + 1, training.steps, f"loss {math.fsum(recent) / len(recent):.4f}")
         if time.monotonic() - saved > runtime.checkpoint_seconds and step + 1 < training.steps:
-            _save(training, checkpoint, step + 1)
+            _save(training, out / RESUME, step + 1)
             saved = time.monotonic()
     if training.average is not None:
         training.network.load_state_dict(training.average.state(), strict=True)
@@ -171,29 +169,35 @@ def _one_step(training: Training, step: int) -> None:
     training.losses.append(value)
 
 
-def _save(training: Training, path: Path, step: int) -> None:
+def _save(training: Training, folder: Path, step: int) -> None:
     state: dict[str, Any] = {
-        "step": step,
         "network": training.network.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "losses": torch.tensor(training.losses, dtype=torch.float64),
         "extra": training.extra.state() if training.extra else {},
         "average": training.average.state() if training.average else {},
     }
-    save_tensors(path, state)
-    sync_files([path])
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    save_checkpoint(folder, step, buffer.getbuffer())
 
 
-def _resume(training: Training, path: Path) -> int:
-    content = io.BytesIO(path.read_bytes())
-    try:
-        state = torch.load(content, map_location="cpu", weights_only=True)
-    except MemoryError:  # as where reading failed, it may be sound: another attempt can read it
-        raise
-    except Exception as error:  # written atomically, so its bytes have changed since: start over rather than stop
-        log.warning("%s: cannot be read (%s); the training starts over", path, error)
-        path.unlink()
-        return 0
+def _resume(training: Training, folder: Path) -> int:
+    """Take over the newest checkpoint that is sound; the step to go on with."""
+    for step, content in checkpoints(folder):
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except MemoryError:  # another attempt can read it
+            raise
+        except Exception as error:  # its bytes are those that were written: by another version of torch
+            log.warning("the checkpoint of step %d in %s cannot be read (%s)", step, folder, error)
+            continue
+        _restore(training, state)
+        return step
+    return 0
+
+
+def _restore(training: Training, state: dict[str, Any]) -> None:
     training.network.load_state_dict(state["network"], strict=True)
     training.optimizer.load_state_dict(state["optimizer"])
     training.losses[:] = state["losses"].tolist()
@@ -201,7 +205,6 @@ def _resume(training: Training, path: Path) -> int:
         training.extra.restore(state["extra"])
     if training.average:
         training.average.restore(state["average"])
-    return int(state["step"])
 
 
 def _write_losses(path: Path, losses: Sequence[float]) -> None:

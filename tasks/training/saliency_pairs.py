@@ -1,5 +1,6 @@
 """Batches of images with what is salient in them, and with superpixels where a loss compares regions."""
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ from PIL import Image
 from skimage.segmentation import slic
 
 from tag2mask.configs.schema import Saliency
-from tag2mask.tasks.dataset.images import DECODER_ERRORS, read_rgb, resize
+from tag2mask.tasks.dataset.images import read_rgb, resize
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.store.checkpoints import DamagedFile, read_checked, write_checked
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.training.augmentation import mirror_and_rotate, mirror_and_rotate_regions
 from tag2mask.tasks.training.loop import images_of_samples, seeded
@@ -100,14 +101,15 @@ class SaliencyPairs:
 
     def _regions(self, number: int, pixels: np.ndarray) -> np.ndarray:
         """Superpixels of an image, made at the first sample and read back at the others."""
-        path = self._kept_regions / f"{number}.png"
+        path = self._kept_regions / str(number)
         try:
-            with Image.open(path, formats=("PNG",)) as image:
+            with Image.open(io.BytesIO(read_checked(path)), formats=("PNG",)) as image:
                 return np.array(image).astype(np.int32)
-        except DECODER_ERRORS:  # none yet; or cut short by a crash, as they are not forced to the disk
+        except (FileNotFoundError, DamagedFile):  # none yet; or cut short by a crash: they are not forced to the disk
             regions = superpixels(pixels, self._config.purnet.superpixels)
-        kept = Image.fromarray(regions.astype(np.uint16))
-        write_file(path, lambda file: kept.save(file, format="PNG"))
+        kept = io.BytesIO()
+        Image.fromarray(regions.astype(np.uint16)).save(kept, format="PNG")
+        write_checked(path, kept.getbuffer())
         return regions
 
 

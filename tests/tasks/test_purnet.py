@@ -1,5 +1,6 @@
 """The purnet network as a provider: trained on drawn pairs, applied, and told apart from the other network."""
 
+import io
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.networks.factory import load_for_inference, saliency_network
 from tag2mask.tasks.networks.model_folder import WeightsError, saliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
+from tag2mask.tasks.store.checkpoints import checkpoints
 from tag2mask.tasks.store.files import read_json, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.saliency_pairs import SaliencyPairs, masked_source, superpixels
@@ -70,6 +72,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"), ("cat", "dog"), blocks(3, 3, 2, size=(40, 56)))
 
 
+def network_of_checkpoint(folder: Path) -> dict[str, torch.Tensor]:
+    """State of the network in the newest checkpoint."""
+    content = next(content for _, content in checkpoints(folder))
+    state: dict[str, torch.Tensor] = torch.load(io.BytesIO(content), weights_only=True)["network"]
+    return state
+
+
 def trained_parts(state: dict[str, torch.Tensor]) -> set[str]:
     """The parts of the network of which a parameter differs from its start."""
     config = Saliency.model_validate(SETTINGS)
@@ -84,7 +93,7 @@ def test_every_stage_trains_what_it_says(pairs: Path, tmp_path: Path) -> None:
 
     def look(done: int, total: int, note: str) -> None:
         if done == 2:  # the last checkpoint is that of the first step, which is the whole first stage
-            reached.append(torch.load(tmp_path / ".resume/checkpoint.pt", weights_only=True)["network"])
+            reached.append(network_of_checkpoint(tmp_path / ".resume"))
 
     runtime = StageRuntime(checkpoint_seconds=0.0, report=look)
     train_saliency.run(Saliency.model_validate(SETTINGS), tmp_path, runtime, saliency_set=pairs)
@@ -123,10 +132,11 @@ def test_superpixels_follow_colors_and_are_kept(pairs: Path, tmp_path: Path) -> 
 
     first = batches()
     assert [len(batch) for batch in first] == [3, 4, 4, 4]
-    kept = sorted((tmp_path / ".resume/superpixels").glob("*.png"))
-    assert [path.name for path in kept] == ["0.png", "1.png", "2.png", "3.png"]
+    kept = sorted((tmp_path / ".resume/superpixels").iterdir())
+    assert [path.name for path in kept] == ["0", "1", "2", "3"]
     before = {path: path.read_bytes() for path in kept}
-    kept[1].write_bytes(before[kept[1]][:40])
+    kept[1].write_bytes(before[kept[1]][:90])
+    kept[2].write_bytes(before[kept[2]][:-20] + b"\0" + before[kept[2]][-19:])
     for one, again in zip(first, batches(), strict=True):
         for part, same in zip(one, again, strict=True):
             np.testing.assert_array_equal(part, same)

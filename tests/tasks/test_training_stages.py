@@ -212,19 +212,19 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path: Path, inputs: dic
     arguments = [config.model_dump_json(), str(tmp_path / "killed"), str(inputs["dataset"])]
     process = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False, timeout=200)
     assert process.returncode == -signal.SIGKILL
-    assert (tmp_path / "killed" / ".resume" / "checkpoint.pt").exists()
+    assert list((tmp_path / "killed" / ".resume").glob("checkpoint-*"))
     train_classifier.run(config, tmp_path / "killed", StageRuntime(), dataset=inputs["dataset"])
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
 
 
-def test_a_damaged_checkpoint_starts_over(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """A checkpoint that a failing disk cut short costs the steps done, not the result."""
+def test_damaged_checkpoints_start_over(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Checkpoints that a failing disk cut short cost the steps done, not the result."""
     config = Saliency.model_validate(SALIENCY)
     train_saliency.run(config, tmp_path / "whole", StageRuntime(), saliency_set=inputs["pairs"])
     with pytest.raises(Interrupted):
         train_saliency.run(config, tmp_path / "parts", interrupted_after(3), saliency_set=inputs["pairs"])
-    checkpoint = tmp_path / "parts" / ".resume" / "checkpoint.pt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    for checkpoint in (tmp_path / "parts" / ".resume").glob("checkpoint-*"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     train_saliency.run(config, tmp_path / "parts", StageRuntime(), saliency_set=inputs["pairs"])
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
 

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from collections import Counter
 from pathlib import Path
 from unittest.mock import Mock
@@ -105,7 +106,7 @@ def test_finished_steps_are_not_repeated(tmp_path: Path) -> None:
 def test_checkpoints_keep_their_distance(tmp_path: Path) -> None:
     """Before the agreed time has passed no checkpoint is written."""
     train(regression()[0], tmp_path, StageRuntime(checkpoint_seconds=1000))
-    assert not (tmp_path / ".resume" / "checkpoint.pt").exists()
+    assert not (tmp_path / ".resume").exists()
 
 
 def test_a_stage_may_call_backward_itself(tmp_path: Path) -> None:
@@ -205,19 +206,49 @@ def test_parameters_stay_in_single_precision() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
 
 
-def test_a_damaged_checkpoint_is_told_and_an_unreadable_one_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A checkpoint of other bytes is named and started over; where memory or disk fail it stays for another attempt."""
-    checkpoint = tmp_path / ".resume" / "checkpoint.pt"
+    """Whatever bit of the newest checkpoint turns over, it is named, and the training goes on from the one before."""
+    whole, _ = regression()
+    train(whole, tmp_path / "whole", StageRuntime())
+    with pytest.raises(Interrupted):
+        train(regression()[0], tmp_path / "parts", interrupting(9))
+    older, newest = sorted((tmp_path / "parts/.resume").glob("checkpoint-*"))
+    assert (older.name, newest.name) == ("checkpoint-000000007", "checkpoint-000000008")
+    content = bytearray(newest.read_bytes())
+    for place in range(0, len(content), 97):
+        content[place] ^= 1 << place % 8
+        newest.write_bytes(content)
+        content[place] ^= 1 << place % 8
+        seen: list[int] = []
+        shutil.copytree(tmp_path / "parts", tmp_path / str(place))
+        resumed, _ = regression()
+        runtime = StageRuntime(report=lambda done, total, note, seen=seen: seen.append(done))
+        train(resumed, tmp_path / str(place), runtime)
+        assert seen == [8, 9, 10, 11, 12] and f"{place}/.resume/{newest.name}: is not what was written" in caplog.text
+        assert resumed.losses == whole.losses
+
+
+def test_without_a_sound_checkpoint_the_training_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where both checkpoints are damaged, both are named and deleted, and the training starts from its first step."""
     with pytest.raises(Interrupted):
         train(regression()[0], tmp_path, interrupting(5))
-    for place, name, failure in ((torch, "load", MemoryError()), (Path, "read_bytes", OSError(24, "too many files"))):
+    saved = sorted((tmp_path / ".resume").glob("checkpoint-*"))
+    for path in saved:
+        path.write_bytes(path.read_bytes()[:-100])
+    training, _ = regression()
+    train(training, tmp_path, StageRuntime(checkpoint_seconds=1000))
+    assert len(saved) == 2 and len(training.losses) == STEPS
+    assert all(f"{path}: is not what was written" in caplog.text and not path.exists() for path in saved)
+
+
+def test_an_unreadable_checkpoint_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory or disk fail while a checkpoint is read, it stays for another attempt."""
+    with pytest.raises(Interrupted):
+        train(regression()[0], tmp_path, interrupting(5))
+    for place, name, failure in ((torch, "load", MemoryError()), (Path, "open", OSError(24, "too many files"))):
         with monkeypatch.context() as context, pytest.raises(type(failure)):
             context.setattr(place, name, Mock(side_effect=failure))
             train(regression()[0], tmp_path, StageRuntime())
-        assert checkpoint.exists()
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    training, _ = regression()
-    train(training, tmp_path, StageRuntime(checkpoint_seconds=1000))
-    assert len(training.losses) == STEPS and f"{checkpoint}: cannot be read" in caplog.text
+        assert len(list((tmp_path / ".resume").glob("checkpoint-*"))) == 2
