@@ -12,6 +12,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import islice
@@ -140,10 +141,15 @@ def files_below(folder: Path) -> Iterator[Path]:
     yield from sorted(folder / name for name in names_below(folder))
 
 
+def _check(signature: Signature, digest: str) -> str:
+    return f"{zlib.crc32(repr((*signature, digest)).encode()):08x}"
+
+
 class DigestMemory:
     """Digests of files, kept in an SQLite file that several processes may share.
 
     Losing, damaging or deleting the file costs time, never correctness; nor is it an error that it cannot be written.
+    With each digest stands a CRC-32 of its row: one of which a bit has turned over is not known.
     """
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +196,7 @@ class DigestMemory:
 
     def learn(self, known: Iterable[tuple[Signature, str]]) -> None:
         """Remember digests of files that had these signatures and whose later changes would show."""
-        rows = [(*signature, digest) for signature, digest in known]
+        rows = [(*signature, digest + _check(signature, digest)) for signature, digest in known]
         self._change("insert or replace into inodes values (?, ?, ?, ?, ?, ?)", rows)
 
     def forget(self, files: Iterable[str | Path]) -> None:
@@ -209,7 +215,8 @@ class DigestMemory:
         wanted = ", ".join("?" * len(inodes))
         question = f"select * from inodes where inode in ({wanted})"
         rows = self._use(lambda memory: memory.execute(question, tuple(inodes)).fetchall())
-        return {Signature(*row[:5]): row[5] for row in rows or ()}
+        known = ((Signature(*row[:5]), str(row[5])[:64], str(row[5])[64:]) for row in rows or ())
+        return {signature: digest for signature, digest, check in known if check == _check(signature, digest)}
 
     def _use(self, work: Callable[[sqlite3.Connection], Answer]) -> Answer | None:
         """Work on the database; None where it cannot be used.  A broken one is deleted, to be begun anew."""

@@ -16,6 +16,7 @@ from tag2mask.configs.errors import UserError
 PART = ".part"
 SYNCED_AT_ONCE = 32
 """Files forced to the disk at once."""
+_watched: dict[Path, set[Path]] = {}  # folder -> files that this process has written below it while it was watched
 NO_ROOM_BYTES = 2**20
 """With less than this free, a write that failed without a reason failed for want of room."""
 
@@ -87,10 +88,34 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any], *, durably: bool = 
                     file.flush()
                     os.fsync(file.fileno())
             os.replace(aside, path)
+        note_written(path)
     finally:
         aside.unlink(missing_ok=True)
     if durably:
         sync_files([], folders=[path.parent])
+
+
+@contextmanager
+def files_written(folder: Path) -> Iterator[set[Path]]:
+    """The files that this process writes below a folder by `write_file` meanwhile, or tells of by `note_written`."""
+    _watched[folder] = set()
+    try:
+        yield _watched[folder]
+    finally:
+        del _watched[folder]
+
+
+def note_written(path: Path) -> None:
+    """Tell that a file was written, by other means than `write_file`."""
+    for folder, written in list(_watched.items()):
+        if path.is_relative_to(folder):
+            written.add(path)
+
+
+def forget_written(paths: Iterable[Path]) -> None:
+    """Tell that it is kept elsewhere which files were written: there may be millions."""
+    for written in list(_watched.values()):
+        written.difference_update(paths)
 
 
 def parts_below(folder: Path) -> list[Path]:

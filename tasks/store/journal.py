@@ -1,24 +1,28 @@
 """The journal of an inference stage: which images are done, so that a crash repeats less than a shard.
 
-The journal lies in the hidden folder `.resume` of the work_dir and does not belong to the result.  Each line is the
-JSON of a `Part`, written only after the files were forced to the disk.  The digests let a resumed stage do again what
-was damaged while it lay there; the signatures let the end of the stage see that a file is still the one that was read.
+The journal lies in the hidden folder `.resume` of the work_dir and does not belong to the result.  Each line is a
+CRC-32 and the JSON of a `Part`, written only after the files were forced to the disk.  The digests let a resumed stage do
+again what was damaged while it lay there, and so does the CRC for the facts; the signatures let the end of the stage see
+that a file is still the one that was read.
 """
 
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from tag2mask.tasks.store.digests import Signature, batched, file_digest
-from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
+from tag2mask.tasks.store.files import disk_full_as_error, forget_written, sync_files, write_file
 from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
 RESUME = ".resume"
 JOURNAL = "journal.jsonl"
+CHECK = len("00000000 ")
+"""Bytes of a line before its JSON."""
 LINKED_AT_ONCE = 8192
 """Images of earlier results taken over between two journal entries."""
 
@@ -36,12 +40,18 @@ def journaled(out: Path) -> Iterator[Part]:
 
 
 def journal_places(out: Path) -> Iterator[tuple[int, Part]]:
-    """The same, each with the place at which its line begins."""
+    """The same, each with the place at which its JSON begins."""
     path = out / RESUME / JOURNAL
     for place, line in lines_of(path) if path.exists() else ():
+        told = line[CHECK:]
         with suppress(ValueError):
-            if line.endswith(b"\n") and (part := Part.read(line)).image_id:
-                yield place, part
+            if line.endswith(b"\n") and line == _checked(told) and (part := Part.read(told)).image_id:
+                yield place + CHECK, part
+
+
+def _checked(told: bytes) -> bytes:
+    """A line of the journal."""
+    return b"%08x " % zlib.crc32(told) + told
 
 
 def journaled_at(out: Path, places: Mapping[str, int]) -> Iterator[Part]:
@@ -69,6 +79,7 @@ def record_items(out: Path, items: Mapping[str, Sequence[Path]], facts: FactsOf 
     files = [path for paths in items.values() for path in paths]
     sync_files(files, folders=_folders(files, out))
     _append(out, [_part(image_id, paths, out, facts(image_id)) for image_id, paths in items.items()])
+    forget_written(files)
 
 
 def _part(image_id: str, paths: Sequence[Path], out: Path, facts: Facts) -> Part:
@@ -96,7 +107,7 @@ def _append(out: Path, found: Sequence[Part]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(file.seek(end_of_lines(file)))  # a line cut short by a crash is overwritten
-            file.write(b"".join(part.line() for part in found))
+            file.write(b"".join(_checked(part.line()) for part in found))
             file.flush()
             os.fsync(file.fileno())
 
@@ -172,7 +183,7 @@ def _sound_items(out: Path) -> set[str]:
         whole = all(_is(out / name, digest) for name, digest in part.files.items())
         (sound if whole else damaged).add(part.image_id)
     if damaged:
-        kept = (part.line() for part in journaled(out) if part.image_id in sound)
+        kept = (_checked(part.line()) for part in journaled(out) if part.image_id in sound)
         write_file(out / RESUME / JOURNAL, lambda file: file.writelines(kept), durably=True)
     return sound
 

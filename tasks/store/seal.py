@@ -1,13 +1,17 @@
 """Seal a result: its files forced to the disk and looked at once more, its table and its manifest written.
 
-What is sealed is what the stage has finished: journaled files must still be what they were when their image was
-finished.  Those whose signature shows it are not read again.
+What is sealed is what the stage has finished: files that it journaled, or wrote in the attempt that came to the end.
+Anything else that lies there is somebody else's, or of an attempt that would have overwritten it; it is named and set
+aside.  Journaled files must still be what they were when their image was finished.  Those whose signature shows it are
+not read again.
 """
 
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,11 @@ from tag2mask.tasks.store.parts import PARTS, Part
 
 ITEMS = "items.json"
 METRICS = "metrics.json"
+TOLD = 5
+"""Names of foreign files in a message."""
 CHECKED_AT_ONCE = 2000
 """Images whose files are looked at together."""
+log = logging.getLogger("tag2mask")
 
 
 def seal(
@@ -29,6 +36,8 @@ def seal(
     keys: Mapping[str, str],
     memory: DigestMemory,
     about: Mapping[str, Any],
+    written: Collection[Path],
+    aside: Path,
 ) -> None:
     """Write the table and the manifest of a result, when all else is on the disk.
 
@@ -38,6 +47,8 @@ def seal(
         keys: image id -> digest of all that its part is made of.
         memory: remembers digests of files.
         about: further facts.
+        written: files that the stage wrote in this attempt besides those it journaled.
+        aside: folder that takes what the stage did not write; made if there is any.
 
     Raises:
         DamagedArtifact: a file is no longer what it was when its image was journaled.
@@ -45,7 +56,8 @@ def seal(
     """
     for part in parts_below(work_dir):  # begun by an attempt that was killed
         part.unlink(missing_ok=True)
-    table = _Table(work_dir, keys, memory)
+    table = _Table(work_dir, keys, memory, {path.relative_to(work_dir).as_posix() for path in written})
+    _set_aside(work_dir, table.foreign, aside)
     sync_files([work_dir / name for name in table.rest], folders=[Path(folder) for folder, _, _ in os.walk(work_dir)])
     write_file(work_dir / PARTS, lambda file: file.writelines(table.lines()), durably=True)
     metrics = work_dir / METRICS
@@ -59,6 +71,7 @@ def seal(
         "bytes": table.bytes,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": read_json(metrics) if metrics.exists() else {},
+        **({"left_out": table.foreign} if table.foreign else {}),
         **about,
     }
     write_json(work_dir / MANIFEST, {**manifest, "seal": seal_of(manifest)})
@@ -67,10 +80,8 @@ def seal(
 class _Table:
     """Makes the lines of a table, and adds up what they tell of."""
 
-    def __init__(self, work_dir: Path, keys: Mapping[str, str], memory: DigestMemory) -> None:
+    def __init__(self, work_dir: Path, keys: Mapping[str, str], memory: DigestMemory, written: Collection[str]) -> None:
         self.work_dir, self.keys, self.memory = work_dir, keys, memory
-        self.items = dict(read_json(work_dir / ITEMS)) if (work_dir / ITEMS).exists() else None
-        """Image id -> digest of what its part means, as the stage wrote it; None where its files are that."""
         self.images = self.files = self.bytes = 0
         self.content = hashlib.sha256()
         """Of all names and digests in the order of the table."""
@@ -79,8 +90,12 @@ class _Table:
         for place, part in journal_places(work_dir):
             self.places[part.image_id] = place
             rest.difference_update(part.files)
-        self.rest = sorted(rest)
+        self.rest = sorted(rest.intersection(written))
         """Names of the files of no image."""
+        self.foreign = sorted(rest.difference(written))
+        """Names of files that the stage did not write."""
+        self.items = dict(read_json(work_dir / ITEMS)) if ITEMS in self.rest else None
+        """Image id -> digest of what its part means, as the stage wrote it; None where its files are that."""
 
     def lines(self) -> Iterator[bytes]:
         """The lines of the table."""
@@ -129,6 +144,24 @@ class _Table:
             path = self.work_dir / changed[0]
             raise DamagedArtifact(f"{path} changed after its image was finished; run again: it will be made anew")
         self.memory.learn(known)
+
+
+def _set_aside(work_dir: Path, names: Collection[str], aside: Path) -> None:
+    """Move files out of a work_dir and name them; of a folder that is a link, the link."""
+    for name in names:
+        path = work_dir / name
+        parents = [folder for folder in path.parents if folder.is_relative_to(work_dir) and folder != work_dir]
+        path = next((folder for folder in reversed(parents) if folder.is_symlink()), path)
+        if not os.path.lexists(path):
+            continue  # gone with the link that led to it
+        target = aside / path.relative_to(work_dir)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(path, target)
+        with suppress(OSError):  # where it holds something else
+            path.parent.rmdir()
+    if names:
+        told = ", ".join(list(names)[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")
+        log.warning("%s: %s: not written by the stage, and left out; moved to %s", work_dir, told, aside)
 
 
 def _visible(files: Mapping[str, str]) -> dict[str, str]:

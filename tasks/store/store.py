@@ -26,6 +26,7 @@ from tag2mask.tasks.store.digests import DigestMemory
 from tag2mask.tasks.store.files import (
     NoRoomOnDisk,
     disk_full_as_error,
+    files_written,
     free_bytes,
     sync_files,
 )
@@ -118,11 +119,14 @@ class Store:
 
     def set_aside(self, stage: str, key: str) -> Path:
         """Move a damaged or replaced result away, so that it is rebuilt; `gc` deletes it.  Returns where it went."""
-        target = self.root / ".trash" / f"{stage}-{key}-{time.time_ns()}"
+        target = self._aside(stage, key)
         with read_only_as_error(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
             os.rename(self.home(stage, key), target)
         return target
+
+    def _aside(self, stage: str, key: str) -> Path:
+        return self.root / ".trash" / f"{stage}-{key}-{time.time_ns()}"
 
     def build(
         self,
@@ -165,9 +169,11 @@ class Store:
             if not self._finished(work_dir):
                 (work_dir / MANIFEST).unlink(missing_ok=True)
                 started = time.monotonic()
-                make(work_dir)
+                with files_written(work_dir) as written:
+                    make(work_dir)
                 facts = {"seconds": round(time.monotonic() - started, 3), **(about or {})}
-                seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts)
+                aside = self._aside(f"foreign-{recipe.stage}", recipe.key)
+                seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts, written, aside)
             return self._commit(work_dir, recipe)
 
     def _finished(self, work_dir: Path) -> bool:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Optimizer
-from tag2mask.tasks.store.checkpoints import checkpoints, save_checkpoint
+from tag2mask.tasks.networks.checkpoints import checkpoints, save_checkpoint
 from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -14,7 +14,7 @@ from tag2mask.configs.schema import Saliency
 from tag2mask.tasks.dataset.images import read_rgb, resize
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.store.checkpoints import DamagedFile, read_checked, write_checked
+from tag2mask.tasks.networks.checkpoints import DamagedFile, read_checked, write_checked
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.training.augmentation import mirror_and_rotate, mirror_and_rotate_regions
 from tag2mask.tasks.training.loop import images_of_samples, seeded

@@ -14,7 +14,7 @@ from tag2mask.tasks.release.contents import Draft
 from tag2mask.tasks.release.publish import Publication, publish
 from tag2mask.tasks.release.releases import Releases
 from tag2mask.tasks.store.artifact import Artifact, Recipe
-from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.files import note_written, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
@@ -40,6 +40,8 @@ def artifact(
     def write(out: Path) -> None:
         make(out)
         (out / "manifest.json").unlink(missing_ok=True)  # the drawn one
+        for path in out.rglob("*"):
+            note_written(path)
 
     paths = {name: source.label for name, source in inputs.items()}
     about = {"input_paths": paths, "versions": {}, "item_keys": {}, "reused_images": 0}

@@ -15,10 +15,10 @@ from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray
+from tag2mask.tasks.networks.checkpoints import checkpoints
 from tag2mask.tasks.networks.factory import load_for_inference, saliency_network
 from tag2mask.tasks.networks.model_folder import WeightsError, saliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
-from tag2mask.tasks.store.checkpoints import checkpoints
 from tag2mask.tasks.store.files import read_json, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.saliency_pairs import SaliencyPairs, masked_source, superpixels

@@ -200,6 +200,19 @@ def test_broken_memory_costs_time_only(tmp_path: Path, reads: list[str], damage:
         assert DigestMemory(place).of_path(path) and not reads
 
 
+def test_flipped_bits_of_the_memory_never_give_a_wrong_digest(tmp_path: Path, reads: list[str]) -> None:
+    """Whatever bit of the memory's file turns over, the digest of a file is its own, read anew where need be."""
+    path, place = tmp_path / "a", tmp_path / "memory"
+    path.write_text("1")
+    settle()
+    DigestMemory(place).of_path(path)
+    sound, expected = place.read_bytes(), file_digest(path)
+    row = sound.index(expected.encode())
+    for byte in (*range(0, len(sound), 41), *range(row - 30, row + 72)):
+        place.write_bytes(sound[:byte] + bytes([sound[byte] ^ 1 << byte % 8]) + sound[byte + 1 :])
+        assert DigestMemory(place).of_path(path) == expected, byte
+
+
 def test_locked_memory_is_gone_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reads: list[str]) -> None:
     """A memory that another process has locked for good delays, but gives right digests."""
     connect = sqlite3.connect

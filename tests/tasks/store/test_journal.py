@@ -169,6 +169,20 @@ def test_damaged_line_and_damaged_files_are_done_again(tmp_path: Path) -> None:
     assert Inference(tmp_path).run() == []
 
 
+def test_no_flipped_bit_of_a_journal_is_taken_for_a_fact(tmp_path: Path) -> None:
+    """Whatever bit of a line turns over, the line does not count: no file would give away an image's facts."""
+    (tmp_path / "i0.txt").write_text("i0")
+    record_items(tmp_path, {"i0": [tmp_path / "i0.txt"]}, lambda image_id: {"width": 48, "labels": "cat"})
+    journal = tmp_path / RESUME / JOURNAL
+    sound = journal.read_bytes()
+    for place in range(len(sound)):
+        for bit in range(8):
+            journal.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << bit]) + sound[place + 1 :])
+            assert finished_items(tmp_path) == [], (place, bit)
+    journal.write_bytes(sound)
+    assert [part.facts for part in journaled(tmp_path)] == [{"width": 48, "labels": "cat"}]
+
+
 def test_image_that_is_not_yielded_is_asked_for_again(tmp_path: Path) -> None:
     """An image without a result is not journaled, and the next attempt gets it alone."""
     Inference(tmp_path, leave_out=("i2", "i9")).run()

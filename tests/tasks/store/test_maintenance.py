@@ -11,6 +11,7 @@ from tag2mask.tasks.building.build import build
 from tag2mask.tasks.building.maintenance import Fault, StoreInUse, collect_garbage, verify
 from tag2mask.tasks.store import digests
 from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.journal import record_items
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import DamagedArtifact, Recipe, Store
 from tests.tasks.store.toy_stages import Toy, contents, draw_images, order_index, order_maps
@@ -201,6 +202,7 @@ def test_deleting_everything_by_hand_is_safe_with_an_interrupted_attempt(bench: 
 
     def stop(out: Path) -> None:
         (out / "a.bin").write_bytes(b"1")
+        record_items(out, {"a": [out / "a.bin"]})
         raise KeyboardInterrupt
 
     recipe = Recipe("toy", 1, {}, {})

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import pytest
 
 from tag2mask.tasks.store.files import NoRoomOnDisk
+from tag2mask.tasks.store.journal import finished_items, record_items
 from tag2mask.tasks.store.store import Store, StoreNotWritable
 from tests.tasks.store.toy_artifacts import FILES, RECIPE, find, make
 from tests.tasks.store.toy_stages import Toy, contents, draw_images, start_child
@@ -23,16 +24,45 @@ def test_interrupted_attempt_is_handed_to_the_next(store: Store) -> None:
 
     def fail(out: Path) -> None:
         make(out, {"first": b"1", ".resume/checkpoint": b"2", "sub/.123.part": b"3", ".9.part": b"4"})
+        record_items(out, {"first": [out / "first"]})
         raise KeyError("stop")
 
     def resume(out: Path) -> None:
-        assert (out / ".resume" / "checkpoint").read_bytes() == b"2"
+        assert (out / ".resume" / "checkpoint").read_bytes() == b"2" and finished_items(out) == ["first"]
         make(out, {"second": b"5"})
 
     with pytest.raises(KeyError):
         store.build(RECIPE, fail)
     assert find(store) is None
     assert contents(store.build(RECIPE, resume)) == {"first": b"1", "second": b"5"}
+
+
+def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What others add to a half-made result, before or while it is made, is named and set aside, links as links."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "own.png").write_bytes(b"own")
+    (tmp_path / "items").write_text('{"a": "b"}')
+    work_dir = store.work_dir("toy", RECIPE.key)
+    (work_dir / "masks").mkdir(parents=True)
+    (work_dir / "masks" / "left.png").write_bytes(b"before")
+    (work_dir / "items.json").symlink_to(tmp_path / "items")
+
+    def disturbed(out: Path) -> None:
+        make(out)
+        (out / "sub" / "added.png").write_bytes(b"meanwhile")
+        (out / "linked").symlink_to(tmp_path / "elsewhere")
+
+    made = store.build(RECIPE, disturbed)
+    foreign = ["items.json", "linked/own.png", "masks/left.png", "sub/added.png"]
+    assert contents(made) == FILES and made.manifest["left_out"] == foreign and made.images == 0
+    assert find(store, reread=True) == made and not (made.path / "masks").exists()
+    (aside,) = (store.root / ".trash").iterdir()
+    assert f"{work_dir}: {', '.join(foreign)}: not written by the stage, and left out; moved to {aside}" in caplog.text
+    assert (aside / "masks/left.png").read_bytes() == b"before" and (aside / "linked").is_symlink()
+    assert (tmp_path / "elsewhere" / "own.png").read_bytes() == b"own"
+    (store.home("toy", RECIPE.key) / "manifest.json").unlink()
+    store.set_aside("toy", RECIPE.key)
+    assert store.build(RECIPE, make).digest == made.digest
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -68,6 +98,7 @@ def test_full_disk_inside_a_stage_is_told_and_can_be_resumed(store: Store) -> No
 
     def fill(out: Path) -> None:
         make(out, {"a": b"1"})
+        record_items(out, {"a": [out / "a"]})
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "b"))
 
     with pytest.raises(NoRoomOnDisk, match=r"run again; finished work is kept"):

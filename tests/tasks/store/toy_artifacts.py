@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tag2mask.tasks.store.files import note_written
 from tag2mask.tasks.store.store import Artifact, Recipe, Store
 
 RECIPE = Recipe("toy", 1, {"threshold": 0.5}, {"index": "d" * 64})
@@ -13,6 +14,7 @@ def make(out: Path, files: dict[str, bytes] = FILES) -> None:
     for name, content in files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(content)
+        note_written(out / name)
 
 
 def find(store: Store, *, reread: bool = False) -> Artifact | None:

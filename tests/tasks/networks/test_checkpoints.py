@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.tasks.store.checkpoints import DamagedFile, checkpoints, read_checked, save_checkpoint, write_checked
+from tag2mask.tasks.networks.checkpoints import DamagedFile, checkpoints, read_checked, save_checkpoint, write_checked
 
-pytestmark = pytest.mark.usefixtures("lasting_power")
 CONTENT = bytes(range(256)) + b"\n"
 
 
