@@ -22,7 +22,7 @@ from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.demo.scenes import CLASSES, write_demo
-from tag2mask.tasks.release.submission import PLACE, write_submission
+from tag2mask.tasks.handover.submission import PLACE, write_submission
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store

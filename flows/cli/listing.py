@@ -169,8 +169,8 @@ def print_faults(root: Path) -> int:
     _say(console, f"{sound} artifacts are sound, {len(damaged)} damaged")
     if damaged:
         _say(console, "the next run that needs them sets them aside and builds them again")
-    if of_releases:
-        spoilt = len({fault.label for fault in of_releases})
+    spoilt = len({fault.label for fault in of_releases if fault.label.count("/") > 1})
+    if spoilt:
         _say(console, f"{spoilt} releases are damaged: move latest to a sound one, delete the folder, publish again")
     return len(faults) + len(of_releases)
 

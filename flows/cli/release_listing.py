@@ -11,7 +11,8 @@ from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import standard_output
 from tag2mask.tasks.release.gate import told
-from tag2mask.tasks.release.releases import LATEST, NoSuchRelease, Release, Releases, names
+from tag2mask.tasks.release.latest import LATEST
+from tag2mask.tasks.release.releases import NoSuchRelease, Release, Releases, names
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.store import Store
 
@@ -94,7 +95,8 @@ def move_latest(root: Path, name: str, number: int | None) -> str:
     if number is None:
         return f"{name}@{releases.read(LATEST).number} ({releases.folder / LATEST})"
     before = releases.move_latest(number)
-    return f"latest of {name}: {before} → {number}"
+    was = "link and history are written anew" if before is None else str(before)
+    return f"latest of {name}: {was} → {number}"
 
 
 def write_diff(root: Path, before: str, after: str, out: Path | None, threshold: float, pictures: int) -> None:
@@ -188,7 +190,7 @@ def export_release(
     Raises:
         NoStore, NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
-    from tag2mask.tasks.release.export import export
+    from tag2mask.tasks.handover.export import export
 
     store = Store.existing(root)
     release = find_release(store, text)
@@ -205,8 +207,8 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
     """
     from tag2mask.flows.dag.delivery import TEST
     from tag2mask.flows.engine.publishing import delivered, finished
-    from tag2mask.tasks.release.export import CannotExport
-    from tag2mask.tasks.release.submission import PLACE, write_submission
+    from tag2mask.tasks.handover.export import CannotExport
+    from tag2mask.tasks.handover.submission import PLACE, write_submission
 
     if config.dataset.test_split is None:
         raise CannotExport(f"{config.name}: dataset.test_split names no list of test images, so none are predicted")

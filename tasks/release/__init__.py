@@ -1,1 +1,1 @@
-"""Numbered label sets: the gate, comparison, publishing and export."""
+"""Numbered label sets: the gate, comparison and publishing."""

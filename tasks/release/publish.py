@@ -1,8 +1,9 @@
 """From the labels of a finished run to a release or a candidate: compare, judge, keep."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from tag2mask.configs.sections import release as settings
@@ -10,9 +11,10 @@ from tag2mask.tasks.release.comparison import Comparison, compare
 from tag2mask.tasks.release.contents import Draft
 from tag2mask.tasks.release.gate import Judgement, judge
 from tag2mask.tasks.release.label_sets import LabelSet
-from tag2mask.tasks.release.releases import Release, Releases
+from tag2mask.tasks.release.releases import Release, Releases, damage_of
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.manifest import DamagedArtifact, Fault
 from tag2mask.tasks.store.store import Store
 
 State = Literal["released", "candidate", "unchanged"]
@@ -27,21 +29,24 @@ class Publication:
     """`unchanged`: these labels are a release already."""
     latest: int | None
     """Number of the release to use now."""
+    damaged: tuple[str, ...] = ()
+    """What is wrong with releases and candidates that were there before, a line each."""
 
     def lines(self) -> list[str]:
         """What to tell of it, the outcome first."""
         manifest = self.release.manifest
         gate, title = manifest["gate"], self.release.title
+        damaged = [f"damaged: {fault}: not compared with, delete its folder" for fault in self.damaged]
         if self.state == "unchanged":
             at = "" if self.latest == self.release.number else f"; latest stays at {self.latest}"
-            return [f"release: these labels are {title} already{at}"]
+            return [f"release: these labels are {title} already{at}", *damaged]
         if self.state == "candidate":
             first = [f"kept as a candidate, not released: {self.release.path}"]
         else:
             forced = f", forced: {gate['forced']}" if gate["forced"] else ""
             first = [f"released: {title}{forced} ({self.release.path})"]
         lines = first + [f"failed: {failure}" for failure in gate["failures"]] + [_changes(manifest)]
-        return lines + ([f"not measured: {', '.join(gate['not_measured'])}"] if gate["not_measured"] else [])
+        return lines + ([f"not measured: {', '.join(gate['not_measured'])}"] if gate["not_measured"] else []) + damaged
 
 
 def _changes(manifest: Mapping[str, Any]) -> str:
@@ -77,17 +82,21 @@ def publish(
         threads: images compared at once.
 
     Raises:
-        DamagedArtifact: the labels, or the release before, are not what their manifests say.
+        DamagedArtifact: the labels, or the release before, are not what their manifests say; or `latest` or its history
+            are not what they were.
         NoRoomOnDisk, StoreNotWritable: nothing was published.
     """
     releases, digest = Releases(store, name), draft.digest()
     with store.lock("run", shared=True), releases.held(), ExitStack() as use:
         for artifact in (draft.labels, draft.dataset, draft.signals, *([draft.report] if draft.report else [])):
             use.enter_context(store.lock(f"use-{artifact.stage}-{artifact.key}", shared=True))
-        standing = releases.with_digest(digest)
+        damaged = damage_of(releases, reread=False)
+        spoilt = {store.root / fault.label for fault in damaged}
+        standing = releases.with_digest(digest, but=spoilt)
+        told = tuple(map(str, damaged))
         if standing is not None:
-            return Publication(standing, "unchanged", releases.latest())
-        before = None if releases.latest() is None else releases.read("latest")
+            return Publication(standing, "unchanged", releases.latest(), told)
+        before = _latest_sound(releases, damaged)
         comparison = _compared(store, draft, before, threads)
         figures = _figures(draft.signals, evaluation, before, comparison, rules)
         judgement = judge(figures, rules, forced=forced)
@@ -102,7 +111,7 @@ def publish(
             "compared_with": None if before is None else {"title": before.title, "digest": before.manifest["digest"]},
             "changes": _counted(comparison, rules.changed_pixels),
         }
-        release = _standing_candidate(releases, facts) if not judgement.released else None
+        release = _standing_candidate(releases, facts, spoilt) if not judgement.released else None
         if release is None:
             release = releases.make(
                 facts,
@@ -110,11 +119,25 @@ def publish(
                 draft.expected(),
                 released=judgement.released,
             )
-        return Publication(release, _state(judgement), releases.latest())
+        return Publication(release, "released" if judgement.released else "candidate", releases.latest(), told)
 
 
-def _state(judgement: Judgement) -> State:
-    return "released" if judgement.released else "candidate"
+def _latest_sound(releases: Releases, damaged: Sequence[Fault]) -> Release | None:
+    """The release to compare with; None before the first.
+
+    Raises:
+        DamagedArtifact: it is damaged; the message says how to go on.
+    """
+    number = releases.latest()
+    if number is None or number not in (numbers := releases.numbers()):
+        return None  # deleted, as were all others: else the pointer would not have passed
+    folder, spoilt = releases.folder / str(number), {releases.store.root / fault.label for fault in damaged}
+    fault = next((fault for fault in damaged if releases.store.root / fault.label == folder), None)
+    if fault is None:
+        return releases.read(number)
+    sound = [other for other in numbers if releases.folder / str(other) not in spoilt]
+    remedy = f"`tag2mask latest {releases.name} {sound[-1]}`" if sound else f"delete {folder}"
+    raise DamagedArtifact(f"{fault}: it is the latest release and cannot be compared with: {remedy}, and publish again")
 
 
 def _compared(store: Store, draft: Draft, before: Release | None, threads: int) -> Comparison | None:
@@ -175,10 +198,10 @@ def _counted(comparison: Comparison | None, threshold: float) -> dict[str, int] 
     return {"compared": len(comparison.images), "changed": len(comparison.changed(threshold)), **numbers}
 
 
-def _standing_candidate(releases: Releases, facts: Mapping[str, Any]) -> Release | None:
+def _standing_candidate(releases: Releases, facts: Mapping[str, Any], but: Collection[Path]) -> Release | None:
     """The candidate of the same labels, judged the same against the same release; it need not be written again."""
     same = ("digest", "gate", "compared_with", "dataset")
     for candidate in releases.candidates():
-        if all(candidate.manifest[key] == facts[key] for key in same):
+        if candidate.path not in but and all(candidate.manifest[key] == facts[key] for key in same):
             return candidate
     return None

@@ -8,7 +8,8 @@
 
 A folder is made aside, forced to the disk, and brought home by one rename; only then does `latest` move, by another.
 A publisher that was killed between the two is noticed by its successor, which moves `latest` as it would have been: the
-history tells such a release from one that a person has rolled back.
+history tells such a release from one that a person has rolled back.  Where the history or the link is not what it was,
+nothing is published until a person has said which release is meant (`latest.py`).
 
 Label files are copies.  A hard link would share its bytes with the artifact, and whoever opens a released file to write
 would damage both.
@@ -17,20 +18,21 @@ would damage both.
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.release.latest import LATEST, Entry, Latest, now
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import disk_full_as_error, read_json, sync_files, write_json
 from tag2mask.tasks.store.locks import read_only_as_error
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faults_of, own_names, seal_of
 from tag2mask.tasks.store.store import RELEASES, Store
 
-CANDIDATES, LATEST, HISTORY = "candidates", "latest", "history.json"
+CANDIDATES = "candidates"
 KEPT_CANDIDATES = 3
 """Newest candidates of a name that stay; a new one pushes out the oldest."""
 
@@ -71,12 +73,20 @@ class Releases:
             raise NoSuchRelease(f"{name!r} is no name of a run; write name@number")
         self.store, self.name = store, name
         self.folder = store.root / RELEASES / name
+        self.pointer = Latest(self.folder)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock against other publishers, after completing what a killed one has left."""
+        """Hold the lock against other publishers, after completing what a killed one has left.
+
+        Raises:
+            DamagedArtifact: `latest` or the history are not what they were; the message names what mends them.
+        """
         with self.store.lock(f"release-{self.name}"):
-            self._settle()
+            numbers = self.numbers()
+            self.pointer.check(numbers)
+            if self.pointer.unsettled(numbers):
+                self.pointer.point(numbers[-1], "published")
             yield
 
     def numbers(self) -> list[int]:
@@ -90,18 +100,20 @@ class Releases:
         Raises:
             DamagedArtifact: the link was changed by hand and names no number.
         """
-        link = self.folder / LATEST
-        target = os.readlink(link) if link.is_symlink() else None
-        if target is not None and not target.isdecimal():
-            raise DamagedArtifact(
-                f"{link} points to {target!r}, which is no release: delete it, and run `tag2mask latest {self.name} N`"
-            )
-        return None if target is None else int(target)
+        return self.pointer.number()
 
-    def history(self) -> list[dict[str, Any]]:
-        """What `latest` has pointed to, oldest first: {latest, why, when}."""
-        path = self.folder / HISTORY
-        return list(read_json(path)) if path.exists() else []
+    def history(self) -> list[Entry]:
+        """What `latest` has pointed to, oldest first: {latest, why, when}.
+
+        Raises:
+            DamagedArtifact: it cannot be read or was changed.
+        """
+        return self.pointer.entries()
+
+    def homes(self) -> list[Path]:
+        """Folders of the releases, by number, and then of the candidates."""
+        candidates = sorted(path for path in (self.folder / CANDIDATES).glob("[!.]*") if path.is_dir())
+        return [*(self.folder / str(number) for number in self.numbers()), *candidates]
 
     def read(self, number: int | str) -> Release:
         """A release by its number, `latest`, or a candidate by the start of its digest after `candidates/`.
@@ -122,18 +134,16 @@ class Releases:
             )
         return read_release(path)
 
-    def with_digest(self, digest: str) -> Release | None:
-        """The release of a label set, by its content."""
-        for number in reversed(self.numbers()):
-            release = read_release(self.folder / str(number))
-            if release.manifest["digest"] == digest:
-                return release
-        return None
+    def with_digest(self, digest: str, *, but: Collection[Path] = ()) -> Release | None:
+        """The newest release of a label set, by its content; releases in some folders are not looked at."""
+        folders = [self.folder / str(number) for number in reversed(self.numbers())]
+        releases = map(read_release, (folder for folder in folders if folder not in but))
+        return next((release for release in releases if release.manifest["digest"] == digest), None)
 
     def candidates(self) -> list[Release]:
-        """The candidates, oldest first."""
-        folders = [path for path in (self.folder / CANDIDATES).glob("[!.]*") if path.is_dir()]
-        return sorted(map(read_release, folders), key=lambda release: (release.manifest["made"], release.path.name))
+        """The candidates whose manifest can be trusted, oldest first."""
+        found = _trusted(path for path in self.homes() if path.parent.name == CANDIDATES)
+        return sorted(found, key=lambda release: (release.manifest.get("sequence", 0), release.manifest["made"]))
 
     def make(
         self, about: Mapping[str, Any], write: Callable[[Path], None], expected: Mapping[str, str], *, released: bool
@@ -150,7 +160,9 @@ class Releases:
             DamagedArtifact: a file has other bytes than expected.
             NoRoomOnDisk, StoreNotWritable: nothing was changed.
         """
-        number = max(self.numbers(), default=0) + 1 if released else None
+        earlier = [*self.numbers(), *(entry["latest"] for entry in self.history())]  # no number is given twice
+        number = max(earlier, default=0) + 1 if released else None
+        sequence = max((one.manifest.get("sequence", 0) for one in self.candidates()), default=0) + 1
         home = self.folder / (str(number) if released else f"{CANDIDATES}/{about['digest'][:12]}")
         aside = self.store.root / ".work" / RELEASES / self.name
         with read_only_as_error(self.store.root), disk_full_as_error(self.store.root):
@@ -158,45 +170,41 @@ class Releases:
             aside.mkdir(parents=True)
             home.parent.mkdir(parents=True, exist_ok=True)
             write(aside)
-            release = Release(home, _seal(aside, {**about, "number": number}, expected))
+            release = Release(home, _seal(aside, {**about, "number": number, "sequence": sequence}, expected))
             if home.exists():  # a candidate that is judged anew
                 self._discard(home)
             os.rename(aside, home)
             sync_files([], folders=[home.parent])
             if number is not None:
-                self._point(number, "published")
+                self.pointer.point(number, "published")
         self._forget_candidates(None if number is None else about["digest"])
         return release
 
     def move_latest(self, number: int) -> int | None:
-        """Let `latest` point to another release.  Returns what it pointed to before.
+        """Let `latest` point to a release.  Returns what it pointed to before; None where that cannot be told.
+
+        This also mends a link or a history that is not what it was: the releases tell which there are, the person which
+        is meant.
 
         Raises:
             NoSuchRelease: there is no such release.
-            DamagedArtifact: it is damaged.
+            DamagedArtifact: it is damaged, or a folder stands where the link should be.
         """
-        with self.held():
-            release, before = self.read(number), self.latest()
+        with self.store.lock(f"release-{self.name}"):
+            before = None if self.pointer.fault(self.numbers()) else self.latest()
+            release = self.read(number)
             faults = faults_of(release.path, release.manifest, self.store.digests, reread=True)
             if faults:
                 raise DamagedArtifact(f"{release.title}: {faults[0].file} {faults[0].what}: {LATEST} stays at {before}")
-            self._point(number, "moved by hand")
+            self.pointer.point(number, "moved by hand", self._whole_history())
             return before
 
-    def _point(self, number: int, why: str) -> None:
-        link, aside = self.folder / LATEST, self.folder / f".{LATEST}.part"
-        aside.unlink(missing_ok=True)
-        os.symlink(str(number), aside)
-        os.replace(aside, link)
-        sync_files([], folders=[self.folder])
-        entry = {"latest": number, "why": why, "when": _now()}
-        write_json(self.folder / HISTORY, [*self.history(), entry])
-
-    def _settle(self) -> None:
-        """Move `latest` to a release whose publisher was killed before it could."""
-        numbers, seen = self.numbers(), {entry["latest"] for entry in self.history()}
-        if numbers and numbers[-1] not in seen:
-            self._point(numbers[-1], "published")
+    def _whole_history(self) -> list[Entry]:
+        """What can be trusted of the history, and what the releases tell that it does not: each was published once."""
+        entries = self.pointer.trusted()
+        seen, made = {e["latest"] for e in entries}, {r.number: r.manifest["made"] for r in _trusted(self.homes())}
+        missing = [number for number in self.numbers() if number not in seen]
+        return entries + [{"latest": n, "why": "published", "when": made.get(n, "")} for n in missing]
 
     def _forget_candidates(self, digest: str | None) -> None:
         """Drop the oldest candidates, and the one that has become a release."""
@@ -234,23 +242,35 @@ def read_release(path: Path) -> Release:
     return Release(path, manifest)
 
 
+def _trusted(folders: Iterable[Path]) -> Iterator[Release]:
+    """The releases and candidates in some folders whose manifest can be trusted."""
+    for folder in folders:
+        with suppress(DamagedArtifact):
+            yield read_release(folder)
+
+
 def release_faults(store: Store, *, reread: bool = True) -> list[Fault]:
-    """What is wrong with the releases and candidates of a store, by name."""
+    """What is wrong with the releases of a store, with their candidates, `latest` and history, by name."""
     faults = []
-    for name in names(store.root):
-        releases = Releases(store, name)
-        label = f"{RELEASES}/{name}"
-        link = releases.folder / LATEST
-        if link.is_symlink() and os.readlink(link) not in map(str, releases.numbers()):
-            faults.append(Fault(label, LATEST, f"points to {os.readlink(link)}, which is no release"))
-        homes = [releases.folder / str(number) for number in releases.numbers()]
-        for home in [*homes, *sorted((releases.folder / CANDIDATES).glob("[!.]*"))]:
-            label = home.relative_to(store.root).as_posix()
-            try:
-                found = faults_of(home, read_release(home).manifest, store.digests, reread=reread)
-            except DamagedArtifact as error:
-                found = [Fault(label, MANIFEST, f"cannot be trusted ({error})")]
-            faults += [Fault(label, fault.file, fault.what) for fault in found]
+    for releases in (Releases(store, name) for name in names(store.root)):
+        numbers = releases.numbers()
+        pointer = releases.pointer.fault(numbers)
+        if pointer is not None:
+            faults.append(replace(pointer, what=f"{pointer.what}: {releases.pointer.remedy(numbers)}"))
+        faults += damage_of(releases, reread=reread)
+    return faults
+
+
+def damage_of(releases: Releases, *, reread: bool = True) -> list[Fault]:
+    """What is wrong with the releases and candidates of a name, each by its folder below the store."""
+    faults = []
+    for home in releases.homes():
+        label = home.relative_to(releases.store.root).as_posix()
+        try:
+            found = faults_of(home, read_release(home).manifest, releases.store.digests, reread=reread)
+        except DamagedArtifact as error:
+            found = [Fault(label, MANIFEST, f"cannot be trusted ({error})")]
+        faults += [Fault(label, fault.file, fault.what) for fault in found]
     return faults
 
 
@@ -270,15 +290,9 @@ def _seal(aside: Path, about: Mapping[str, Any], expected: Mapping[str, str]) ->
     changed = [name for name, digest in expected.items() if digests.get(name) != digest]
     if changed:
         raise DamagedArtifact(f"{changed[0]} is not what its artifact says: run `tag2mask verify`, and run again")
-    manifest = {**about, "files": digests, "made": _now()}
+    manifest = {**about, "files": digests, "made": now()}
     manifest["bytes"] = sum(path.stat().st_size for path in present.values())
     manifest["seal"] = seal_of(manifest)
     sync_files(present.values(), folders=[path for path in aside.rglob("*") if path.is_dir()])
     write_json(aside / MANIFEST, manifest)
     return manifest
-
-
-def _now() -> str:
-    """The time in UTC, fine enough to tell the order of two publications."""
-    now = time.time()
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now % 1 * 1e6):06d}Z"

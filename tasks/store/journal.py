@@ -1,9 +1,9 @@
 """The journal of an inference stage: which images are done, so that a crash repeats less than a shard.
 
 The journal lies in the hidden folder `.resume` of the work_dir and does not belong to the result.  Each line is a
-CRC-32 and the JSON of a `Part`, written only after the files were forced to the disk.  The digests let a resumed stage do
-again what was damaged while it lay there, and so does the CRC for the facts; the signatures let the end of the stage see
-that a file is still the one that was read.
+CRC-32 and the JSON of a `Part`, written only after the files were forced to the disk.  The digests let a resumed stage
+do again what was damaged while it lay there, and so does the CRC for the facts; the signatures let the end of the stage
+see that a file is still the one that was read.
 """
 
 import os

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette
-from tag2mask.tasks.release import export as export_labels
-from tag2mask.tasks.release.coco_masks import annotations
-from tag2mask.tasks.release.export import CannotExport, Format, export
+from tag2mask.tasks.handover import export as export_labels
+from tag2mask.tasks.handover.coco_masks import annotations
+from tag2mask.tasks.handover.export import CannotExport, Format, export
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import DamagedArtifact, Store
 from tests.tasks.drawn_files import files_of

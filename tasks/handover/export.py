@@ -143,7 +143,7 @@ def _voc(parcel: Parcel, out: Path) -> None:
 
 
 def _coco(parcel: Parcel, out: Path) -> None:
-    from tag2mask.tasks.release.coco_masks import annotations, categories
+    from tag2mask.tasks.handover.coco_masks import annotations, categories
 
     (out / "images").mkdir()
     images: list[dict[str, Any]] = []

@@ -1,0 +1,1 @@
+"""Labels and predictions for other programs: VOC folders, COCO annotations, plain tables, submissions."""
