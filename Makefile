@@ -14,7 +14,7 @@ OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/pytho
 endif
 
 .PHONY: help demo demo-check test test-times test-serving smoke screenshots FORCE docs lint lock benchmark \
-    benchmark-gate benchmark-labels benchmark-prefect benchmark-saliency clean
+    benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
@@ -71,6 +71,9 @@ benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's 
 
 benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from scratch and to a cached run, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_prefect_overhead.py
+
+benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` adds to the bare network
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_predict_speed.py
 
 lock:                 ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \

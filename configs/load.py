@@ -47,6 +47,21 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     return validated(Config, values, path)
 
 
+def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """A copy of some sections of the settings, section -> its values, with changes `section.key=value`.
+
+    Raises:
+        ConfigError: an unknown key, or a section that is not among them and would not be read.
+    """
+    values = _unshared(values)
+    for change in changes:
+        section = change.partition("=")[0].partition(".")[0]
+        if section in Config.model_fields and section not in values:
+            raise ConfigError(f"--set {change}: would not be read here; only {' and '.join(sorted(values))} are")
+        _apply(values, change)
+    return values
+
+
 def validated(kind: type[Kind], values: dict[str, Any], path: Path) -> Kind:
     """Settings of a kind.
 

@@ -10,7 +10,7 @@ import typer
 from tag2mask.configs import runtime
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import runtime_of
-from tag2mask.flows.cli.releases import register
+from tag2mask.flows.cli import releases, using
 from tag2mask.flows.dag.errors import RunStopped
 
 app = typer.Typer(
@@ -226,7 +226,8 @@ def saliency(
     typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores), engine))
 
 
-register(app)
+releases.register(app)
+using.register(app)
 
 
 @app.callback()

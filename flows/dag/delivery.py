@@ -1,6 +1,6 @@
 """What a run delivers, by what its nodes are: the labels to publish, their signals, their measurement, the report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tag2mask.flows.dag.node import Node
@@ -43,3 +43,12 @@ def delivery(nodes: Sequence[Node]) -> Delivery | None:
     measured = (node.name for node in nodes if node.facts.measures == labels)
     tested = (node.name for node in nodes if node.facts.split == "test" and node.facts.crf)
     return Delivery(labels, signals.name, next(measured, None), next(tested, None))
+
+
+def delivered_segmenter(names: Iterable[str]) -> str | None:
+    """Of a run's nodes, by their names, the one whose segmenter is delivered: the chosen round's, or the last one's."""
+    chosen, training = "deliver_round", "train_segmenter-"
+    names = list(names)
+    trained = [name for name in names if name.startswith(training)]
+    last = max(trained, key=lambda name: int(name.removeprefix(training)), default=None)
+    return chosen if chosen in names else last

@@ -4,8 +4,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.console import Console
@@ -136,6 +136,32 @@ class BarListener(LogListener):
             task = self.tasks.pop(node.name, None)
         if task is not None:
             self.bars.remove_task(task)
+
+
+@contextmanager
+def counted(console: Console, what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Something to report one long piece of work to: a bar in a terminal, a line every 20 seconds elsewhere.
+
+    Args:
+        console: where to show it.
+        what: the work's name, before the count.
+    """
+    left, said = TimeLeft(), time.monotonic()
+    bars = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), console=console)
+    bar = bars.add_task(what, total=None, state="starting")
+
+    def report(done: int, total: int, note: str) -> None:
+        nonlocal said
+        now = time.monotonic()
+        left.update(done, total, now)
+        state = "  ".join(filter(None, (f"{done}/{total}", note, str(left))))
+        bars.update(bar, completed=done, total=total, state=state)
+        if not console.is_terminal and now - said >= LOG_SECONDS:
+            said = now
+            console.print(f"{time.strftime('%H:%M:%S')} {what} {state}", markup=False, highlight=False, soft_wrap=True)
+
+    with bars if console.is_terminal else nullcontext():
+        yield report
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def work(job: Job, sender: Connection) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _Forwarder(sender).install()
     try:
-        build(job.order, equipment(job, _prepare_torch(job), _throttled(sender)))
+        build(job.order, equipment(job, prepare_torch(job.device, job.threads), _throttled(sender)))
     except BaseException as error:
         sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
     else:
@@ -65,17 +65,25 @@ def _die_with_parent() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _prepare_torch(job: Job) -> str:
-    """Set threads and determinism; the device to use."""
+def prepare_torch(device: str, threads: int) -> str:
+    """Set threads and determinism; the device to use, `cpu` or `cuda`.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        threads: of torch.
+
+    Raises:
+        ValueError: a GPU is asked for, and there is none.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
     import torch
 
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     available = torch.cuda.is_available()
-    if job.device == "cuda" and not available:
+    if device == "cuda" and not available:
         raise ValueError("device 'cuda' was asked for, but torch finds no GPU: use --device cpu or --device auto")
-    return "cuda" if available and job.device != "cpu" else "cpu"
+    return "cuda" if available and device != "cpu" else "cpu"
 
 
 def equipment(job: Job, device: str, report: Report) -> StageRuntime:

@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,16 @@ def voc_palette(colors: int = 256) -> np.ndarray:
         for channel in range(3):
             palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
     return palette
+
+
+def class_table(classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row a label value: number, name, and its color in the palette."""
+    palette = voc_palette()
+    named = [*enumerate(("background", *classes)), (IGNORE, "ignored")]
+    return [
+        {"number": number, "name": name, **dict(zip(("red", "green", "blue"), palette[number].tolist(), strict=True))}
+        for number, name in named
+    ]
 
 
 _PALETTE = voc_palette().tobytes()

@@ -20,9 +20,9 @@ import numpy as np
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
-from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
+from tag2mask.tasks.dataset.label_maps import IGNORE, class_table, read_labels
 from tag2mask.tasks.metrics.step_scores import write_table
-from tag2mask.tasks.release.contents import class_table, tag_table
+from tag2mask.tasks.release.contents import tag_table
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.digests import files_below

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.dataset.label_maps import IGNORE, voc_palette
+from tag2mask.tasks.dataset.label_maps import class_table
 from tag2mask.tasks.metrics.step_scores import write_table
 from tag2mask.tasks.release.comparison import Comparison
 from tag2mask.tasks.store.artifact import Artifact
@@ -110,16 +110,6 @@ def comparison_json(comparison: Comparison | None, threshold: float) -> dict[str
         return {"before": None}
     changed = {image.image_id: round(image.share, 6) for image in comparison.changed(0.0)}
     return {**comparison.summary(threshold), "changed_pixels": changed, "per_class": comparison.class_rows()}
-
-
-def class_table(classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row a label value: number, name, and its color in the palette."""
-    palette = voc_palette()
-    named = [*enumerate(("background", *classes)), (IGNORE, "ignored")]
-    return [
-        {"number": number, "name": name, **dict(zip(("red", "green", "blue"), palette[number].tolist(), strict=True))}
-        for number, name in named
-    ]
 
 
 def tag_table(index: ImageIndex) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Using a trained segmenter on images that belong to no dataset."""

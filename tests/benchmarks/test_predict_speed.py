@@ -1,0 +1,94 @@
+"""What `tag2mask predict` adds to the bare network: `make benchmark-predict` prints images/s of both, in turn.
+
+TAG2MASK_MODEL names a model folder, TAG2MASK_IMAGES a folder of images.  Without them: the segmenter of
+`configs/voc-mini.yaml`, untrained, on its images.  An untrained one finds every class everywhere, so that nothing of
+the enlarging is spared: what is added is then a bound from above.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tag2mask.configs.load import load_config
+from tag2mask.configs.runtime import available_cores
+from tag2mask.configs.schema import MaskPrediction
+from tag2mask.tasks.networks.factory import save_model, segmentation_network
+from tag2mask.tasks.prediction.image_files import images_named
+from tag2mask.tasks.prediction.predicted_folder import Extras, predict_folder
+from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
+from tag2mask.tasks.store.runtime import StageRuntime
+
+CONFIG = load_config(Path(__file__).parents[2] / "configs" / "voc-mini.yaml")
+IMAGES, TIMES = 64, 3
+ALLOWED = 0.10
+"""Share of the bare network's images/s that may be lost."""
+
+
+def model_and_settings(folder: Path) -> tuple[Path, MaskPrediction | None]:
+    """The model folder that is asked for, or an untrained one with voc-mini's settings."""
+    if "TAG2MASK_MODEL" in os.environ:
+        return Path(os.environ["TAG2MASK_MODEL"]), None
+    torch.manual_seed(0)
+    names = [f"class{number}" for number in range(1, 21)]
+    content = CONFIG.segmenter.model_dump(mode="json")
+    network = segmentation_network(CONFIG.segmenter, len(names))
+    save_model(folder, network, {"kind": "segmenter", "classes": names, "config": content})
+    return folder, CONFIG.prediction.replaced(filter_by_tags=False)
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+@pytest.mark.benchmark
+@pytest.mark.usefixtures("as_in_a_run")
+def test_predicting_costs_little_more_than_the_network(tmp_path: Path) -> None:
+    """By the processor's time, images from file to mask cost at most a tenth more than the network alone."""
+    data = CONFIG.dataset
+    source = Path(os.environ.get("TAG2MASK_IMAGES", str(data.root / data.images)))
+    if not source.is_dir():
+        pytest.skip(f"{source} is not there")
+    cores = available_cores()
+    torch.set_num_threads(cores)
+    folder, prediction = model_and_settings(tmp_path / "model")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    segmenter = TrainedSegmenter.load(folder, device=device, prediction=prediction)
+    images = dict(list(images_named([str(source)]).items())[:IMAGES])
+    runtime = StageRuntime(device=device, threads=cores, workers=cores, journal_seconds=1.0)
+    prepared: list[Sequence[Sequence[np.ndarray]]] = []
+    scores = segmenter.scores
+
+    def kept(batch: Sequence[Sequence[np.ndarray]]) -> torch.Tensor:
+        prepared.append(batch)
+        return scores(batch)
+
+    segmenter.scores = kept  # type: ignore[method-assign, assignment]  # the very batches that predicting makes
+    predict_folder(segmenter, images, tmp_path / "first", {}, Extras(), runtime)
+    segmenter.scores = scores  # type: ignore[method-assign]
+
+    def bare() -> None:
+        for batch in prepared:
+            scores(batch).cpu()
+
+    found: dict[str, list[tuple[float, float]]] = {"bare network": [], "predict": []}
+    for turn in range(TIMES):
+        found["bare network"].append(timed(bare))
+        out = tmp_path / f"out{turn}"
+        found["predict"].append(timed(lambda out=out: predict_folder(segmenter, images, out, {}, Extras(), runtime)))  # type: ignore[misc]
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{cores} cores"
+    print(f"\n{len(images)} images in {len(prepared)} batches on {where}, median of {TIMES}:")
+    print("| | images/s | processor seconds an image |\n|---|---|---|")
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
+    for name, (clock, processor) in medians.items():
+        print(f"| {name} | {len(images) / clock:.2f} | {processor / len(images):.4f} |")
+    which = 0 if device == "cuda" else 1  # the clock of a shared processor tells of its other users
+    assert medians["predict"][which] <= (1 + ALLOWED) * medians["bare network"][which]
