@@ -20,7 +20,9 @@ from prefect.types.entrypoint import EntrypointType
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
+from tag2mask.flows.collection import collect_garbage
 from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.record import KEPT_RECORDS
 from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.pages.run_pages import warn_on_failure
 from tag2mask.flows.regenerate import regenerate
@@ -46,6 +48,18 @@ class Schedule:
     """Of the cron line; None: UTC."""
     retrain: Retrain = "when_changed"
     """What becomes of the models when images were added."""
+
+
+@dataclass(frozen=True)
+class Collection:
+    """When garbage is collected."""
+
+    cron: str | None
+    """`minute hour day month weekday`; None: only when somebody starts it."""
+    timezone: str | None = None
+    """Of the cron line; None: UTC."""
+    keep: int = KEPT_RECORDS
+    """Newest runs per name whose artifacts stay."""
 
 
 def deployments_of(
@@ -77,6 +91,27 @@ def deployments_of(
         section = getattr(config, CATALOG[stage].section).model_dump(mode="json")
         made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))
     return made
+
+
+def collection_of(root: Path, collection: Collection) -> RunnerDeployment:
+    """The deployment that collects garbage.
+
+    Raises:
+        ConfigError: the cron line is wrong.
+    """
+    try:
+        planned = None if collection.cron is None else Cron(collection.cron, timezone=collection.timezone)
+        deployment: Any = collect_garbage.to_deployment(
+            name="store",
+            description=(collect_garbage.description or "").partition("\n")[0],
+            parameters={"root": str(root.absolute()), "keep": collection.keep},
+            schedule=planned,
+            tags=["tag2mask"],
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+    except ValueError as error:
+        raise ConfigError(f"--gc {collection.cron!r} --timezone {collection.timezone!r}: {error}") from error
+    return deployment  # type: ignore[no-any-return]
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -117,7 +152,13 @@ def _deployment(
     return deployment  # type: ignore[no-any-return]
 
 
-def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit: int) -> None:
+def serve_all(
+    paths: Sequence[Path],
+    runtime: Runtime,
+    schedule: Schedule,
+    limit: int,
+    collection: Collection = Collection(None),
+) -> None:
     """Put the deployments of all settings files on the server and carry out their runs until interrupted.
 
     Args:
@@ -125,6 +166,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
         runtime: resources of every run.
         schedule: when each is regenerated.
         limit: runs at a time; of their trainings only one works at a time.
+        collection: when garbage is collected.
 
     Raises:
         ConfigError: a file is wrong, or two have the same name.
@@ -133,6 +175,7 @@ def serve_all(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, limit
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
+    deployments.append(collection_of(runtime.root, collection))
     os.environ[SERVED] = served_by(paths, runtime, ()).as_json()  # of this process's runs
     store = Store(runtime.root).create()
     if runtime.slot:

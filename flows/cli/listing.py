@@ -15,10 +15,12 @@ from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import REPORT
 from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.planning import plan, settings_changes
-from tag2mask.flows.dag.record import kept_labels, latest, records
+from tag2mask.flows.dag.record import latest, records
 from tag2mask.flows.engine.console import clock, headline_of, standard_output
 from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection
+from tag2mask.flows.engine.upkeep import collect as collected
+from tag2mask.flows.engine.upkeep import told_holdings
 from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, Store
 
@@ -47,6 +49,8 @@ def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrai
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
     _say(console, summary + (f", {waiting} depend on what comes out" if waiting else ""))
+    if held := told_holdings(root):
+        _say(console, held)
     check_given(config, nodes)
 
 
@@ -128,7 +132,7 @@ def artifacts_named(store: Store, name: str) -> list[Artifact]:
         found = [artifact for artifact in store.artifacts(stage) if artifact.key.startswith(key)]
     else:
         meant: set[str] = set()
-        for record in sorted(records(store.root), key=lambda record: record.path.name):  # the newest comes last
+        for record in records(store.root):  # the newest comes last
             meant = {n for node, n in record.labels.items() if name in (node, n.partition("/")[0])} or meant
         found = [artifact for artifact in store.artifacts() if artifact.label in meant]
     if not found:
@@ -181,12 +185,8 @@ def collect(root: Path, keep: int, dry_run: bool) -> None:
     Raises:
         NoStore: the folder is not there.
     """
-    from tag2mask.tasks.building.maintenance import collect_garbage
-    from tag2mask.tasks.release.releases import pinned_datasets
-
     console = standard_output()
-    store = Store.existing(root)
-    removed = collect_garbage(store, keep=lambda: {*kept_labels(root, keep), *pinned_datasets(store)}, dry_run=dry_run)
+    removed = collected(Store.existing(root), keep, dry_run=dry_run)
     verb = "would delete" if dry_run else "deleted"
     for name, size in removed:
         _say(console, f"{verb} {name} ({size / 2**20:.1f} MB)")
@@ -199,7 +199,7 @@ def newest_report(root: Path, name: str | None) -> Path:
     Raises:
         NoSuchArtifact: there is none.
     """
-    for record in sorted(records(root, name), key=lambda record: record.path.name, reverse=True):
+    for record in reversed(records(root, name)):
         label = record.labels.get(REPORT)
         pages = sorted((root / label).glob("*.html")) if label else []
         if pages:

@@ -27,6 +27,7 @@ from tag2mask.flows.serving.store_server import (
 )
 
 REPORTS_PORT = 4280
+KEPT_RECORDS = 3
 Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)]
 Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * * *".')]
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
@@ -127,10 +128,12 @@ def serve(
     reports_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
     ] = REPORTS_PORT,
+    gc: Annotated[str | None, typer.Option(help='When to collect garbage, e.g. "0 12 * * *".')] = None,
+    gc_keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = KEPT_RECORDS,
 ) -> None:
     """Offer the whole regeneration and every stage by itself in Prefect's UI, and carry out what is started there."""
     address = check_server(root)
-    from tag2mask.flows.deployments import Schedule, serve_all
+    from tag2mask.flows.deployments import Collection, Schedule, serve_all
     from tag2mask.flows.pages.run_pages import REPORTS_URL
     from tag2mask.flows.serving.report_server import serve_reports
 
@@ -140,7 +143,8 @@ def serve(
         raise ConfigError(f"--reports-port {reports_port}: {error.strerror}; give another one, or 0") from error
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
-    serve_all(configs, runtime_of(root, device, precision, cores), Schedule(cron, timezone, retrain), limit)
+    schedule = Schedule(cron, timezone, retrain)
+    serve_all(configs, runtime_of(root, device, precision, cores), schedule, limit, Collection(gc, timezone, gc_keep))
 
 
 @app.command("prefect-yaml")

@@ -50,6 +50,8 @@ class RunResult:
     failures: dict[str, Failure] = field(default_factory=dict)
     images: str = ""
     """How many images there are, and how many are new, changed and gone."""
+    clock: str = ""
+    """That the clock has jumped since an earlier run, if it has."""
 
     @property
     def built(self) -> int:

@@ -1,21 +1,38 @@
-"""The record of a run, `<root>/.runs/<name>/<time>.json`: what was asked for and which artifact each node ended with.
+"""The record of a run, `<root>/.runs/<name>/<number>-<time>.json`: what was asked for, and what each node ended with.
 
-`plan` compares with the newest one, and `gc` keeps what the newest few refer to.
+`plan` compares with the newest one, and `gc` keeps what the newest few refer to.  Which is newer the number says, one
+more than that of the run before: clocks jump.  Records are sealed like manifests.
 """
 
+import calendar
+import glob
+import logging
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.tasks.store.files import read_json, write_file, write_json
+from tag2mask.tasks.store.locks import hold
+from tag2mask.tasks.store.manifest import seal_of
 
 KEPT_RECORDS = 3
 """Records of different results that are kept per run name."""
 RUNS = ".runs"
+JUMP_SECONDS = 60.0
+"""A clock this far behind the record of an earlier run has jumped; less is what setting it by the network does."""
+_NAME = re.compile(r"(\d+)-(\d{8}T\d{6})\.\d{6}Z\.json")
+_named: set[Path] = set()  # damaged records of which this process has said so
+log = logging.getLogger("tag2mask")
+
+
+class DamagedRecord(UserError, ValueError):
+    """A file among the records of runs is none."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +41,26 @@ class RunRecord:
 
     path: Path
     content: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a record.
+
+        Raises:
+            DamagedRecord: it is none, or was changed; the message names it.
+            FileNotFoundError: it was removed.
+        """
+        try:
+            content = read_json(path)
+            sound = isinstance(content, dict) and content.get("seal") == seal_of(content)
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError) as error:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise DamagedRecord(f"{path}: cannot be read as the record of a run ({reason})") from error
+        if not sound:
+            raise DamagedRecord(f"{path}: is no record of a run, or was changed after it was written")
+        return cls(path, content)
 
     @property
     def name(self) -> str:
@@ -42,8 +79,18 @@ class RunRecord:
 
 
 def records(root: Path, name: str | None = None) -> list[RunRecord]:
-    """Readable records, oldest first."""
-    return list(_readable(sorted((root / RUNS).glob(f"{name or '*'}/*.json"), key=lambda path: path.name)))
+    """The records, oldest first; a damaged one is named in the log, and left out."""
+    found = []
+    for path in _paths(root, name):
+        try:
+            found.append(RunRecord.read(path))
+        except FileNotFoundError:
+            continue  # removed by a run beside us
+        except DamagedRecord as error:
+            if path not in _named:
+                log.warning("%s; it is left out", error)
+            _named.add(path)
+    return found
 
 
 def latest(root: Path, name: str) -> RunRecord | None:
@@ -53,7 +100,18 @@ def latest(root: Path, name: str) -> RunRecord | None:
 
 
 def kept_labels(root: Path, keep: int = KEPT_RECORDS) -> set[str]:
-    """`stage/key` of all artifacts that the newest records of every name refer to."""
+    """`stage/key` of all artifacts that the newest records of every name refer to.
+
+    Raises:
+        DamagedRecord: what a record refers to cannot be told.
+    """
+    for path in _paths(root):
+        try:
+            RunRecord.read(path)
+        except FileNotFoundError:
+            continue
+        except DamagedRecord as error:
+            raise DamagedRecord(f"{error}; which artifacts that run needs cannot be told: delete the file") from error
     by_name: dict[str, list[RunRecord]] = {}
     for record in records(root):
         by_name.setdefault(record.name, []).append(record)
@@ -84,20 +142,40 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
         "started": _time(started),
         "finished": _time(time.time()),
     }
-    before = latest(root, config.name)
-    record = RunRecord(_fresh_path(root / RUNS / config.name), content)
-    write_json(record.path, content)
-    if before is not None and before.labels == record.labels:
-        before.path.unlink(missing_ok=True)
-    for old in records(root, config.name)[:-KEPT_RECORDS]:
-        old.path.unlink(missing_ok=True)
-        old.path.with_suffix(".log").unlink(missing_ok=True)
+    with hold(root / ".locks" / "records.lock"):
+        paths, before = _paths(root), latest(root, config.name)
+        number = max((_number(path) for path in paths), default=0) + 1
+        content["clock"] = clock_jump(paths, time.time())
+        record = RunRecord(root / RUNS / config.name / _file_name(number, time.time()), _sealed(content))
+        write_json(record.path, record.content)
+        if before is not None and before.labels == record.labels:
+            before.path.unlink(missing_ok=True)
+        for old in records(root, config.name)[:-KEPT_RECORDS]:
+            old.path.unlink(missing_ok=True)
+            old.path.with_suffix(".log").unlink(missing_ok=True)
     return record
+
+
+def clock_jump(paths: list[Path], now: float) -> str:
+    """What to say where the clock stands before the end of an earlier run; else "".
+
+    Args:
+        paths: records.
+        now: seconds since the epoch.
+    """
+    times = [match[2] for path in paths if (match := _NAME.fullmatch(path.name))]
+    last = max((calendar.timegm(time.strptime(told, "%Y%m%dT%H%M%S")) for told in times), default=0.0)
+    if last - now < JUMP_SECONDS:
+        return ""
+    return (
+        f"the clock stands at {_time(now)}, but an earlier run ended at {_time(last)}: it has jumped; runs are kept in "
+        "the order of their numbers"
+    )
 
 
 def note_in_record(record: RunRecord, **facts: Any) -> None:
     """Add facts to a record, such as what became of the run's labels."""
-    write_json(record.path, {**record.content, **facts})
+    write_json(record.path, _sealed({**record.content, **facts}))
 
 
 def write_failure_log(record: RunRecord, result: RunResult) -> Path | None:
@@ -119,19 +197,25 @@ def _built_entry(outcome: Any) -> dict[str, Any]:
     }
 
 
-def _fresh_path(folder: Path) -> Path:
-    """A name that sorts by time and that nobody else has."""
-    now = time.time()
-    return folder / f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1e6):06d}Z.json"
+def _file_name(number: int, now: float) -> str:
+    """A name that sorts by number and that nobody else has."""
+    return f"{number:06d}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now))}.{int(now % 1 * 1e6):06d}Z.json"
+
+
+def _number(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match[1]) if match else 0
+
+
+def _paths(root: Path, name: str | None = None) -> list[Path]:
+    """Files of records, by their numbers."""
+    found = (root / RUNS).glob(f"{'*' if name is None else glob.escape(name)}/*.json")
+    return sorted(found, key=lambda path: (_number(path), path.name))
+
+
+def _sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {**content, "seal": seal_of(content)}
 
 
 def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def _readable(paths: list[Path]) -> Iterator[RunRecord]:
-    for path in paths:
-        try:
-            yield RunRecord(path, read_json(path))
-        except (OSError, ValueError):
-            continue  # removed by a run beside us

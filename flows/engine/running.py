@@ -22,6 +22,7 @@ from tag2mask.flows.dag.record import latest, write_failure_log, write_record
 from tag2mask.flows.engine.publishing import publish_run
 from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.session import Session
+from tag2mask.flows.engine.upkeep import told_holdings
 from tag2mask.tasks.store.store import Artifact, Store
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
         if (index := result.outcomes.get(DATASET)) is not None:
             result.images = images_summary(store.root, index.artifact, latest(store.root, config.name))
         if result.outcomes or result.failures:
-            write_failure_log(write_record(runtime.root, config, result, started, stopped=stopped), result)
+            record = write_record(runtime.root, config, result, started, stopped=stopped)
+            write_failure_log(record, result)
+            result.clock = record.content["clock"]
     return result
 
 
@@ -155,8 +158,8 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
         print_result(console, result)
     else:
         console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
-    if result.images:
-        console.print(result.images, highlight=False)
+    for line in filter(None, (result.images, result.clock, told_holdings(runtime.root))):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.failures:
         raise RunFailed(failure_message(result, runtime.root, config.name))
     report = report_path(result)

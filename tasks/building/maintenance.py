@@ -85,6 +85,21 @@ def collect_garbage(
         raise StoreInUse(f"a run is at work in {store.root}: collect garbage when it has ended") from error
 
 
+def holdings(store: Store, kept: Iterable[str] | None) -> tuple[list[Artifact], int]:
+    """The complete artifacts, and how many of them neither belong to some artifacts nor went into one.
+
+    Args:
+        store: the store.
+        kept: `stage/key` of those artifacts; None where they are unknown, and then 0 is the number.
+
+    Raises:
+        DamagedArtifact: the manifest of one that is needed cannot be trusted.
+    """
+    found = store.artifacts()
+    needed = None if kept is None else _reachable(store, kept)
+    return found, 0 if needed is None else sum(artifact.label not in needed for artifact in found)
+
+
 def _homes(root: Path) -> list[Path]:
     """Folders of artifacts, whether sound or not, by stage and key."""
     found = (path for path in root.glob("[!.]*/*") if path.parent.name != RELEASES)  # a run may be named like a key

@@ -145,7 +145,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter where it is nested thousands deep
         raise ValueError(f"{path}: is not JSON ({error})") from error
 
 

@@ -1,12 +1,16 @@
 """Records of runs."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tag2mask.configs.load import load_config
+from tag2mask.flows.dag import record as record_module
 from tag2mask.flows.dag.record import (
     KEPT_RECORDS,
+    DamagedRecord,
     RunRecord,
     kept_labels,
     latest,
@@ -82,8 +86,47 @@ def test_kept_labels_are_those_of_the_newest_records(tmp_path: Path) -> None:
     assert kept_labels(tmp_path / "store", 1) & joins == {made["b"], made["z"]}
 
 
-def test_unreadable_record_is_left_out(tmp_path: Path) -> None:
-    """A damaged record does not stand in the way of the others."""
+OTHER_SHAPES = ("{", "[]", "null", "3", '{"nodes": 3}', '{"nodes": {"left": []}, "seal": ""}', "\0\xff", "[" * 100_000)
+
+
+@pytest.mark.parametrize("content", OTHER_SHAPES, ids=range(len(OTHER_SHAPES)))
+def test_a_record_of_another_shape_is_named_and_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    """It stands in nobody's way and is named once; the collector cannot tell what it needs, and refuses."""
     record = run(tmp_path)
-    record.path.with_name("00000000T000000.000000Z.json").write_text("{")
-    assert [found.path for found in records(tmp_path / "store")] == [record.path]
+    other = record.path.with_name("000009-20240101T000000.000000Z.json")
+    other.write_text(content)
+    for _ in range(2):
+        assert [found.path for found in records(tmp_path / "store")] == [record.path]
+    assert caplog.text.count(f"{other}: ") == 1
+    with pytest.raises(DamagedRecord, match=rf"{other}: .*cannot be told: delete the file"):
+        kept_labels(tmp_path / "store")
+    assert run(tmp_path, "next").path.name.startswith("000010-")
+
+
+def test_no_flipped_bit_of_a_record_is_taken_for_a_label(tmp_path: Path) -> None:
+    """Whatever bit of a record turns over, nothing is collected because of it."""
+    record = run(tmp_path)
+    sound = record.path.read_bytes()
+    for place in range(0, len(sound), 7):
+        record.path.write_bytes(sound[:place] + bytes([sound[place] ^ 1 << place % 8]) + sound[place + 1 :])
+        with pytest.raises(DamagedRecord, match=str(record.path)):
+            kept_labels(tmp_path / "store")
+
+
+def test_a_clock_that_jumped_is_told_and_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are kept in the order in which they ended, although one of them ended in the future by its clock."""
+    now, labels = time.time(), []
+    jumps = (0.0, 10 * 365 * 86_400.0, 3600.0, 7200.0, 10_800.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(record_module, "time", clock := SimpleNamespace(**vars(time)))
+        for number, jump in enumerate(jumps):
+            clock.time = lambda jump=jump: now + jump
+            made = run(tmp_path, str(number))
+            labels.append(made.labels["join"])
+            told = made.content["clock"]
+            assert bool(told) == (number in (2, 3, 4)) and ("it has jumped" in told) == bool(told)
+    found = records(tmp_path / "store", "demo")
+    assert [record.labels["join"] for record in found] == labels[-3:]
+    assert kept_labels(tmp_path / "store", 1) & set(labels) == {labels[-1]}
