@@ -1,7 +1,7 @@
 """What the commands about releases print and write."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -17,6 +17,8 @@ from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.store import Store
 
 if TYPE_CHECKING:
+    from tag2mask.tasks.handover.export import Format
+    from tag2mask.tasks.handover.parcel import Images
     from tag2mask.tasks.release.label_sets import LabelSet
     from tag2mask.tasks.release.publish import Publication
 
@@ -182,8 +184,8 @@ def export_release(
     root: Path,
     text: str,
     out: Path,
-    form: Literal["voc", "coco", "plain"],
-    images: Literal["copy", "link", "none"],
+    form: "Format",
+    images: "Images",
 ) -> str:
     """Export a release; what to print.
 
@@ -194,8 +196,8 @@ def export_release(
 
     store = Store.existing(root)
     release = find_release(store, text)
-    count = export(store, release, out.absolute(), form, images)
-    return f"{release.title}: {count} images written to {out} ({form})"
+    made = export(store, release, out.absolute(), form, images)
+    return "\n".join([f"{release.title}: {made.images} images written to {out} ({form})", *made.losses])
 
 
 def write_test_predictions(config: Config, root: Path, out: Path) -> str:
@@ -207,7 +209,7 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
     """
     from tag2mask.flows.dag.delivery import TEST
     from tag2mask.flows.engine.publishing import delivered, finished
-    from tag2mask.tasks.handover.export import CannotExport
+    from tag2mask.tasks.handover.parcel import CannotExport
     from tag2mask.tasks.handover.submission import PLACE, write_submission
 
     if config.dataset.test_split is None:

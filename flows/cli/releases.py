@@ -80,13 +80,16 @@ def diff(
 def export(
     release: Annotated[str, typer.Argument(help="name@3, name@latest, or name.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.", show_default=False)],
-    form: Annotated[Literal["voc", "coco", "plain"], typer.Option("--format", help="What to write.")] = "voc",
+    form: Annotated[
+        Literal["voc", "coco", "coco_panoptic", "yolo", "label_studio", "cvat", "hugging_face", "plain"],
+        typer.Option("--format", help="What to write."),
+    ] = "voc",
     images: Annotated[
         Literal["copy", "link", "none"], typer.Option(help="Copy the images, hard-link them, or leave them out.")
     ] = "copy",
     root: Root = ROOT,
 ) -> None:
-    """Write a release for other programs: a VOC folder, COCO JSON, or a plain folder with a table."""
+    """Write a release for other programs, and say what the format cannot hold."""
     from tag2mask.flows.cli.release_listing import export_release
 
     typer.echo(export_release(root, release, out, form, images))

@@ -1,6 +1,7 @@
 """Label and gray maps as PNG: 8-bit palette for labels (0 background, 1..C class, 255 ignore), 8-bit gray else."""
 
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def class_table(classes: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 _PALETTE = voc_palette().tobytes()
+
+
+def web_color(number: int) -> str:
+    """Color of a label in the palette, as `#rrggbb`."""
+    return "#" + "".join(f"{part:02x}" for part in voc_palette()[number].tolist())
+
+
+def ignored_name(classes: Collection[str]) -> str:
+    """Name of the label 255 in formats that hold it as a class of its own: `ignored`, unless a class has that name."""
+    return next(name for name in ("ignored", "ignored-pixels", "no-label", "255") if name not in classes)
 
 
 def as_bytes(mask: np.ndarray) -> np.ndarray:

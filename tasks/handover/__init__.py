@@ -1,1 +1,1 @@
-"""Labels and predictions for other programs: VOC folders, COCO annotations, plain tables, submissions."""
+"""A release handed over to other programs, one file a format."""

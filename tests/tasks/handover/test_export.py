@@ -12,9 +12,10 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette
-from tag2mask.tasks.handover import export as export_labels
-from tag2mask.tasks.handover.coco_masks import annotations
-from tag2mask.tasks.handover.export import CannotExport, Format, export
+from tag2mask.tasks.handover import plain_folders
+from tag2mask.tasks.handover.export import Format, export
+from tag2mask.tasks.handover.parcel import CannotExport
+from tag2mask.tasks.mask_codecs.coco_masks import annotations
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import DamagedArtifact, Store
 from tests.tasks.drawn_files import files_of
@@ -34,7 +35,7 @@ def released(tmp_path: Path) -> tuple[Store, Release]:
 def test_voc_folder_has_palette_lists_and_images(released: tuple[Store, Release], tmp_path: Path) -> None:
     """Masks keep pixels and palette, the list names every image, and images keep their bytes."""
     store, release = released
-    assert export(store, release, tmp_path / "voc", "voc") == len(LABELS)
+    assert export(store, release, tmp_path / "voc", "voc").images == len(LABELS)
     ids = (tmp_path / "voc/ImageSets/Segmentation/train.txt").read_text().split()
     assert ids == list(LABELS)
     for image_id in ids:
@@ -129,7 +130,7 @@ def test_a_failing_export_leaves_nothing(
         raise OSError("the cable was pulled")
 
     with monkeypatch.context() as patch:
-        patch.setattr(export_labels, "write_table", fail)
+        patch.setattr(plain_folders, "write_table", fail)
         with pytest.raises(OSError, match="cable"):
             export(store, release, tmp_path / "out", "voc")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

@@ -45,3 +45,10 @@ def annotations(labels: np.ndarray, image: int, first: int) -> list[dict[str, An
             }
         )
     return found
+
+
+def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, width and height of the box around an (H, W) bool mask that is not empty, in pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1

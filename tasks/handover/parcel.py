@@ -1,0 +1,122 @@
+"""What a release is handed over with: its labels and images, and a folder that is whole or absent."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tag2mask.configs.errors import UserError
+from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, read_labels
+from tag2mask.tasks.release.label_sets import LabelSet
+from tag2mask.tasks.release.releases import Release
+from tag2mask.tasks.store.digests import files_below
+from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
+
+Images = Literal["copy", "link", "none"]
+
+
+class CannotExport(UserError, ValueError):
+    """The release cannot be written there, or not whole; the message says why."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What is handed over."""
+
+    release: Release
+    labels: LabelSet
+    index: ImageIndex
+    """The labeled images."""
+    images: Images
+
+    def place(self, record: ImageRecord, folder: Path) -> str:
+        """Put an image into a folder; the name it has there."""
+        name = Path(record.file).name
+        source = self.index.folder / record.file
+        if self.images == "copy":
+            shutil.copyfile(source, folder / name)
+        elif self.images == "link":
+            os.link(source, folder / name)
+        return name
+
+    def map(self, record: ImageRecord) -> np.ndarray:
+        """(H, W) uint8 labels of an image."""
+        return read_labels(self.labels.files[record.image_id])
+
+    def masks(self, record: ImageRecord, *, ignored: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, mask) of each class of an image by rising number, (H, W) bool; ignored pixels last, if asked for."""
+        labels = self.map(record)
+        for number in np.unique(labels).tolist():
+            if number and (number != IGNORE or ignored):
+                yield number, labels == number
+
+    def name_of(self, number: int) -> str:
+        """Name of a label."""
+        return self.ignored if number == IGNORE else self.index.classes[number - 1]
+
+    @property
+    def ignored(self) -> str:
+        """Name of the label of ignored pixels."""
+        return ignored_name(self.index.classes)
+
+    @property
+    def ignored_share(self) -> float:
+        """Share of all pixels that are ignored."""
+        pixels = ignored = 0
+        for record in self.index:
+            labels = self.map(record)
+            pixels, ignored = pixels + labels.size, ignored + int((labels == IGNORE).sum())
+        return ignored / max(1, pixels)
+
+    @property
+    def title(self) -> str:
+        """Name and number of the release."""
+        return self.release.title
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What says where a hand-over comes from."""
+        manifest = self.release.manifest
+        return {"release": self.title, "digest": manifest["digest"], "made": manifest["made"]}
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which takes the place of `out` in one step when the block ends without an error.
+
+    Raises:
+        CannotExport: `out` is not empty.
+        NoRoomOnDisk: nothing was written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CannotExport(f"{out} exists and is not empty: give another folder")
+    aside = out.parent / f".{out.name}.part"
+    with disk_full_as_error(out.parent):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        try:
+            yield aside
+            folders = [aside, *(path for path in aside.rglob("*") if path.is_dir())]
+            sync_files(files_below(aside), folders=folders)
+            os.rename(aside, out)  # an empty folder gives way
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_files([], folders=[out.parent])
+
+
+def write_json_line(path: Path, value: Any) -> None:
+    """Write a JSON file for other programs, in one line."""
+    write_file(path, lambda file: file.write(json.dumps(value, allow_nan=False).encode()))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8."""
+    write_file(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,1 @@
+"""Masks as other programs write them: run lengths and polygons."""
