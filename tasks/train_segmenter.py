@@ -29,7 +29,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.augmentation import scale_and_crop
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
-from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, poly, seeded, train
+from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, optimizer_of, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 
 
@@ -114,8 +114,7 @@ def run(
             total += loss.detach()
         return total
 
-    groups = parameter_groups(segmenter, config.learning_rate, weight_decay=config.weight_decay, decay_head_bias=False)
-    optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum)
+    optimizer = _optimizer(segmenter, config)
     schedule = poly(config.power, config.iterations)
     average = AveragedWeights(network, config.average_decay) if config.average_decay else None
     training = Training(
@@ -129,3 +128,17 @@ def run(
     save_model(out, network, {"kind": "segmenter", "classes": index.classes, "config": content})
     left_out = len(index) - len(data.index)
     write_json(out / "metrics.json", {"images": len(data.index), "left_out": left_out, "steps": config.iterations})
+
+
+def _optimizer(network: torch.nn.Module, config: Segmenter) -> torch.optim.Optimizer:
+    """The published groups (backbone x1, its biases x2, head x10, its biases x20 and without decay)."""
+    if config.backbone_factor == 0:
+        network.get_submodule("backbone").requires_grad_(False)  # no gradient is computed for it, which makes it fast
+    groups = parameter_groups(
+        network,
+        config.learning_rate,
+        backbone_factor=config.backbone_factor,
+        weight_decay=config.weight_decay,
+        decay_head_bias=False,
+    )
+    return optimizer_of(groups, config.optimizer, config.momentum)

@@ -17,6 +17,7 @@ from tag2mask.flows.dag.node import Node, named, select
 from tag2mask.flows.dag.resolve import setting_of
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
+from tests.flows.published_way import published
 
 CHANGES = {
     "classifier": ("classifier.epochs=50", {"train_classifier"}),
@@ -47,8 +48,8 @@ GROUPS = "cosaliency.provider=icnet"
 
 
 def demo(*changes: str) -> Config:
-    """The demo's settings with changes."""
-    return load_config(packaged("demo.yaml"), changes)
+    """The demo's settings in the published way, with changes."""
+    return published(*changes)
 
 
 VARIANTS: dict[str, list[str]] = {
@@ -250,8 +251,14 @@ def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
         (["saliency.targets=prior", "saliency.checkpoint=m"], "without a checkpoint"),
         (["saliency.targets=prior", "dataset.tags=null", "dataset.masks=null"], "so they need dataset.tags"),
         (["saliency.self_training_rounds=2"], "self_training_rounds 2 needs targets 'prior'"),
-        (["attention.backbone.name=resnet50"], "attention.start is 'classifier', whose backbone is 'resnet18', but"),
-        (["segmenter.backbone.name=resnet50"], "name the same backbone, or set segmenter.start to 'backbone'"),
+        (
+            ["attention.start=classifier", "attention.backbone.name=tf_efficientnet_lite1"],
+            "attention.start is 'classifier', whose backbone is 'tf_efficientnet_lite0', but",
+        ),
+        (
+            ["segmenter.start=classifier", "segmenter.backbone.name=tf_efficientnet_lite1"],
+            "name the same backbone, or set segmenter.start to 'backbone'",
+        ),
         (["self_training.cam_background=0.5"], "cam_background 0.5 must not exceed cam_foreground 0.3"),
         (["self_training.saliency_foreground=0.05"], "saliency_background 0.1 must not exceed saliency_foreground"),
     ],
@@ -291,8 +298,9 @@ def test_a_model_to_start_from_enters_by_its_content(tmp_path: Path, variant: st
     nodes = [node for node in build_dag(config) if node.stage == "train_saliency"]
     assert nodes and all(node.inputs["start"] == tmp_path and "weights" not in node.inputs for node in nodes)
     assert setting_of(nodes[0], "start") == "saliency.start_from"
-    elsewhere = demo(*VARIANTS[variant], f"saliency.start_from={tmp_path / 'x'}")
-    assert hashed(config) == hashed(elsewhere) == hashed(demo(*VARIANTS[variant]))
+    elsewhere = demo(*VARIANTS[variant], weights, f"saliency.start_from={tmp_path / 'x'}")
+    without = demo(*VARIANTS[variant], "saliency.backbone.weights=none")
+    assert hashed(config) == hashed(elsewhere) == hashed(without)
     assert not any("start" in node.inputs for node in build_dag(demo(*VARIANTS[variant], weights)))
 
 

