@@ -13,7 +13,7 @@ ifeq ($(origin PYTHON),command line)
 OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/python),$(call version,$(PYTHON))))
 endif
 
-.PHONY: help demo demo-check test test-times test-serving smoke screenshots FORCE docs lint lock benchmark \
+.PHONY: help demo demo-check test test-times test-serving smoke screenshots FORCE docs picture lint lock benchmark \
     benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
 
 help:                 ## these lines
@@ -74,6 +74,8 @@ benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from 
 
 benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` adds to the bare network
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_predict_speed.py
+picture: $(READY)     ## the README's picture, anew, from the newest run of the demo
+	$(BIN)/python docs/demo_picture.py
 
 lock:                 ## resolve the dependencies anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
