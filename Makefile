@@ -74,6 +74,7 @@ benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from 
 
 benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` adds to the bare network
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_predict_speed.py
+
 picture: $(READY)     ## the README's picture, anew, from the newest run of the demo
 	$(BIN)/python docs/demo_picture.py
 
