@@ -16,7 +16,7 @@ from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import predicted_folder
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import read_json, write_json
-from tag2mask.tasks.store.manifest import DamagedArtifact
+from tag2mask.tasks.store.manifest import DamagedArtifact, seal_of
 from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_files import save_image
 from tests.tasks.drawn_segmenter import write_segmenter
@@ -31,7 +31,8 @@ SETTINGS: dict[str, Any] = {
 def write_run(root: Path, name: str, time: str, models: dict[str, Artifact | None]) -> None:
     """The record of a run; None is a node that failed."""
     nodes = {node: {"artifact": made.label} if made else {"state": "failed"} for node, made in models.items()}
-    write_json(root / ".runs" / name / f"{time}.json", {"config": SETTINGS, "nodes": nodes})
+    content = {"config": SETTINGS, "nodes": nodes}
+    write_json(root / ".runs" / name / f"{time}.json", {**content, "seal": seal_of(content)})
 
 
 @pytest.fixture(scope="module")
