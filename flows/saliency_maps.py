@@ -14,6 +14,7 @@ from pathlib import Path
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
+from tag2mask.configs.sections.saliency import FINE_TUNING
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, SALIENCY_TRAINING
 from tag2mask.flows.dag.errors import RunFailed
@@ -30,8 +31,6 @@ from tag2mask.tasks.store.store import Store
 
 WITHOUT_TRAINING = ("prior", "folder")
 """Providers that learn nothing."""
-FINE_TUNING_STAGES = [{"share": 1.0, "structural_similarity": 1.0}]
-"""Stages of the purnet network that starts from a trained one: no stage without attention."""
 LISTED = 10
 """Images without anything salient that are named."""
 
@@ -113,9 +112,7 @@ class SaliencyRequest:
         size = saliency_settings(model).image_size  # another one would fit, but is not what the model knows
         values |= {"saliency.provider": provider, "saliency.start_from": str(model), "saliency.image_size": size}
         values["saliency.backbone.weights"] = "none"  # those of the settings may not exist for its backbone
-        if provider == "purnet":
-            values["saliency.purnet.stages"] = FINE_TUNING_STAGES
-        return values
+        return values | {f"saliency.{name}": value for name, value in FINE_TUNING.get(str(provider), {}).items()}
 
     def _check(self) -> None:
         """Refuse what lacks a folder or one of a pair."""

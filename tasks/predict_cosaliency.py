@@ -18,7 +18,7 @@ A map depends on the whole group: nothing of it is taken over from an earlier re
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -33,40 +33,22 @@ from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
 from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
-from tag2mask.tasks.networks.factory import cosaliency_network, load_for_inference
+from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import cosaliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.systems.group_system import Consensus, GroupNetwork
+from tag2mask.tasks.systems.registry import cosaliency_network
 
 log = logging.getLogger("tag2mask")
 LISTED = 10
 """Faulty ids that an error message lists."""
 
-Consensus = list[Tensor]
-
 
 class MissingMaps(UserError, ValueError):
     """Images lack a saliency map or class maps; the message lists the ids."""
-
-
-class GroupNetwork(Protocol):
-    """What `ICNet` and `GCoNetPlus` have in common; each reads its own encoding alone."""
-
-    def encode(self, images: Tensor) -> Any:
-        """Features of (N, 3, S, S)."""
-
-    def describe(self, encoded: Any, saliency: Tensor, /) -> list[Tensor]:
-        """What these images tell their group."""
-
-    def consensus(self, descriptions: list[Tensor]) -> Consensus:
-        """What the group tells each image."""
-
-    def maps(
-        self, encoded: Any, saliency: Tensor, consensus: Consensus, size: tuple[int, ...], /
-    ) -> tuple[Tensor, Tensor]:
-        """Soft and hard map."""
 
 
 class Groups:
@@ -157,13 +139,14 @@ def run(
     network = cosaliency_network(settings)
     load_for_inference(model, network, runtime.device)
     shares = warn_of_tags_never_alone([record.tags for record in index], index.classes)
-    needed = saliency if settings.provider == "icnet" else None
+    needed = saliency if settings.reads_saliency else None
     provenance = Provenance.read(model, otherwise=SILENT_MODEL)
     if needed is not None:
         behind = Provenance.read(needed, otherwise="saliency maps that say nothing of them")
         _warn_of_other_saliency(provenance, behind)
         provenance = provenance.beside(behind)
-    groups = Groups(network, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
+    reader = cast(GroupNetwork, network)
+    groups = Groups(reader, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
     records = {record.image_id: record for record in index}
 
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
@@ -194,12 +177,12 @@ def _gates(cams: Path | None, record: ImageRecord, gate: float) -> dict[int, np.
 
 
 def _warn_of_other_saliency(model: Provenance, maps: Provenance) -> None:
-    """ICNet is to see maps of the kind that it learned with."""
+    """A system is to see maps of the kind that it learned with."""
     if not set(maps.trainings()) <= set(model.trainings()):
         learned = "; ".join(one.masks for one in model.trainings())
         given = "; ".join(one.masks for one in maps.trainings())
         log.warning(
-            "icnet learned with saliency from other masks (%s) than those behind the maps that it is given (%s); "
+            "it learned with saliency from other masks (%s) than those behind the maps that it is given (%s); "
             "train it on this provider's maps",
             learned,
             given,
@@ -211,8 +194,9 @@ def _check_inputs(
 ) -> None:
     """Refuse to start without all that will be read."""
     wanted = []
-    if settings.provider == "icnet":
-        wanted.append(("saliency", saliency, "saliency/{}.png", "icnet needs single-image saliency"))
+    if settings.reads_saliency:
+        why = f"{settings.provider} needs single-image saliency"
+        wanted.append(("saliency", saliency, "saliency/{}.png", why))
     if config.gate > 0:
         wanted.append(("cams", cams, "{}.npz", f"cosaliency_maps.gate {config.gate:g} needs class maps; 0 is no gate"))
     for name, folder, pattern, why in wanted:

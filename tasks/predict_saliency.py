@@ -14,30 +14,29 @@ PurNet: sigma(P_1) and its complement.  A folder of maps: they themselves, and 2
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Prediction
 from tag2mask.models.parts.convolution_block import resize_bilinear
-from tag2mask.models.saliency.purnet import PurNet
-from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency, Score, combined
-from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.models.saliency.reciprocal_attention import Score
+from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
 from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
-from tag2mask.tasks.networks.factory import load_for_inference, saliency_network
+from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import saliency_settings
 from tag2mask.tasks.networks.tensors import batches, to_batch
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
-
-Network = ReciprocalSaliency | PurNet
+from tag2mask.tasks.systems.registry import SALIENCY_SYSTEMS, saliency_network
+from tag2mask.tasks.systems.saliency_system import SaliencySystem
 
 LISTED = 10
 """Faulty ids that an error message lists."""
@@ -89,14 +88,18 @@ def run(
     elif model is not None:
         settings = saliency_settings(model, provider)
         provenance = Provenance.read(model, otherwise=SILENT_MODEL)
-        network = saliency_network(settings)
+        network, system = saliency_network(settings), SALIENCY_SYSTEMS[settings.provider]
         load_for_inference(model, network, runtime.device)
 
         def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
             for part in batches(image_ids, config.batch_size):
-                yield from _predict(
-                    network, index, [records[i] for i in part], settings.image_size, config, out, runtime
-                )
+                pixels = [index.pixels(records[i]) for i in part]
+                views = _views(pixels, settings.image_size, config.scales, runtime.device)
+                with torch.inference_mode():
+                    maps = predict_maps(network, views, system=system, flip=config.flip, score=config.score)
+                    for number, image_id in enumerate(part):
+                        gray = _gray([one[number] for one in maps], records[image_id].size)
+                        yield image_id, _write(out, image_id, _filtered(gray[0], config.threshold), gray[1])
 
     else:
         raise ValueError("predict_saliency needs a model or a folder of maps")
@@ -105,35 +108,33 @@ def run(
     process_images(list(index.ids), out, process, runtime)
 
 
-def _predict(
-    network: Network,
-    index: ImageIndex,
-    records: list[ImageRecord],
-    side: int,
-    config: Prediction,
-    out: Path,
-    runtime: StageRuntime,
-) -> Iterator[tuple[str, list[Path]]]:
-    pixels = [index.pixels(record) for record in records]
-    sides = [round(side * scale) for scale in config.scales]
-    views = [to_batch([resize(one, (length, length)) for one in pixels], runtime.device) for length in sides]
-    with torch.inference_mode():
-        saliency, background = predict_maps(network, views, flip=config.flip, score=config.score)
-        for number, record in enumerate(records):
-            maps = torch.cat([saliency[number : number + 1], background[number : number + 1]])  # (2, 1, S, S)
-            large = F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)[:, 0]
-            gray = (large * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-            yield record.image_id, _write(out, record.image_id, _filtered(gray[0], config.threshold), gray[1])
+def _views(pixels: Sequence[np.ndarray], side: int, scales: Sequence[float], device: str) -> list[Tensor]:
+    """Images at all sizes, (N, 3, S, S) each."""
+    sides = [round(side * scale) for scale in scales]
+    return [to_batch([resize(one, (length, length)) for one in pixels], device) for length in sides]
+
+
+def _gray(maps: Sequence[Tensor], size: tuple[int, int]) -> np.ndarray:
+    """Maps (1, S, S) of an image in [0, 1], enlarged to its size: (maps, H, W) uint8."""
+    large = F.interpolate(torch.stack(list(maps)), size=size, mode="bilinear", align_corners=False)[:, 0]
+    gray: np.ndarray = (large * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    return gray
 
 
 def predict_maps(
-    network: Network, views: Sequence[Tensor], *, flip: bool, score: Score = "difference"
+    network: nn.Module,
+    views: Sequence[Tensor],
+    *,
+    system: SaliencySystem[Any],
+    flip: bool,
+    score: Score = "difference",
 ) -> tuple[Tensor, Tensor]:
     """Saliency and background of images, from probabilities averaged over sizes and, if `flip`, over mirror images.
 
     Args:
         network: what predicts.
         views: the same images (N, 3, S, S) at one or more sizes.
+        system: of which the network is.
         flip: average with the mirror images' maps.
         score: how the maps of foreground and background become one.
 
@@ -141,20 +142,12 @@ def predict_maps(
         Saliency and background, both (N, 1, S, S) in [0, 1], at the first view's size.
     """
     size = views[0].shape[2:]
-    found = [resize_bilinear(_probabilities(network, view), size) for view in views]
+    found = [resize_bilinear(system.probabilities(network, view), size) for view in views]
     if flip:
-        found += [resize_bilinear(_probabilities(network, view.flip(3)).flip(3), size) for view in views]
+        found += [resize_bilinear(system.probabilities(network, view.flip(3)).flip(3), size) for view in views]
     mean = torch.stack(found).mean(0)  # (views, N, 2, S, S) -> (N, 2, S, S)
     foreground, background = mean[:, :1], mean[:, 1:]
-    return (foreground if isinstance(network, PurNet) else combined(foreground, background, score)), background
-
-
-def _probabilities(network: Network, images: Tensor) -> Tensor:
-    """Of foreground and background, (N, 2, S, S)."""
-    if isinstance(network, PurNet):
-        foreground = network(images).sigmoid()
-        return torch.cat([foreground, 1 - foreground], 1)
-    return torch.cat(network(images)[-1], 1).sigmoid()
+    return system.combine(foreground, background, score), background
 
 
 def _filtered(saliency: np.ndarray, threshold: float) -> np.ndarray:

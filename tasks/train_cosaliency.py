@@ -23,16 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.configs.schema import Cosaliency
-from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
-from tag2mask.models.cosaliency.group_collaboration import GroupCollaboration, GroupWeights, group_losses
-from tag2mask.models.cosaliency.icnet import ICNet
-from tag2mask.models.losses import iou_loss
 from tag2mask.tasks.algorithms.tag_groups import warn_of_tags_never_alone
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.networks.factory import cosaliency_network, load_pretrained, place, save_model
+from tag2mask.tasks.networks.factory import backbone_network, load_pretrained, place, save_model
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.systems.registry import GROUP_SYSTEMS
 from tag2mask.tasks.training.group_batches import GroupBatches
 from tag2mask.tasks.training.group_sources import GroupSource, masked_source, tagged_source
 from tag2mask.tasks.training.loop import POWER, Training, arithmetic, poly, train
@@ -59,27 +56,20 @@ def run(
     source = _source(config, dataset, saliency, cams, training_set)
     provenance = _provenance(len(source), saliency, training_set)  # read first: a damaged one costs no training
     torch.manual_seed(config.seed)
-    network = cosaliency_network(config)
-    parts = nn.ModuleDict({"network": network})
-    if isinstance(network, GCoNetPlus):
-        parts["collaboration"] = GroupCollaboration(network.backbone.channels[-1], network.channels, len(source.names))
-    load_pretrained(network.backbone, config.backbone, weights)
+    system, backbone = GROUP_SYSTEMS[config.provider], backbone_network(config.backbone, fine=config.fine)
+    network = system.build(config, backbone)
+    parts = nn.ModuleDict({"network": network, **system.training_parts(network, len(source.names))})
+    load_pretrained(backbone, config.backbone, weights)
     place(parts, runtime.device)
-    batches = GroupBatches(source, config, pairs=isinstance(network, GCoNetPlus))
+    batches = GroupBatches(source, config, pairs=system.two_groups)
 
     def loss_of_step(step: int) -> Tensor:
-        batch, salient = batches.batch(step, runtime.device, multi_label=training_set is None)
+        batch, saliency_maps = batches.batch(step, runtime.device, multi_label=training_set is None)
         with arithmetic(runtime.precision, runtime.device):
-            if isinstance(network, ICNet):
-                levels = network(batch.images, salient)
-                return torch.stack([iou_loss(level, batch.target, batch.valid).mean() for level in levels]).mean()
-            collaboration = parts["collaboration"]
-            assert isinstance(collaboration, GroupCollaboration)
-            given = GroupWeights(**config.losses.model_dump())
-            return group_losses(network, collaboration, batch, given)["total"]
+            return system.loss(config, parts, batch, saliency_maps)
 
     factor = poly(POWER, config.iterations) if config.falling else _constant
-    training = Training(parts, _optimizer(parts, network.backbone, config), config.iterations, loss_of_step, factor)
+    training = Training(parts, _optimizer(parts, backbone, config), config.iterations, loss_of_step, factor)
     try:
         train(training, out, runtime)
     finally:

@@ -8,6 +8,11 @@ from pydantic import Field, model_validator
 from tag2mask.configs.sections.networks import Backbone
 from tag2mask.configs.sections.section import ByContent, Section, Share
 
+GroupNetwork = Literal["icnet", "gconet_plus"]
+"""Group systems."""
+READING_SALIENCY = ("icnet",)
+"""Those that read single-image saliency too."""
+
 
 class GroupLosses(Section):
     """Weights of the losses of `gconet_plus`; 0 leaves one out."""
@@ -62,7 +67,7 @@ class PseudoTargets(Section):
 class Cosaliency(Section):
     """Which group system there is, and its training."""
 
-    provider: Literal["none", "icnet", "gconet_plus"] = "none"
+    provider: Literal["none", GroupNetwork] = "none"
     """`none`: no maps by tag; `icnet`: from single-image saliency and the group; `gconet_plus`: the group alone."""
     checkpoint: Annotated[Path | None, ByContent()] = None
     """A model folder (`model.pt`, `model.json`) as `train_cosaliency` writes it; no training."""
@@ -104,6 +109,11 @@ class Cosaliency(Section):
     """L2 penalty."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, groups and augmentation."""
+
+    @property
+    def reads_saliency(self) -> bool:
+        """Whether the system reads single-image saliency beside the images."""
+        return self.provider in READING_SALIENCY
 
     @model_validator(mode="after")
     def _possible(self) -> "Cosaliency":

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tag2mask.configs.sections.section import ByContent, Section
+from tag2mask.configs.sections.section import ByContent, Section, ShapesWeights
 
 OUTPUT_STRIDES: dict[str, tuple[int, ...]] = {
     "vgg16": (8, 16),
@@ -25,11 +25,11 @@ NO_FILE = ("none", "torchvision", "timm", "packaged")
 class Backbone(Section):
     """The convolutional backbone of a network."""
 
-    name: str = Field(default="vgg16", pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)?$")
+    name: Annotated[str, ShapesWeights()] = Field(default="vgg16", pattern=r"^[a-z0-9_]+(\.[a-z0-9_]+)?$")
     """Architecture: vgg16, resnet18, resnet50, resnet101, mobilenet_v2 or squeezenet1_1 of torchvision; every other
     name is one of timm's, with or without the tag of its weights (tf_efficientnet_lite0, convnext_tiny.fb_in22k): an
     encoder that gives grids at strides 4, 8 and so on for images of any size, as convolutional ones do."""
-    output_stride: Literal[8, 16, 32] = 8
+    output_stride: Annotated[Literal[8, 16, 32], ShapesWeights()] = 8
     """Pixels of the input per cell of the deepest feature map, in pixels; smaller sees finer and costs more."""
     weights: Annotated[str, ByContent(words=NO_FILE)] = "none"
     """`none` (random); `packaged` (installed with tag2mask for tf_efficientnet_lite0, with its extra `weights` also for

@@ -2,14 +2,29 @@
 
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
-from tag2mask.configs.sections.section import ByContent, Optimizer, ReadBy, Scales, Section, Share, Unhashed
+from tag2mask.configs.sections.section import (
+    ByContent,
+    Optimizer,
+    ReadBy,
+    Scales,
+    Section,
+    ShapesWeights,
+    Share,
+    Unhashed,
+)
 
-Provider = Literal["reciprocal", "purnet", "prior", "folder"]
+Network = Literal["reciprocal", "purnet"]
+"""Systems that learn."""
+Provider = Literal[Network, "prior", "folder"]
+NETWORKS: tuple[str, ...] = get_args(Network)
+WITH_NETWORK = " or ".join(map(repr, NETWORKS))
+FINE_TUNING: dict[str, dict[str, Any]] = {"purnet": {"purnet.stages": [{"share": 1.0, "structural_similarity": 1.0}]}}
+"""System -> settings of a training that starts from a trained model: of PurNet no stage without attention."""
 
 OF_RECIPROCAL = ReadBy("provider", ("reciprocal",))
 OF_PURNET = ReadBy("provider", ("purnet",))
@@ -39,7 +54,7 @@ class PurNet(Section):
     0.5 and 0.4 of 500,000 steps, ten times the default.
     """
 
-    rescale: bool = False
+    rescale: Annotated[bool, ShapesWeights()] = False
     """Multiply the promotion attention by its number of entries: as published it is about 1e-6 and hardly attends."""
     superpixels: int = Field(default=250, ge=2)
     """Superpixels asked for per image (SLIC); about so many are made."""
@@ -69,7 +84,7 @@ class PurNet(Section):
 class Saliency(Section):
     """Where the saliency maps come from, and the training of the network that makes them."""
 
-    provider: Provider = "reciprocal"
+    provider: Annotated[Provider, ShapesWeights()] = "reciprocal"
     """`reciprocal`, `purnet`: a network trained on `targets` or read from `checkpoint`; `folder`: the maps in
     `maps`; `prior`: computed from the image alone, without any training."""
     targets: Annotated[Literal["masks", "prior"], OF_INPUTS] = "masks"
@@ -88,15 +103,15 @@ class Saliency(Section):
     and few steps, keep what it knows; for `purnet` also one single stage with attention."""
     backbone: Backbone = Backbone(name="resnet50", output_stride=16)
     """Backbone."""
-    channels: int = Field(default=128, ge=8)
+    channels: Annotated[int, ShapesWeights()] = Field(default=128, ge=8)
     """Channels of the pyramids and of everything behind them."""
-    key_channels: Annotated[int, OF_RECIPROCAL] = Field(default=64, ge=4)
+    key_channels: Annotated[int, OF_RECIPROCAL, ShapesWeights()] = Field(default=64, ge=4)
     """For `reciprocal`, as the next seven: channels of the response maps of claim 3."""
-    attention: Annotated[Literal["transposed", "literal"], OF_RECIPROCAL] = "transposed"
+    attention: Annotated[Literal["transposed", "literal"], OF_RECIPROCAL, ShapesWeights()] = "transposed"
     """Reading of claim 3: each side receives along its own axis of the weight matrix, or the same matrix for both."""
-    attention_strides: Annotated[tuple[int, ...], OF_RECIPROCAL] = (16, 8)
+    attention_strides: Annotated[tuple[int, ...], OF_RECIPROCAL, ShapesWeights()] = (16, 8)
     """Strides (pixels a cell) at which foreground and background exchange messages."""
-    detail: Annotated[bool, OF_RECIPROCAL] = True
+    detail: Annotated[bool, OF_RECIPROCAL, ShapesWeights()] = True
     """Add a last, finest level at stride 4."""
     cooperative_loss: Annotated[Literal["complementary", "literal"], OF_RECIPROCAL] = "complementary"
     """Second loss: the two maps are each other's complement, or claim 5 as printed (degenerate, weight <= 0.1)."""
@@ -132,20 +147,19 @@ class Saliency(Section):
     @property
     def is_trained(self) -> bool:
         """Whether a network has to be trained."""
-        return self.provider in ("reciprocal", "purnet") and self.checkpoint is None
+        return self.provider in NETWORKS and self.checkpoint is None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Saliency":
         if self.provider == "folder" and self.maps is None:
             raise ValueError("provider 'folder' needs saliency.maps, a folder of <id>.png")
-        if self.targets == "prior" and (self.provider in ("folder", "prior") or self.checkpoint is not None):
+        if self.targets == "prior" and (self.provider not in NETWORKS or self.checkpoint is not None):
             raise ValueError(
-                "targets 'prior' trains a network: it goes with provider 'reciprocal' or 'purnet', "
-                "and without a checkpoint"
+                f"targets 'prior' trains a network: it goes with provider {WITH_NETWORK}, and without a checkpoint"
             )
         if self.start_from is not None and not self.is_trained:
             raise ValueError(
-                "start_from says where a training starts: it goes with provider 'reciprocal' or 'purnet', and "
+                f"start_from says where a training starts: it goes with provider {WITH_NETWORK}, and "
                 "without a checkpoint, with which nothing is trained"
             )
         if self.targets == "masks" and self.self_training_rounds != 1:
@@ -170,10 +184,8 @@ class Saliency(Section):
     @model_validator(mode="after")
     def _network(self) -> "Saliency":
         """Refuse a network where there is none, and attention at strides that its backbone does not have."""
-        if self.checkpoint is not None and self.provider in ("folder", "prior"):
-            raise ValueError(
-                f"provider {self.provider!r} has no network: a checkpoint goes with 'reciprocal' or 'purnet'"
-            )
+        if self.checkpoint is not None and self.provider not in NETWORKS:
+            raise ValueError(f"provider {self.provider!r} has no network: a checkpoint goes with {WITH_NETWORK}")
         if self.provider != "reciprocal" or not self.is_trained:
             return self
         strides = self.backbone.strides

@@ -1,7 +1,8 @@
 """The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan.
 
 A section knows its recipe, the part of it that can change a result.  That is every field whose annotation does not say
-otherwise, by one of three marks: `ByContent`, `Unhashed`, `ReadBy`.
+otherwise, by one of three marks: `ByContent`, `Unhashed`, `ReadBy`.  A fourth, `ShapesWeights`, tells which fields a
+trained network cannot change.
 """
 
 import difflib
@@ -49,6 +50,11 @@ class ReadBy:
     """The other one, of the same section."""
     values: tuple[str, ...]
     """Its values with which this one is read."""
+
+
+@dataclass(frozen=True)
+class ShapesWeights:
+    """Mark of a field that says what the weights of a network mean; a training that starts from a model keeps it."""
 
 
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
@@ -104,6 +110,19 @@ class Section(BaseModel):
             if name not in self.left_out:
                 value, mark = getattr(self, name), path_mark(field)
                 found[name] = as_json(value) if mark is None or value in mark.words else "file"
+        return found
+
+    def architecture(self) -> dict[str, Any]:
+        """Dotted name -> value of the settings that say what a network's weights mean (`ShapesWeights`)."""
+        found = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in self.left_out:
+                continue
+            if isinstance(value, Section):
+                found.update({f"{name}.{inner}": part for inner, part in value.architecture().items()})
+            elif any(isinstance(mark, ShapesWeights) for mark in field.metadata):
+                found[name] = value
         return found
 
     @property

@@ -10,6 +10,7 @@ import typer
 from tag2mask.configs import runtime
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import runtime_of
+from tag2mask.configs.sections.saliency import Network
 from tag2mask.flows.cli import releases, using
 from tag2mask.flows.dag.errors import RunStopped
 
@@ -181,7 +182,7 @@ def saliency(
     images: Annotated[Path, typer.Option(help="Folder of images.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
     provider: Annotated[
-        Literal["reciprocal", "purnet", "prior"] | None,
+        Literal[Network, "prior"] | None,
         typer.Option(help="Saliency system; `prior` needs no training.  [default: the model's, or reciprocal]"),
     ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Images to train on.")] = None,

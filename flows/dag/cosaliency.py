@@ -31,16 +31,16 @@ def add_cosaliency(nodes: NodeList, saliency: str, saliency_model: Source | None
             cams="infer_cams" if tagged else None,
         )
     _predict(nodes, "train", model, saliency, "infer_cams")
-    known = config.provider != "icnet" or saliency_model is not None  # else of training images alone
+    known = not config.reads_saliency or saliency_model is not None  # else of training images alone
     if data.val_split is not None and data.masks is not None and known:
         _predict(nodes, "val", model, *_validation_maps(nodes, saliency_model))
 
 
 def _validation_maps(nodes: NodeList, saliency_model: Source | None) -> tuple[str | None, str | None]:
-    """Saliency (for ICNet alone) and CAM (for the gate alone) of the validation images."""
+    """Saliency (for systems that read it) and CAM (for the gate alone) of the validation images."""
     config, data = nodes.config, "index_dataset"
     saliency = cams = None
-    if config.cosaliency.provider == "icnet":
+    if config.cosaliency.reads_saliency:
         saliency = nodes.add(
             "predict_saliency-val",
             "predict_saliency",
@@ -76,7 +76,7 @@ def _predict(
         facts=NodeFacts(title="co-saliency", split=split),
         dataset="index_dataset",
         model=model,
-        saliency=saliency if nodes.config.cosaliency.provider == "icnet" else None,
+        saliency=saliency if nodes.config.cosaliency.reads_saliency else None,
         cams=cams if config.gate > 0 else None,
     )
     nodes.evaluate("cosaliency" if split == "train" else "cosaliency_val", name, "cosaliency")

@@ -11,13 +11,9 @@ from torch import nn
 
 from tag2mask.configs import schema
 from tag2mask.models.backbones import BACKBONES, Backbone, build_backbone
-from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
-from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.models.graph_reasoning import GraphReasoning
 from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.parts.batch_norm import fold_batch_norm, freeze_batch_norm
-from tag2mask.models.saliency.purnet import PurNet
-from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency
 from tag2mask.models.segmenter import MultiScale, Segmenter
 from tag2mask.models.tag_classifier import TagClassifier
 from tag2mask.tasks.networks.model_folder import WeightsError
@@ -30,49 +26,20 @@ Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
 
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
     """The tag classifier for C classes, without pre-trained weights."""
-    backbone = _backbone(config.backbone)
+    backbone = backbone_network(config.backbone)
     return _class_init(TagClassifier(backbone, classes=classes, **_head(config, backbone)), config)
 
 
 def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
     """The integral attention model for C classes, without pre-trained weights."""
-    backbone = _backbone(config.backbone)
+    backbone = backbone_network(config.backbone)
     return _class_init(IntegralAttention(backbone, classes=classes, **_head(config, backbone)), config)
-
-
-def saliency_network(config: schema.Saliency) -> ReciprocalSaliency | PurNet:
-    """The network that the provider names, without pre-trained weights."""
-    if config.provider == "purnet":
-        rescale = config.purnet.rescale
-        return PurNet(_backbone(config.backbone), channels=config.channels, rescale=rescale)
-    return ReciprocalSaliency(
-        _backbone(config.backbone),
-        channels=config.channels,
-        key_channels=config.key_channels,
-        mode=config.attention,
-        attention_strides=config.attention_strides,
-        detail=config.detail,
-    )
-
-
-def cosaliency_network(config: schema.Cosaliency) -> ICNet | GCoNetPlus:
-    """The group system that the settings name, without pre-trained weights.
-
-    Raises:
-        ValueError: the provider is `none`.
-    """
-    if config.provider == "none":
-        raise ValueError("cosaliency.provider is 'none', which has no network: choose 'icnet' or 'gconet_plus'")
-    backbone = _backbone(config.backbone, fine=config.fine)
-    if config.provider == "gconet_plus":
-        return GCoNetPlus(backbone, sharpness=config.sharpness)
-    return ICNet(backbone, channels=config.channels, detail_channels=config.detail_channels, grids=config.grids)
 
 
 def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
     """The segmenter for C classes and the background, in its multi-scale wrapper, without pre-trained weights."""
     segmenter = Segmenter(
-        _backbone(config.backbone),
+        backbone_network(config.backbone),
         classes=classes + 1,
         rates=config.rates,
         low_level_channels=config.low_level_channels,
@@ -80,7 +47,13 @@ def segmentation_network(config: schema.Segmenter, classes: int) -> MultiScale:
     return MultiScale(segmenter, config.train_scales)
 
 
-def _backbone(config: schema.Backbone, *, fine: bool = False) -> Backbone:
+def backbone_network(config: schema.Backbone, *, fine: bool = False) -> Backbone:
+    """A backbone without pre-trained weights.
+
+    Args:
+        config: which, and its output stride.
+        fine: with VGG16's side outputs at strides 1 and 2.
+    """
     if config.name in BACKBONES:
         backbone = build_backbone(config.name, output_stride=config.output_stride, fine=fine)
     else:

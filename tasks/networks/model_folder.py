@@ -13,12 +13,6 @@ from tag2mask.configs.load import ConfigError, validated
 from tag2mask.configs.sections.section import RETIRED, Section
 from tag2mask.tasks.store.files import read_json
 
-ARCHITECTURE = {
-    "reciprocal": ("channels", "key_channels", "attention", "attention_strides", "detail"),
-    "purnet": ("channels", "purnet.rescale"),
-}
-"""Provider -> the settings, beside the provider and `TRUNK`, with which its weights mean what they meant."""
-TRUNK = ("backbone.name", "backbone.output_stride")
 Trained = TypeVar("Trained", schema.Saliency, schema.Cosaliency)
 
 
@@ -77,9 +71,7 @@ def architecture_of_start(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is no saliency model.
     """
-    settings = saliency_settings(folder)
-    names = ("provider", *TRUNK, *ARCHITECTURE[settings.provider])
-    return {name: _value(settings, name) for name in names}
+    return saliency_settings(folder).architecture()
 
 
 def cosaliency_settings(folder: Path, provider: str | None = None) -> schema.Cosaliency:

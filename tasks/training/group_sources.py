@@ -88,14 +88,14 @@ def pseudo_targets(saliency: np.ndarray, cams: np.ndarray, settings: PseudoTarge
 
 
 def masked_source(folder: Path, config: Cosaliency) -> GroupSource:
-    """A folder of groups with masks: `images/<group>/x.jpg`, `masks/<group>/x.png`, for ICNet `saliency/<group>/x.png`.
+    """A folder of groups with masks: `images/<group>/x.jpg`, `masks/<group>/x.png`; `saliency/<group>/x.png` if read.
 
     Raises:
         BadDataset: no group, or images without a mask (or saliency map); a file that does not fit its image
             is found on reading.
         FileNotFoundError: a folder is missing.
     """
-    kinds = ("masks", "saliency") if config.provider == "icnet" else ("masks",)
+    kinds = ("masks", "saliency") if config.reads_saliency else ("masks",)
     names = tuple(sorted(path.name for path in (folder / "images").iterdir() if path.is_dir()))
     files: list[tuple[Path, ...]] = []
     tags: list[tuple[int, ...]] = []

@@ -10,15 +10,14 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import CosaliencyMaps
-from tag2mask.models.cosaliency.gconet_plus import GCoNetPlus
-from tag2mask.models.cosaliency.icnet import ICNet
 from tag2mask.tasks import predict_saliency
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import resize
-from tag2mask.tasks.networks.factory import cosaliency_network, load_for_inference, saliency_network
+from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import cosaliency_settings, saliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.predict_cosaliency import Groups
+from tag2mask.tasks.systems.registry import SALIENCY_SYSTEMS, cosaliency_network, saliency_network
 
 TIMED = 20
 """Images of which the median time is taken."""
@@ -47,13 +46,13 @@ def median_seconds(predict: Callable[[ImageRecord], Any], index: ImageIndex) -> 
 def single_predictor(model: Path, index: ImageIndex, *, flip: bool) -> tuple[Callable[[ImageRecord], Any], int]:
     """What makes the map of an image, from its file to its size; and the network's parameters."""
     settings = saliency_settings(model)
-    network = saliency_network(settings)
+    network, system = saliency_network(settings), SALIENCY_SYSTEMS[settings.provider]
     parameters = sum(parameter.numel() for parameter in network.parameters())
     load_for_inference(model, network, "cpu")
 
     def predict(record: ImageRecord) -> torch.Tensor:
         pixels = resize(index.pixels(record), (settings.image_size, settings.image_size))
-        maps, _ = predict_saliency.predict_maps(network, [to_batch([pixels], "cpu")], flip=flip)
+        maps, _ = predict_saliency.predict_maps(network, [to_batch([pixels], "cpu")], system=system, flip=flip)
         return F.interpolate(maps, size=record.size, mode="bilinear", align_corners=False)
 
     return predict, parameters
@@ -91,7 +90,7 @@ def lone_predictor(
     return predict, parameters
 
 
-def _group_network(model: Path) -> tuple[ICNet | GCoNetPlus, int, int]:
+def _group_network(model: Path) -> tuple[Any, int, int]:
     """A trained group system, the side that it takes in pixels, and how many parameters it has."""
     settings = cosaliency_settings(model)
     network = cosaliency_network(settings)

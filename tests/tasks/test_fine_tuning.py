@@ -9,6 +9,7 @@ import torch
 
 from tag2mask.configs.schema import Prediction, Saliency, SaliencySet
 from tag2mask.tasks import index_saliency_set, predict_saliency, train_saliency
+from tag2mask.tasks.networks.checkpoints import checkpoints
 from tag2mask.tasks.networks.factory import read_state
 from tag2mask.tasks.networks.model_folder import WeightsError, architecture_of_start, check_start
 from tag2mask.tasks.store.files import read_json, write_json
@@ -113,7 +114,7 @@ def test_a_fine_tuning_resumes_to_the_same_bytes(
     stopped = StageRuntime(checkpoint_seconds=0.0, report=interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_saliency.run(config, tmp_path / "parts", stopped, saliency_set=sets[1], start=start)
-    assert (tmp_path / "parts/.resume/checkpoint.pt").exists()
+    assert list(checkpoints(tmp_path / "parts/.resume"))
     fine_tuned(tmp_path / "parts", "reciprocal", start, sets[1])
     assert files_of(tmp_path / "parts") == files_of(whole)
 

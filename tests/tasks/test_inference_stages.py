@@ -12,9 +12,10 @@ from tag2mask.configs.schema import Activation, Classifier, Prediction, Saliency
 from tag2mask.tasks import infer_attention, infer_cams, predict_saliency
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
-from tag2mask.tasks.networks.factory import classifier_network, saliency_network, save_model
+from tag2mask.tasks.networks.factory import classifier_network, save_model
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.systems.registry import saliency_network
 from tests.tasks.drawn_files import files_of
 from tests.tasks.interruption import Interrupted, interrupted_after
 from tests.tasks.small_stages import CLASSES, PURIFICATORY, SALIENCY, TAGGER, write_inputs

@@ -16,13 +16,15 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.networks.checkpoints import checkpoints
-from tag2mask.tasks.networks.factory import load_for_inference, saliency_network
+from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import WeightsError, saliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import read_json, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.systems.purnet import PURNET
+from tag2mask.tasks.systems.purnet_schedule import StagedSchedule
+from tag2mask.tasks.systems.registry import saliency_network
 from tag2mask.tasks.training.saliency_pairs import SaliencyPairs, masked_source, superpixels
-from tag2mask.tasks.training.saliency_stages import StagedSchedule
 from tests.tasks.drawn_files import save_image, save_mask
 from tests.tasks.drawn_run import blocks, write_dataset
 
@@ -168,8 +170,8 @@ def test_mirrored_images_are_averaged(model: Path) -> None:
     load_for_inference(model, network, "cpu")
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        straight = predict_saliency.predict_maps(network, [images], flip=True)
-        mirrored = predict_saliency.predict_maps(network, [images.flip(3)], flip=True)
+        straight = predict_saliency.predict_maps(network, [images], system=PURNET, flip=True)
+        mirrored = predict_saliency.predict_maps(network, [images.flip(3)], system=PURNET, flip=True)
     for one, other in zip(straight, mirrored, strict=True):
         torch.testing.assert_close(other.flip(3), one)
 

@@ -17,13 +17,13 @@ from tag2mask.tasks.networks.factory import (
     load_model,
     load_pretrained,
     read_state,
-    saliency_network,
     save_model,
     save_tensors,
     segmentation_network,
 )
 from tag2mask.tasks.networks.model_folder import WeightsError, check_classes, read_architecture
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
+from tag2mask.tasks.systems.registry import saliency_network
 
 TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
 

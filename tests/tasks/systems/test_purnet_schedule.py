@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tag2mask.configs.schema import Saliency
-from tag2mask.tasks.training.saliency_stages import StagedSchedule
+from tag2mask.tasks.systems.purnet_schedule import StagedSchedule
 
 
 def schedule(**settings: Any) -> StagedSchedule:
