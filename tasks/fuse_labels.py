@@ -49,7 +49,6 @@ def fuse_image(image_id: str, job: tuple[Path, Path, Path], *, config: Fusion, o
     source, scores, earlier = job
     image, labels = read_rgb(source), read_labels(earlier)
     probabilities, classes = with_classes(*read_scores(scores, image.shape[:2]), labels)
-    constants = config.crf.model_dump(exclude={"minimum_probability"})
     fused = fuse(probabilities, classes, labels, max(config.trust, 1 / len(classes)))
-    refined = refine_labels(image, fused, classes, **constants)
+    refined = refine_labels(image, fused, classes, config.crf)
     return [write_labels(out / f"{image_id}.png", drop_small_foreground(refined, config.minimum_foreground))]

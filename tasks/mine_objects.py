@@ -68,12 +68,7 @@ def run(
                 integral,
                 read_class_levels(cams / f"{image_id}.npz", size)[0],
                 classes,
-                foreground=config.foreground,
-                conflict=config.conflict,
-                saliency_threshold=config.saliency,
-                attention_threshold=config.attention,
-                cam_background=config.cam_background,
-                minimum_foreground=config.minimum_foreground,
+                config,
                 background=read_gray(given) if config.background == "map" else None,
                 class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
             )

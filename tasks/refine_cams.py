@@ -49,6 +49,5 @@ def label_image(image_id: str, job: tuple[Path, Path, Path], *, config: CamRefin
     image = read_rgb(source)
     maps, classes = read_class_maps(cams, image.shape[:2])
     evidence = class_evidence(read_gray(saliency), maps, power=config.power, saliency_weight=config.saliency_weight)
-    constants = config.crf.model_dump(exclude={"minimum_probability"})
-    labels = label_by_evidence(image, evidence, classes, background=config.background, constants=constants)
+    labels = label_by_evidence(image, evidence, classes, background=config.background, config=config.crf)
     return [write_labels(out / f"{image_id}.png", drop_small_foreground(labels, config.minimum_foreground))]

@@ -23,31 +23,18 @@ from tag2mask.tasks.algorithms.permutohedral import Lattice
 
 MINIMUM_PROBABILITY = 1e-5
 """Probabilities are raised to this before the logarithm, since a hard zero would be an infinite energy."""
+PUBLISHED = Refinement()
+"""The settings' defaults."""
 
 
-def refine(
-    image: np.ndarray,
-    probabilities: np.ndarray,
-    *,
-    iterations: int = 10,
-    gaussian_xy: float = 1.0,
-    gaussian_weight: float = 3.0,
-    bilateral_xy: float = 67.0,
-    bilateral_rgb: float = 3.0,
-    bilateral_weight: float = 4.0,
-) -> np.ndarray:
+def refine(image: np.ndarray, probabilities: np.ndarray, config: Refinement = PUBLISHED) -> np.ndarray:
     """Mean-field marginals of an image's pixels.
 
     Args:
         image: (H, W, 3) uint8 RGB, as read: neither normalized nor mean-subtracted.  Any memory layout.
         probabilities: (K, H, W) float32 in [0, 1] of the classes present; values below 1e-5 count as 1e-5.  They need
             not sum to one: a common factor at a pixel changes nothing.
-        iterations: mean-field steps; 0 returns the probabilities as they are.
-        gaussian_xy: standard deviation of the smoothness kernel, in pixels.
-        gaussian_weight: weight of the smoothness kernel.
-        bilateral_xy: spatial standard deviation of the appearance kernel, in pixels.
-        bilateral_rgb: color standard deviation of the appearance kernel, in gray levels of 0-255.
-        bilateral_weight: weight of the appearance kernel.
+        config: steps and kernels; 0 iterations return the probabilities as they are, a kernel of weight 0 is left out.
 
     Returns:
         (K, H, W) float32, summing to one over the classes.  With one class: ones, without any work.
@@ -58,16 +45,17 @@ def refine(
     _check(image, probabilities)
     if len(probabilities) == 1:
         return np.ones_like(probabilities)
-    if iterations == 0:
+    if config.iterations == 0:
         return probabilities.copy()
     size = image.shape[:2]
     kernels = []
-    if gaussian_weight:
-        kernels.append((np.float32(gaussian_weight), _smoothness(size, gaussian_xy)))
-    if bilateral_weight:
-        kernels.append((np.float32(bilateral_weight), _appearance(image, bilateral_xy, bilateral_rgb)))
+    if config.gaussian_weight:
+        kernels.append((np.float32(config.gaussian_weight), _smoothness(size, config.gaussian_xy)))
+    if config.bilateral_weight:
+        appearance = _appearance(image, config.bilateral_xy, config.bilateral_rgb)
+        kernels.append((np.float32(config.bilateral_weight), appearance))
     evidence = np.log(np.maximum(probabilities, MINIMUM_PROBABILITY)).reshape(len(probabilities), -1)
-    return _mean_field(evidence, kernels, iterations).reshape(probabilities.shape)
+    return _mean_field(evidence, kernels, config.iterations).reshape(probabilities.shape)
 
 
 class _Kernel:
@@ -131,13 +119,7 @@ def refine_labels(
     image: np.ndarray,
     probabilities: np.ndarray,
     classes: np.ndarray,
-    *,
-    iterations: int = 10,
-    gaussian_xy: float = 1.0,
-    gaussian_weight: float = 3.0,
-    bilateral_xy: float = 67.0,
-    bilateral_rgb: float = 3.0,
-    bilateral_weight: float = 4.0,
+    config: Refinement = PUBLISHED,
 ) -> np.ndarray:
     """The class with the highest marginal at each pixel.
 
@@ -145,12 +127,7 @@ def refine_labels(
         image: (H, W, 3) uint8 RGB.
         probabilities: (K, H, W) float32 of the classes present.
         classes: (K,) uint8, the class number of each plane.
-        iterations: and the following, see `refine`.
-        gaussian_xy: see `refine`.
-        gaussian_weight: see `refine`.
-        bilateral_xy: see `refine`.
-        bilateral_rgb: see `refine`.
-        bilateral_weight: see `refine`.
+        config: as for `refine`.
 
     Returns:
         (H, W) uint8 class numbers; a tie goes to the first plane.
@@ -162,16 +139,7 @@ def refine_labels(
         raise ValueError(
             f"classes must be one uint8 number a plane, {probabilities.shape[:1]}, not {classes.shape} {classes.dtype}"
         )
-    marginals = refine(
-        image,
-        probabilities,
-        iterations=iterations,
-        gaussian_xy=gaussian_xy,
-        gaussian_weight=gaussian_weight,
-        bilateral_xy=bilateral_xy,
-        bilateral_rgb=bilateral_rgb,
-        bilateral_weight=bilateral_weight,
-    )
+    marginals = refine(image, probabilities, config)
     labels: np.ndarray = classes[marginals.argmax(axis=0)]  # (K, H, W) -> (H, W)
     return labels
 
@@ -190,24 +158,7 @@ def refine_present(image: np.ndarray, probabilities: np.ndarray, classes: np.nda
     """
     strong = probabilities.max(axis=(1, 2)) > config.minimum_probability  # (K, H, W) -> (K,)
     strong |= classes == 0
-    constants = config.model_dump(exclude={"minimum_probability"})
-    return refine_labels(image, np.ascontiguousarray(probabilities[strong]), classes[strong], **constants)
-
-
-def present_classes(probabilities: np.ndarray, minimum: float) -> np.ndarray:
-    """Numbers of the classes that exceed a probability anywhere in the image.
-
-    Args:
-        probabilities: (C + 1, H, W) floating, plane 0 the background.
-        minimum: in [0, 1]; a class takes part where some pixel gives it more than this.
-
-    Returns:
-        (K,) uint8, rising; the background, 0, is always the first.
-    """
-    highest = probabilities.max(axis=(1, 2))  # (C + 1, H, W) -> (C + 1,)
-    present = highest > minimum
-    present[0] = True
-    return np.flatnonzero(present).astype(np.uint8)
+    return refine_labels(image, np.ascontiguousarray(probabilities[strong]), classes[strong], config)
 
 
 def _check(image: np.ndarray, probabilities: np.ndarray) -> None:

@@ -11,9 +11,13 @@ conflict.
 
 import numpy as np
 
+from tag2mask.configs.schema import Mining
 from tag2mask.tasks.algorithms.evidence import LEVELS, Evidence, median, without_weak
 from tag2mask.tasks.algorithms.foreground import drop_small_foreground
 from tag2mask.tasks.dataset.label_maps import IGNORE, as_bytes
+
+PUBLISHED = Mining()
+"""The settings' defaults."""
 
 
 def mine_labels(
@@ -21,13 +25,8 @@ def mine_labels(
     attention: np.ndarray,
     cams: np.ndarray,
     classes: np.ndarray,
+    config: Mining = PUBLISHED,
     *,
-    foreground: float = 0.3,
-    conflict: float = 0.9,
-    saliency_threshold: int = 32,
-    attention_threshold: float = 0.8,
-    cam_background: float = 0.3,
-    minimum_foreground: float = 0.01,
     background: np.ndarray | None = None,
     class_saliency: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -38,12 +37,7 @@ def mine_labels(
         attention: (K, H, W) uint8, OA-CAM of the K classes; each map is scaled to [0, 1] by its own range.
         cams: (K, H, W) uint8, plain CAM of the same classes; scaled likewise.
         classes: (K,) uint8 class numbers 1..254, all different, in any order.
-        foreground: evidence in [0, 1] below which a plane counts as zero.
-        conflict: evidence in [0, 1]; a pixel where two or more planes exceed it is ignored.
-        saliency_threshold: saliency (0-255) from which a background pixel is ignored.
-        attention_threshold: attention in [0, 1] above which a pixel counts as salient at 255.
-        cam_background: CAM in [0, 1]; the mining threshold of a class without a pixel is found among what exceeds it.
-        minimum_foreground: share in [0, 1]; a map with less foreground is ignored whole, 0 turns that off.
+        config: thresholds; what it says of `background`, `class_conditional` and `refine` is the caller's affair.
         background: (H, W) uint8, 255 = surely background; None is the published rule, 255 - saliency.
         class_saliency: (K, H, W) uint8 of the same classes; their maximum takes the place of `saliency`, and each
             class's scaled attention is multiplied by its own.  None is the published rule.
@@ -65,14 +59,14 @@ def mine_labels(
         background = 255 - saliency
     elif background.shape != saliency.shape or background.dtype != np.uint8:
         raise ValueError(f"background must be {saliency.shape} uint8, not {background.shape} {background.dtype}")
-    labels = strongest_evidence(background, planes, classes, foreground=foreground, conflict=conflict)
-    unexplained = saliency >= saliency_threshold
+    labels = strongest_evidence(background, planes, classes, foreground=config.foreground, conflict=config.conflict)
+    unexplained = saliency >= config.saliency
     for plane in planes:
-        unexplained |= plane.levels >= plane.least_above(attention_threshold)
+        unexplained |= plane.levels >= plane.least_above(config.attention)
     _ignore_background(labels, unexplained)
-    found = potential_objects(labels, [Evidence.scaled(cam) for cam in cams], classes, cam_background)
+    found = potential_objects(labels, [Evidence.scaled(cam) for cam in cams], classes, config.cam_background)
     _ignore_background(labels, found)
-    return drop_small_foreground(labels, minimum_foreground)
+    return drop_small_foreground(labels, config.minimum_foreground)
 
 
 def strongest_evidence(

@@ -9,11 +9,9 @@ CVPR 2018).  Evidence that is both salient and of the class is asked for as in C
 harmonic mean, here by a product that is softened, so that no saliency can erase an object.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.dense_crf import refine_labels
 
 
@@ -45,7 +43,7 @@ def class_evidence(saliency: np.ndarray, cams: np.ndarray, *, power: float, sali
 
 
 def label_by_evidence(
-    image: np.ndarray, evidence: np.ndarray, classes: np.ndarray, *, background: float, constants: Mapping[str, Any]
+    image: np.ndarray, evidence: np.ndarray, classes: np.ndarray, *, background: float, config: Refinement
 ) -> np.ndarray:
     """The class that the dense CRF finds from class evidence beside a constant background.
 
@@ -54,10 +52,10 @@ def label_by_evidence(
         evidence: (K, H, W) float32 in [0, 1].
         classes: (K,) uint8 class numbers 1..254.
         background: evidence in [0, 1] of the background, the same at every pixel.
-        constants: of the CRF, see `refine_labels`.
+        config: constants of the CRF.
 
     Returns:
         (H, W) uint8: 0 background, 1..254 class; all background without a class.
     """
     planes = np.concatenate([np.full((1, *image.shape[:2]), background, np.float32), evidence])
-    return refine_labels(image, planes, np.concatenate([np.zeros(1, np.uint8), classes]), **constants)
+    return refine_labels(image, planes, np.concatenate([np.zeros(1, np.uint8), classes]), config)

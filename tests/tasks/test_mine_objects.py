@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Mining
+from tag2mask.tasks.algorithms import object_mining
 from tag2mask.tasks.algorithms.evidence import Evidence
-from tag2mask.tasks.algorithms.object_mining import mine_labels, mining_threshold
+from tag2mask.tasks.algorithms.object_mining import mining_threshold
 from tag2mask.tasks.dataset.label_maps import read_labels, write_gray
 from tag2mask.tasks.mine_objects import run
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -47,6 +48,14 @@ def random_case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     if count and rng.random() < 0.3:  # background evidence that ties with the attention
         saliency = 255 - attention[0]
     return saliency, attention, cams, classes
+
+
+def mine_labels(*arrays: np.ndarray, **settings: Any) -> np.ndarray:
+    """Labels with some of the published thresholds, or arrays by name, changed."""
+    own = {name: settings.pop(name) for name in list(settings) if isinstance(settings[name], np.ndarray)}
+    names = {"saliency_threshold": "saliency", "attention_threshold": "attention"}
+    config = Mining.model_validate({names.get(name, name): value for name, value in settings.items()})
+    return object_mining.mine_labels(*arrays, config=config, **own)
 
 
 def maps(*rows: list[float]) -> np.ndarray:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tag2mask.tasks.algorithms.dense_crf import present_classes, refine, refine_labels
+from tag2mask.configs.schema import Refinement
+from tag2mask.tasks.algorithms import dense_crf
+from tag2mask.tasks.algorithms.dense_crf import refine_labels, refine_present
 from tests.tasks.algorithms.plain_lattice import mean_field
 
 ALL = 21
@@ -21,6 +23,11 @@ def drawn_image() -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 5, image.shape, np.uint8)
     image += noise
     return image
+
+
+def refine(image: np.ndarray, probabilities: np.ndarray, **constants: float) -> np.ndarray:
+    """Marginals with some of the published constants changed."""
+    return dense_crf.refine(image, probabilities, Refinement.model_validate(constants))
 
 
 def blurred_step(center: float) -> np.ndarray:
@@ -66,11 +73,11 @@ def test_labels_snap_to_the_edge_of_the_image() -> None:
 def test_present_classes_label_like_all_classes() -> None:
     """Leaving absent classes out labels every pixel as keeping them with a probability of zero."""
     image, probabilities = drawn_image(), drawn_probabilities()
-    classes = present_classes(probabilities, 0.05)
-    assert classes.tolist() == [0, 7, 15]
+    classes = np.array([0, 7, 15], np.uint8)
+    assert np.flatnonzero(probabilities.max(axis=(1, 2)) > 0.05).tolist() == classes.tolist()
     zeroed = np.zeros_like(probabilities)
     zeroed[classes] = probabilities[classes]
-    few = refine_labels(image, probabilities[classes], classes)
+    few = refine_present(image, probabilities, np.arange(ALL, dtype=np.uint8), Refinement(minimum_probability=0.05))
     every = refine_labels(image, zeroed, np.arange(ALL, dtype=np.uint8))
     np.testing.assert_array_equal(few, every)
     assert np.unique(few).tolist() == [0, 7, 15]
@@ -186,11 +193,10 @@ def test_classes_take_part_above_the_minimum() -> None:
     """A class needs more than the minimum somewhere; background takes part without any."""
     probabilities = np.zeros((4, 2, 2), np.float32)
     probabilities[1, 0, 0], probabilities[3, 1, 1] = 0.25, 0.5
-    assert present_classes(probabilities, 0.25).tolist() == [0, 3]
-    assert present_classes(probabilities, 0.1).tolist() == [0, 1, 3]
-    assert present_classes(probabilities, 0.0).tolist() == [0, 1, 3]
-    assert present_classes(probabilities, 0.9).tolist() == [0]
-    assert present_classes(probabilities, 0.1).dtype == np.uint8
+    for minimum, seen in ((0.25, {0, 3}), (0.1, {0, 1, 3}), (0.0, {0, 1, 3}), (0.9, {0})):
+        config = Refinement(iterations=0, minimum_probability=minimum)
+        labels = refine_present(np.zeros((2, 2, 3), np.uint8), probabilities, np.arange(4, dtype=np.uint8), config)
+        assert set(labels.flat) == seen and labels.dtype == np.uint8
 
 
 @pytest.mark.parametrize(

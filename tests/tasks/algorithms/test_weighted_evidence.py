@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.weighted_evidence import class_evidence, label_by_evidence
 
 OBJECT = (slice(12, 36), slice(20, 52))
@@ -50,7 +51,7 @@ def test_a_coarse_map_and_a_wrong_saliency_find_the_object() -> None:
     saliency = np.zeros((48, 64), np.uint8)
     saliency[12:36, 20:36] = 255
     evidence = class_evidence(saliency, blob(24, 36, 12)[None], power=2, saliency_weight=0.5)
-    labels = label_by_evidence(drawn_image(), evidence, np.array([7], np.uint8), background=0.1, constants={})
+    labels = label_by_evidence(drawn_image(), evidence, np.array([7], np.uint8), background=0.1, config=Refinement())
     expected = np.zeros((48, 64), np.uint8)
     expected[OBJECT] = 7
     assert (labels != expected).mean() < 0.02
@@ -61,7 +62,7 @@ def test_a_stronger_background_labels_no_more() -> None:
     """The foreground shrinks as the background's evidence grows, from everything to nothing."""
     evidence, classes = blob(24, 36, 12)[None], np.array([7], np.uint8)
     shares = [
-        (label_by_evidence(drawn_image(), evidence, classes, background=b, constants={"iterations": 0}) == 7).mean()
+        (label_by_evidence(drawn_image(), evidence, classes, background=b, config=Refinement(iterations=0)) == 7).mean()
         for b in (0.0, 0.1, 0.3, 0.6, 1.0)
     ]
     assert shares == sorted(shares, reverse=True) and shares[0] == 1 and shares[-1] == 0
@@ -70,8 +71,10 @@ def test_a_stronger_background_labels_no_more() -> None:
 def test_the_order_of_the_classes_does_not_matter() -> None:
     """Two classes in the other order have the same labels."""
     evidence, classes = np.stack([blob(24, 28, 8), blob(24, 46, 8)]), np.array([3, 9], np.uint8)
-    forward = label_by_evidence(drawn_image(), evidence, classes, background=0.1, constants={})
-    back = label_by_evidence(drawn_image(), evidence[::-1].copy(), classes[::-1].copy(), background=0.1, constants={})
+    forward = label_by_evidence(drawn_image(), evidence, classes, background=0.1, config=Refinement())
+    back = label_by_evidence(
+        drawn_image(), evidence[::-1].copy(), classes[::-1].copy(), background=0.1, config=Refinement()
+    )
     np.testing.assert_array_equal(forward, back)
     assert set(np.unique(forward)) == {0, 3, 9}
 
@@ -80,7 +83,7 @@ def test_without_a_class_everything_is_background() -> None:
     """An image without a tag shows nothing."""
     empty = np.zeros((0, 48, 64), np.float32)
     evidence = class_evidence(np.full((48, 64), 255, np.uint8), empty, power=2, saliency_weight=0.5)
-    labels = label_by_evidence(drawn_image(), evidence, np.zeros(0, np.uint8), background=0.1, constants={})
+    labels = label_by_evidence(drawn_image(), evidence, np.zeros(0, np.uint8), background=0.1, config=Refinement())
     assert labels.shape == (48, 64) and not labels.any()
 
 
