@@ -7,6 +7,8 @@ from typing import Any
 
 SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
 """ASCII punctuation: whatever can begin a link, a picture, HTML, a list or emphasis; a backslash makes it plain."""
+LINKED = re.compile(r"https?:|www\.|@", re.IGNORECASE)
+"""What an interface makes a link of although it is plain text (GitHub's extension of Markdown); it is shown as code."""
 TURNING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 """Characters that make what follows them run the other way."""
 
@@ -21,7 +23,10 @@ def text(value: Any) -> str:
     """Markdown that shows a value as it is, in a line, a cell or a title; one of none is a dash."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if isinstance(value, float) else SPECIAL.sub(r"\\\g<0>", one_line(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    plain = one_line(value)
+    return code(plain) if LINKED.search(plain) else SPECIAL.sub(r"\\\g<0>", plain)
 
 
 def code(value: Any) -> str:

@@ -24,10 +24,12 @@ from tag2mask.configs.document import commented_yaml
 from tag2mask.configs.load import load_config
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.demo.scenes import write_demo
+from tests.flows.published_way import PUBLISHED
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 SMALL = (
+    *PUBLISHED,
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
     *(f"{section}.epochs=1" for section in ("classifier", "attention")),
     *(f"{section}.accumulate_from=0" for section in ("classifier", "attention")),
@@ -36,6 +38,7 @@ SMALL = (
     "segmenter.iterations=2",
     "segmenter.batch_size=2",
     "segmenter.crop_size=64",
+    *(f"{section}.image_size=80" for section in ("segmenter", "prediction")),
     "mining.minimum_foreground=0",
     "masking.minimum_foreground=0",
     "refinement.iterations=1",
@@ -43,7 +46,7 @@ SMALL = (
     "dataset.val_split=null",
     "report.images=2",
 )
-"""Changes to the demo's settings: a run of a few seconds."""
+"""Changes to the demo's settings: the published way, which has more stages, in a few seconds."""
 
 
 def write_tiny(folder: Path, name: str = "tiny", *, whole: bool = False) -> Path:
@@ -52,13 +55,13 @@ def write_tiny(folder: Path, name: str = "tiny", *, whole: bool = False) -> Path
     Args:
         folder: where to.
         name: of the run.
-        whole: draw and set up the whole demo instead, which takes minutes to run.
+        whole: draw and set up the whole demo, in the published way, instead, which takes minutes to run.
     """
     data = folder / "data"
     if not data.exists():
         write_demo(data, **({} if whole else {"scenes": 8, "validation": 2, "saliency": 4, "size": 80}))
     roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}", f"name={name}")
-    config = load_config(packaged("demo.yaml"), [*(() if whole else SMALL), *roots])
+    config = load_config(packaged("demo.yaml"), [*(PUBLISHED if whole else SMALL), *roots])
     path = folder / f"{name}.yaml"
     path.write_text(commented_yaml(config, folder), encoding="utf-8")
     return path

@@ -94,8 +94,8 @@ def test_the_run_page_shows_the_graph_and_what_was_cached(shown: Shown) -> None:
     graph = shown.served.api.call(f"flow_runs/{shown.cached_run}/graph-v2")
     nodes = dict(graph["nodes"])
     labels = {node["label"].split()[0]: node for node in nodes.values()}
-    parents = {nodes[parent["id"]]["label"].split()[0] for parent in labels["mine_objects"]["parents"]}
-    assert parents == {"index_dataset", "infer_cams", "infer_attention", "predict_saliency"}
+    parents = {nodes[parent["id"]]["label"].split()[0] for parent in labels["refine_masks-1"]["parents"]}
+    assert parents == {"index_dataset", "predict_masks-1"}
     page.get_by_text("Task Runs", exact=True).first.click()
     page.get_by_text("Cached", exact=True).first.wait_for()
     assert page.get_by_text("Cached", exact=True).count() >= 5
