@@ -6,19 +6,24 @@ It is no run: nothing enters the store, since nobody builds on it.  What was don
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import RunStopped
 from tag2mask.flows.engine.child import loading_environment
 from tag2mask.flows.engine.console import counted, standard_output
-from tag2mask.flows.engine.stage_process import JOURNAL_SECONDS, prepare_torch
+from tag2mask.flows.engine.stage_process import prepare_torch
 from tag2mask.flows.trained_models import NamedModel, named_segmenter
 from tag2mask.tasks.prediction.image_files import images_named
 from tag2mask.tasks.prediction.request import open_folder
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.runtime import StageRuntime
 
+if TYPE_CHECKING:
+    from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
+
+JOURNAL_SECONDS = 5.0
+"""Shortest time between two journal entries: a kill costs no more, and forcing masks to the disk next to nothing."""
 NAMED = 10
 """Images set aside that are named."""
 
@@ -82,6 +87,37 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
     except KeyboardInterrupt as error:
         raise RunStopped(f"stopped; finished masks stay in {request.out}, and the same command goes on") from error
     return "\n".join(_summary(request, model, made.masks, made.set_aside))
+
+
+def load_model(
+    model: str | Path,
+    *,
+    root: Path | str = "artifacts",
+    device: str = "cpu",
+    crf: bool = False,
+    changes: Sequence[str] = (),
+) -> "TrainedSegmenter":
+    """Load a trained segmenter, to predict single images.
+
+    Args:
+        model: a model folder, `train_segmenter/KEY`, or the name of a run, whose settings it is then applied with.
+        root: folder of the store.
+        device: `cpu` or `cuda`.
+        crf: sharpen the masks by the dense CRF.
+        changes: `prediction.key=value`, `refinement.key=value`, as behind `--set`.
+
+    Raises:
+        NoSuchModel, NoSuchArtifact, NoStore: it is not there.
+        WeightsError, DamagedArtifact: it cannot be used.
+        ConfigError: a change is wrong.
+    """
+    from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
+
+    found = named_segmenter(str(model), Path(root))
+    prediction, refinement = found.settings(changes)
+    return TrainedSegmenter.load(
+        found.folder, device=device, prediction=prediction, refinement=refinement if crf else None
+    )
 
 
 def _told(

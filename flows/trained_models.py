@@ -9,6 +9,7 @@ from tag2mask.configs.load import changed, validated
 from tag2mask.configs.schema import MaskPrediction, Refinement
 from tag2mask.flows.dag.delivery import delivered_segmenter
 from tag2mask.flows.dag.record import RUNS, RunRecord, records
+from tag2mask.tasks.building.opening import open_artifact
 from tag2mask.tasks.networks.model_folder import read_architecture
 from tag2mask.tasks.store.store import MANIFEST, Artifact, Store
 
@@ -59,7 +60,7 @@ def named_segmenter(text: str, root: Path) -> NamedModel:
         root: folder of the store.
 
     Raises:
-        NoSuchModel: there is none; the message says what was looked for, and what there is.
+        NoSuchModel, NoSuchArtifact, NoStore: there is none; the message says what was looked for, and what there is.
         DamagedArtifact: its bytes are not what they were.
     """
     folder = Path(text).expanduser()
@@ -71,23 +72,9 @@ def named_segmenter(text: str, root: Path) -> NamedModel:
         return NamedModel(folder, text) if artifact is None else _of_artifact(artifact, own)
     if folder.is_dir() and (any(folder.iterdir()) or not root.is_dir()):
         raise NoSuchModel(f"{text}: holds no model.json; a model folder holds model.pt and model.json")
-    stage, slash, key = text.partition("/")
-    if slash:
-        return _by_label(stage, key, text, root)
+    if "/" in text:
+        return _of_artifact(open_artifact(text, root), root)
     return _of_run(text, root)
-
-
-def _by_label(stage: str, key: str, text: str, root: Path) -> NamedModel:
-    homes = [home for home in sorted((root / stage).glob(f"{key}*")) if (home / "model.json").is_file()] if key else []
-    if not homes:
-        raise NoSuchModel(
-            f"{text}: no folder with a model.json, no such model in {root}; `tag2mask ls train_segmenter` lists them"
-        )
-    if len(homes) > 1:
-        raise NoSuchModel(f"{text}: {len(homes)} models begin so: {', '.join(home.name for home in homes)}; write more")
-    artifact = Store(root).find(stage, homes[0].name)
-    assert artifact is not None  # its folder is there
-    return _of_artifact(artifact, root)
 
 
 def _of_artifact(artifact: Artifact, root: Path) -> NamedModel:
@@ -97,7 +84,7 @@ def _of_artifact(artifact: Artifact, root: Path) -> NamedModel:
 
 def _of_run(name: str, root: Path) -> NamedModel:
     """What a run of this name has delivered last."""
-    found = records(root, name) if name and not set(name) & set("*?[") else []
+    found = records(root, name) if name else []
     for record in reversed(found):
         label = record.labels.get(delivered_segmenter(record.nodes) or "")
         if label is not None:

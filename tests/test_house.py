@@ -138,7 +138,7 @@ def test_every_room_is_installed() -> None:
     folders = [
         init.parent for top in ("configs", "models", "tasks", "flows") for init in (ROOT / top).rglob("__init__.py")
     ]
-    names = sorted(".".join(("tag2mask", *folder.relative_to(ROOT).parts)) for folder in folders)
+    names = sorted(".".join(("tag2mask", *folder.relative_to(ROOT).parts)) for folder in [ROOT, *folders])
     assert sorted(project["tool"]["setuptools"]["packages"]) == names
 
 

@@ -9,7 +9,6 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import REPORT
@@ -21,12 +20,9 @@ from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.engine.upkeep import collect as collected
 from tag2mask.flows.engine.upkeep import told_holdings
+from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, Store
-
-
-class NoSuchArtifact(UserError, ValueError):
-    """No artifact, node or run has that name; the message says what there is."""
 
 
 def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrain = "when_changed") -> None:

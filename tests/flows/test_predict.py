@@ -10,13 +10,15 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import MaskPrediction, Refinement
 from tag2mask.flows import predict as flow
 from tag2mask.flows.dag.errors import RunStopped
+from tag2mask.flows.dag.record import RunRecord, note_in_record
 from tag2mask.flows.predict import PredictRequest, predict
 from tag2mask.flows.trained_models import NoSuchModel, named_segmenter
+from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import predicted_folder
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import read_json, write_json
-from tag2mask.tasks.store.manifest import DamagedArtifact, seal_of
+from tag2mask.tasks.store.manifest import DamagedArtifact
 from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_files import save_image
 from tests.tasks.drawn_segmenter import write_segmenter
@@ -28,11 +30,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def write_run(root: Path, name: str, time: str, models: dict[str, Artifact | None]) -> None:
+def write_run(root: Path, name: str, number: int, models: dict[str, Artifact | None]) -> None:
     """The record of a run; None is a node that failed."""
     nodes = {node: {"artifact": made.label} if made else {"state": "failed"} for node, made in models.items()}
-    content = {"config": SETTINGS, "nodes": nodes}
-    write_json(root / ".runs" / name / f"{time}.json", {**content, "seal": seal_of(content)})
+    path = root / ".runs" / name / f"{number:06d}-20260101T000000.000000Z.json"
+    note_in_record(RunRecord(path, {}), config=SETTINGS, nodes=nodes)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +46,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         artifact(store, "train_segmenter", write_segmenter, {}, content) for content in ("first", "second")
     )
     chosen = artifact(store, "deliver_round", write_segmenter, {"model": first})
-    write_run(root, "plain", "2026-01-01", {"train_segmenter-10": second, "train_segmenter-9": first})
-    write_run(root, "plain", "2026-01-02", {"train_segmenter-10": None, "train_segmenter-9": first})
-    write_run(root, "best", "2026-01-03", {"train_segmenter-2": second, "deliver_round": chosen})
-    write_run(root, "failed", "2026-01-04", {"train_segmenter-1": None})
+    write_run(root, "plain", 1, {"train_segmenter-10": second, "train_segmenter-9": first})
+    write_run(root, "plain", 2, {"train_segmenter-10": None, "train_segmenter-9": first})
+    write_run(root, "best", 3, {"train_segmenter-2": second, "deliver_round": chosen})
+    write_run(root, "failed", 4, {"train_segmenter-1": None})
     return root, {"first": first, "second": second, "chosen": chosen}
 
 
@@ -78,8 +80,8 @@ def test_labels_and_folders_mean_the_same_model(finished: tuple[Path, dict[str, 
     [
         ("absent", r"no run of this name in .*\(runs: best, failed, plain\); give a run's name"),
         ("failed", "failed: no run of this name in .* has finished its segmenter"),
-        ("train_segmenter/zz", "no such model in .*; `tag2mask ls train_segmenter` lists them"),
-        ("train_segmenter/", "no such model"),
+        ("train_segmenter/zz", "no such artifact in .*; `tag2mask ls` lists them"),
+        ("train_segmenter/", "no such artifact"),
         (".", "holds no model.json; a model folder holds model.pt and model.json"),
         ("*", "no such model folder"),
     ],
@@ -88,7 +90,7 @@ def test_a_name_of_nothing_says_what_there_is(
     finished: tuple[Path, dict[str, Artifact]], text: str, message: str
 ) -> None:
     """A model that is not there is refused with what was looked for and what there is."""
-    with pytest.raises(NoSuchModel, match=message):
+    with pytest.raises((NoSuchModel, NoSuchArtifact), match=message):
         named_segmenter(text, finished[0])
 
 
