@@ -13,8 +13,8 @@ ifeq ($(origin PYTHON),command line)
 OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/python),$(call version,$(PYTHON))))
 endif
 
-.PHONY: help demo demo-check test test-times test-serving smoke screenshots FORCE docs picture lint lock benchmark \
-    benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
+.PHONY: help demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
+    benchmark benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
@@ -33,6 +33,9 @@ test-times: $(READY)  ## the same, and the seconds that each file took
 
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL; mostly waiting, so four at once
 	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder
+
+test-breakage: $(READY) ## an hour: kills, damages, full disks, a wrong clock, broken inputs; a table of what was survived
+	$(BIN)/python -m pytest -q -m "breakage or not breakage" --timeout=0 tests/breakage
 
 smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .ci/run asks with PYTHON=... VENV=...
 	$(BIN)/tag2mask --help >build/help

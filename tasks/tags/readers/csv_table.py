@@ -22,7 +22,7 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            rows = list(csv.reader(file, strict=True))  # else a quote that stays open swallows lines
     except FileNotFoundError as error:
         raise BadTable(f"{path}: no such file; it must hold the columns image_id,labels") from error
     except (UnicodeDecodeError, csv.Error) as error:
