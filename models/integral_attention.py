@@ -23,6 +23,7 @@ class IntegralAttention(nn.Module):
         head_channels: int = 512,
         head_kernel: int = 3,
         graph: GraphReasoning | None,
+        class_norm: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -30,9 +31,10 @@ class IntegralAttention(nn.Module):
             backbone.channels[-1], head_convolutions, head_channels, head_kernel, last_relu=True
         )
         self.graph = checked_graph(graph, width)
+        self.normalize = nn.BatchNorm2d(width, affine=False) if class_norm else nn.Identity()
         self.classify = nn.Conv2d(width, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map `images` (N, 3, H, W) to raw scores (N, C, h, w); their sigmoid estimates the accumulated attention."""
-        maps: Tensor = self.classify(self.graph(self.head(self.backbone(images)[-1])))
+        maps: Tensor = self.classify(self.normalize(self.graph(self.head(self.backbone(images)[-1]))))
         return maps

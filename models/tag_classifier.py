@@ -25,6 +25,8 @@ class TagClassifier(nn.Module):
         head_channels: width of the head's convolutions.
         head_kernel: odd; the padding keeps the grid.
         graph: built for the head's width (or the backbone's, without head convolutions); None leaves it out.
+        class_norm: whether a batch norm without weights stands before the class convolution, not in the article.  The
+            channels of a frozen backbone differ in size and offset, and gradient descent favors the large ones.
 
     The head and the graph start by `initialize_fan_out`.
 
@@ -41,11 +43,13 @@ class TagClassifier(nn.Module):
         head_channels: int = 512,
         head_kernel: int = 3,
         graph: GraphReasoning | None,
+        class_norm: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head, width = convolution_stack(backbone.channels[-1], head_convolutions, head_channels, head_kernel)
         self.graph = checked_graph(graph, width)
+        self.normalize = nn.BatchNorm2d(width, affine=False) if class_norm else nn.Identity()
         self.classify = nn.Conv2d(width, classes, 1)
         for part in (self.head, self.graph, self.classify):
             initialize_fan_out(part)
@@ -57,7 +61,7 @@ class TagClassifier(nn.Module):
             Logits (N, C) and the maps (N, C, h, w) whose averages they are; h, w is the grid of the deepest output.
         """
         features = self.graph(self.head(self.backbone(images)[-1]))
-        maps = self.classify(F.relu(features))
+        maps = self.classify(self.normalize(F.relu(features)))
         return maps.mean((2, 3)), maps  # (N, C, h, w) -> (N, C)
 
 

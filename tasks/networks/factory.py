@@ -101,6 +101,7 @@ def _head(config: schema.Classifier, backbone: Backbone) -> dict[str, Any]:
         "head_channels": config.head_channels,
         "head_kernel": config.head_kernel,
         "graph": graph,
+        "class_norm": config.class_norm == "batch",
     }
 
 

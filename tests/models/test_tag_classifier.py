@@ -10,6 +10,7 @@ from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.models.losses import integral_attention_loss, tag_loss
 from tag2mask.models.parts.parameter_groups import parameter_groups
 from tag2mask.models.tag_classifier import TagClassifier
+from tag2mask.tasks.training.frozen_features import PassedOn
 from tests.models.tiny import TinyBackbone, assert_gradients_reach, flip_symmetric
 
 
@@ -127,3 +128,15 @@ def test_wrong_heads_are_refused() -> None:
 def test_weights_serve_both_models() -> None:
     """The attention model takes the classifier's state key by key."""
     _attention().load_state_dict(_classifier().state_dict())
+
+
+@pytest.mark.parametrize("kind", [TagClassifier, IntegralAttention])
+def test_a_class_norm_gives_all_channels_equal_say(kind: type[TagClassifier] | type[IntegralAttention]) -> None:
+    """Behind the norm, channels of a backbone that are up to a thousand times larger, or shifted, change no map."""
+    torch.manual_seed(0)
+    model = kind(PassedOn(TinyBackbone()), classes=3, head_convolutions=0, graph=None, class_norm=True)
+    features = torch.rand(4, 10, 5, 6)
+    other = torch.logspace(0, 3, 10)[:, None, None] * features + 5
+    found = [model(shown) for shown in (features, other)]
+    maps = [one[1] if isinstance(one, tuple) else one for one in found]
+    assert maps[0].std() > 0.1 and torch.allclose(maps[0], maps[1], atol=1e-3)
