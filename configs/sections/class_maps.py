@@ -24,8 +24,8 @@ class Classifier(Section):
     class_init: Literal["published", "zero"] = "published"
     """Initial weights of the class convolution.  `zero` leaves no random evidence in the maps of a short training."""
     class_norm: Literal["none", "batch"] = "none"
-    """What stands before the class convolution: `batch`, a batch norm without weights (as before the linear classifier of
-    MAE, CVPR 2022, A.1), gives the channels of a frozen backbone equal say; not in the published network."""
+    """What stands before the class convolution: `batch`, a batch norm without weights (as before the linear classifier
+    of MAE, CVPR 2022, A.1), gives the channels of a frozen backbone equal say; not in the published network."""
     image_size: int = Field(default=256, ge=32)
     """Side to which images are squashed, in pixels; no crop, so that maps of all epochs align."""
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)
