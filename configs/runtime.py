@@ -4,15 +4,24 @@ Device and precision round differently, and nothing else here changes a result; 
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
+from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Section
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Executor = Literal["here", "processes", "dask"]
+LOCAL = re.compile(r"local(?::(\d+))?")
+ADDRESS = re.compile(r"(?:tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
+
+
+class BadResource(UserError, ValueError):
+    """Resources that do not go together; the message names the option and what to write."""
 
 
 def available_cores() -> int:
@@ -25,6 +34,10 @@ class Runtime(Section):
 
     root: Path = Path("artifacts")
     """Folder of the artifact store."""
+    executor: Executor = "here"
+    """Who works on images: threads of each stage's process, processes, or the workers of a Dask cluster."""
+    dask: str = ""
+    """Of the executor `dask`: `local` or `local:4` starts workers on this machine; or a scheduler's `tcp://host:8786`."""
     device: Device = "auto"
     """`auto` takes the GPU where there is one."""
     precision: Precision = "auto"
@@ -40,8 +53,32 @@ class Runtime(Section):
     checkpoint_seconds: float = Field(default=60.0, gt=0)
     """Seconds of training between two checkpoints."""
 
+    @property
+    def local_workers(self) -> int | None:
+        """Workers to start on this machine; None for a cluster that is there."""
+        found = LOCAL.fullmatch(self.dask)
+        return None if found is None else int(found[1] or self.cores)
 
-def runtime_of(root: Path, device: Device, precision: Precision, cores: int | None) -> Runtime:
-    """The resources that a command or a flow asks for; `cores` None takes those available."""
-    given = {"root": root, "device": device, "precision": precision} | ({} if cores is None else {"cores": cores})
-    return Runtime.model_validate(given)
+
+def runtime_of(
+    root: Path,
+    device: Device,
+    precision: Precision,
+    cores: int | None,
+    executor: Executor = "here",
+    dask: str = "",
+) -> Runtime:
+    """The resources that a command or a flow asks for; `cores` None takes those available.
+
+    Raises:
+        BadResource: `dask` is no address, or given to another executor.
+    """
+    if dask and executor != "dask":
+        raise BadResource(f"--dask {dask}: is for --executor dask, but the executor is {executor!r}")
+    if executor == "dask":
+        dask = dask or "local"
+        found = LOCAL.fullmatch(dask)
+        if not ADDRESS.fullmatch(dask) and (found is None or found[1] == "0"):
+            raise BadResource(f"--dask {dask}: write local, local:4 or an address such as tcp://scheduler:8786")
+    given = {"root": root, "device": device, "precision": precision, "executor": executor, "dask": dask}
+    return Runtime.model_validate(given | ({} if cores is None else {"cores": cores}))

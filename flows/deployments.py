@@ -84,6 +84,8 @@ def deployments_of(
         "device": runtime.device,
         "precision": runtime.precision,
         "cores": runtime.cores,
+        "executor": runtime.executor,
+        "dask": runtime.dask,
         "changes": list(changes),
     }
     made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]
@@ -189,7 +191,7 @@ def serve_all(
 
 def served_by(paths: Sequence[Path], runtime: Runtime, changes: Sequence[str]) -> Served:
     """What the parameters of the deployments of some settings files may name."""
-    return Served(runtime.root.absolute(), {path.absolute(): changes for path in paths})
+    return Served(runtime.root.absolute(), {path.absolute(): changes for path in paths}, runtime.dask)
 
 
 def pool_file(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], pool: str) -> str:

@@ -13,7 +13,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tag2mask.configs.load import ConfigError
-from tag2mask.configs.runtime import Device, Precision, Runtime, runtime_of
+from tag2mask.configs.runtime import BadResource, Device, Executor, Precision, Runtime, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
@@ -28,7 +28,7 @@ from tag2mask.flows.pages.progress_pages import ProgressPages
 from tag2mask.flows.pages.run_pages import RunPages, report_address, warn_on_failure
 from tag2mask.flows.serving.lost_runs import mark_alive, mark_lost_runs
 from tag2mask.flows.serving.missed_runs import missed, superseded_by
-from tag2mask.flows.serving.parameters import SERVED, Served, load_permitted, served_here
+from tag2mask.flows.serving.parameters import SERVED, Served, load_permitted, permitted_dask, served_here
 from tag2mask.flows.serving.slots import TrainingSlot
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.store.store import Store
@@ -63,6 +63,8 @@ def regenerate(
     device: Device = "auto",
     precision: Precision = "auto",
     cores: int | None = None,
+    executor: Executor = "here",
+    dask: str = "",
 ) -> State:
     """Bring all artifacts of a settings file up to date.
 
@@ -79,6 +81,8 @@ def regenerate(
         device: where networks run.
         precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
+        executor: who works on images.
+        dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.
 
     Returns:
         Completed with the report's path, Failed with the causes, or Cancelled where a later night is due as well.
@@ -91,10 +95,10 @@ def regenerate(
             return Cancelled(message=missed(client.read_flow_run(UUID(flow_run.id)), later))
     try:
         config = load_permitted(config_path, changes or [], root, permitted())
-    except ConfigError as error:
+        runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, permitted()))
+    except (ConfigError, BadResource) as error:
         return Failed(message=str(error))
-    selection = Selection(only, since, until, force or (), retrain)
-    return bring_up_to_date(config, runtime_of(root, device, precision, cores), selection)
+    return bring_up_to_date(config, runtime, Selection(only, since, until, force or (), retrain))
 
 
 def permitted() -> Served | None:

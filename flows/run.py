@@ -67,6 +67,8 @@ def _carry_out(request: Request) -> None:
         device=runtime.device,
         precision=runtime.precision,
         cores=runtime.cores,
+        executor=runtime.executor,
+        dask=runtime.dask,
         return_state=True,
     )
     if not state.is_completed():

@@ -11,14 +11,14 @@ from prefect.runtime import flow_run
 from prefect.states import Failed
 
 from tag2mask.configs.load import ConfigError
-from tag2mask.configs.runtime import Device, Precision, runtime_of
+from tag2mask.configs.runtime import BadResource, Device, Executor, Precision, runtime_of
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import settings_changes
 from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.regenerate import TASK_RUNNER, bring_up_to_date, dataset_name, permitted
-from tag2mask.flows.serving.parameters import check_paths, load_permitted
+from tag2mask.flows.serving.parameters import check_paths, load_permitted, permitted_dask
 from tag2mask.tasks.catalog import CATALOG
 
 _flows: dict[str, Flow[..., Any]] = {}
@@ -57,15 +57,18 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         device: Device = "auto",
         precision: Precision = "auto",
         cores: int | None = None,
+        executor: Executor = "here",
+        dask: str = "",
     ) -> State:
         try:
             served = permitted()
             config = _changed(load_permitted(config_path, changes or [], root, served), stage, settings)
             check_paths(config, config_path, served)
-        except ConfigError as error:
+            runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, served))
+        except (ConfigError, BadResource) as error:
             return Failed(message=str(error))
         selection = _selection(config, stage, downstream=downstream, upstream=upstream, force=force)
-        return bring_up_to_date(config, runtime_of(root, device, precision, cores), selection)
+        return bring_up_to_date(config, runtime, selection)
 
     build.__name__ = build.__qualname__ = stage
     build.__annotations__["settings"] = section_type(stage)
@@ -82,6 +85,8 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         device: where networks run.
         precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
+        executor: who works on images.
+        dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.
     """
     named: Any = _RunName(stage)
     return flow(name=stage, flow_run_name=named, task_runner=TASK_RUNNER, persist_result=False)(build)

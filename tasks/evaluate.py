@@ -21,6 +21,7 @@ Masks are read by this stage and shown by `render_report`; no other stage that m
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +71,7 @@ def run(
     Args:
         config: thresholds.
         out: folder to write to.
-        runtime: threads and progress.
+        runtime: executor, workers and progress.
         kind: what the step made.
         split: images to measure on.
         title: name of the step in tables and charts.
@@ -92,13 +93,14 @@ def run(
     if not steps.image_ids:
         scores = StepScores({}, {"note": f"no image of the split {split!r} has a mask"}, [])
     elif kind == "class_maps":
-        scores = score_class_maps(steps, names, config.thresholds, runtime)
+        scores = score_class_maps(steps, names, config.thresholds, out, runtime)
     elif kind == "saliency":
-        scores = score_saliency(steps, runtime)
+        scores = score_saliency(steps, out, runtime)
     elif kind == "cosaliency":
-        scores = score_cosaliency(steps, names, runtime)
+        scores = score_cosaliency(steps, names, out, runtime)
     else:
-        scores = score_labels(steps, names, runtime, config.maximum_equal if kind == "training_labels" else None)
+        maximum_equal = config.maximum_equal if kind == "training_labels" else None
+        scores = score_labels(steps, names, out, runtime, maximum_equal)
     if _shows_no_class(scores):
         scores = StepScores({}, {"note": f"no mask of the split {split!r} shows any class"}, [])
     images = {item.rpartition("/")[2] for item in steps.image_ids}
@@ -119,25 +121,32 @@ def _shows_no_class(scores: StepScores) -> bool:
     return bool(counted) and not any(counted[1:])
 
 
-def score_class_maps(files: StepFiles, names: Sequence[str], thresholds: int, runtime: StageRuntime) -> StepScores:
+def thresholded(classes: int, thresholds: int) -> ThresholdedIoU:
+    """An empty count at evenly spaced background thresholds in (0, 1)."""
+    return ThresholdedIoU(classes, np.linspace(0, 1, thresholds + 2)[1:-1])
+
+
+def measure_class_maps(files: StepFiles, image_id: str, *, classes: int, thresholds: int) -> SparseCounts:
+    """Count the class maps of one image; `classes` with the background."""
+    target, one = files.truth.mask(image_id), thresholded(classes, thresholds)
+    one.step(*read_class_maps(files.path(image_id), target.shape), target)
+    return SparseCounts.of(one.counts)
+
+
+def score_class_maps(
+    files: StepFiles, names: Sequence[str], thresholds: int, out: Path, runtime: StageRuntime
+) -> StepScores:
     """Score class activation maps at evenly spaced background thresholds in (0, 1)."""
-    grid = np.linspace(0, 1, thresholds + 2)[1:-1]
-
-    def process(image_id: str) -> SparseCounts:
-        target = files.truth.mask(image_id)
-        one = ThresholdedIoU(len(names), grid)
-        one.step(*read_class_maps(files.path(image_id), target.shape), target)
-        return SparseCounts.of(one.counts)
-
-    total = ThresholdedIoU(len(names), grid)
-    counts = dict(files.each(process, runtime))
+    total = thresholded(len(names), thresholds)
+    measure = partial(measure_class_maps, classes=len(names), thresholds=thresholds)
+    counts = dict(files.each(measure, out, runtime))
     for sparse in counts.values():
         sparse.add_to(total.counts)
     result = total.result()
     best = result.thresholds.index(result.best_threshold)
 
     def at_best(sparse: SparseCounts) -> np.ndarray:
-        one = ThresholdedIoU(len(names), grid)
+        one = thresholded(len(names), thresholds)
         sparse.add_to(one.counts)
         return one.confusion(best)
 
@@ -149,20 +158,21 @@ def score_class_maps(files: StepFiles, names: Sequence[str], thresholds: int, ru
     )
 
 
+def measure_labels(files: StepFiles, image_id: str, *, classes: int) -> tuple[SparseCounts, bool | None]:
+    """Count the labels of one image, and whether they are the ground truth; `classes` with the background."""
+    labels, target = read_labels(files.path(image_id)), files.truth.mask(image_id)
+    one = ConfusionMatrix(classes)
+    one.step(labels, target)
+    return SparseCounts.of(one.counts), equals_truth(labels, target)
+
+
 def score_labels(
-    files: StepFiles, names: Sequence[str], runtime: StageRuntime, maximum_equal: float | None
+    files: StepFiles, names: Sequence[str], out: Path, runtime: StageRuntime, maximum_equal: float | None
 ) -> StepScores:
     """Score label maps; with `maximum_equal`, refuse those that are the ground truth."""
-
-    def process(image_id: str) -> tuple[SparseCounts, bool | None]:
-        labels, target = read_labels(files.path(image_id)), files.truth.mask(image_id)
-        one = ConfusionMatrix(len(names))
-        one.step(labels, target)
-        return SparseCounts.of(one.counts), equals_truth(labels, target)
-
     total = ConfusionMatrix(len(names))
     rows, equal = [], []
-    for image_id, (sparse, same) in files.each(process, runtime):
+    for image_id, (sparse, same) in files.each(partial(measure_labels, classes=len(names)), out, runtime):
         sparse.add_to(total.counts)
         counts = np.zeros_like(total.counts)
         sparse.add_to(counts)

@@ -19,22 +19,27 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.dataset.scores import read_scores
-from tag2mask.tasks.store.image_pool import process_in_parallel
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Fusion, out: Path, runtime: StageRuntime, *, dataset: Path, scores: Path, labels: Path) -> None:
     """Label all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
-    jobs = {
-        record.image_id: (
-            index.folder / record.file,
-            scores / "scores" / f"{record.image_id}.npz",
-            labels / f"{record.image_id}.png",
-        )
-        for record in index
-    }
-    process_in_parallel(jobs, out, partial(fuse_image, config=config, out=out), runtime, threads=True)
+    work = partial(open_work, config=config, out=out, dataset=dataset, scores=scores, labels=labels)
+    process_in_parallel(index.ids, out, work, runtime)
+
+
+def open_work(device: str, *, config: Fusion, out: Path, dataset: Path, scores: Path, labels: Path) -> Process:
+    """What a worker does."""
+    sources = ImageIndex.read(dataset).sources
+
+    def fuse_one(image_id: str) -> list[Path]:
+        job = sources[image_id], scores / "scores" / f"{image_id}.npz", labels / f"{image_id}.png"
+        return fuse_image(image_id, job, config=config, out=out)
+
+    return one_by_one(fuse_one)
 
 
 def fuse_image(image_id: str, job: tuple[Path, Path, Path], *, config: Fusion, out: Path) -> list[Path]:

@@ -11,6 +11,7 @@ Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB,
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
@@ -20,9 +21,9 @@ from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
     ingest_all,
-    ingest_image,
     log,
     named,
+    take_image,
     write_index,
     write_set_aside,
 )
@@ -77,11 +78,7 @@ def run(
     classes = class_names(listing.tags, config.classes, source) if tags or image_tree else ()
     check_classes(listing, classes, config.minimum_images, listing.tags, source)
 
-    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
-        source = listing.images[image_id]
-        record = ingest_image(image_id, source, out, maximum_megapixels=config.maximum_megapixels)
-        return record, [out / record.file]
-
+    take = partial(take_image, maximum_megapixels=config.maximum_megapixels)
     records = ingest_all(listing.images, take, out, runtime, skip=skip)
     kept = [record for record in records if not record.reason]
     check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], source)

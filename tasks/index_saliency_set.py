@@ -11,6 +11,7 @@ Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB,
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,9 @@ from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
     ingest_all,
-    ingest_image,
     look_alikes,
     named,
+    take_image,
     write_set_aside,
     write_table,
 )
@@ -54,19 +55,8 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
             size, or one whose values look like 0 and 1; or no image at all.
         BadImage: an image or mask cannot be read and `on_bad_image` is `error`.
     """
-    image_files, mask_files = list_pairs(images, masks)
-
-    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
-        size, source = config.maximum_megapixels, mask_files[image_id]
-        mask = read_mask(source, maximum_megapixels=size)  # before the image is written: both or none
-        record = ingest_image(image_id, image_files[image_id], out, maximum_megapixels=size)
-        if mask.shape != (record.height, record.width):
-            height, width = mask.shape
-            raise BadDataset(f"{source}: is {width}x{height}, but {record.source} is {record.width}x{record.height}")
-        target = write_gray(out / "masks" / f"{image_id}.png", mask)
-        digest = json_digest([record.digest, file_digest(target)])
-        return replace(record, digest=digest), [out / record.file, target]
-
+    image_files, _ = list_pairs(images, masks)
+    take = partial(take_pair, masks=masks, maximum_megapixels=config.maximum_megapixels)
     records = ingest_all(image_files, take, out, runtime, skip=config.on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     if not kept:
@@ -80,6 +70,26 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
     write_json(out / "metrics.json", counts)
     about = config.about or "a saliency set that saliency_set.about does not name"
     Provenance(about, config.shows_target_classes, len(kept)).write(out)
+
+
+def take_pair(
+    image_id: str, image: Path, out: Path, *, masks: Path, maximum_megapixels: float
+) -> tuple[IngestedImage, list[Path]]:
+    """Check an image and its mask and write both, or none.
+
+    Raises:
+        BadImage: one of them cannot be read.
+        BadDataset: they do not fit.
+    """
+    source = masks / f"{image_id}.png"
+    mask = read_mask(source, maximum_megapixels=maximum_megapixels)
+    record, paths = take_image(image_id, image, out, maximum_megapixels=maximum_megapixels)
+    if mask.shape != (record.height, record.width):
+        height, width = mask.shape
+        raise BadDataset(f"{source}: is {width}x{height}, but {record.source} is {record.width}x{record.height}")
+    target = write_gray(out / "masks" / f"{record.image_id}.png", mask)
+    digest = json_digest([record.digest, file_digest(target)])
+    return replace(record, digest=digest), [*paths, target]
 
 
 def list_pairs(images: Path, masks: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:

@@ -12,6 +12,7 @@ It is an artifact apart from the dataset's index, so that no training ever reads
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,10 @@ from tag2mask.tasks.dataset.image_ids import read_ids
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
-    IngestedImage,
     ingest_all,
-    ingest_image,
     look_alikes,
     named,
+    take_image,
     write_index,
     write_set_aside,
 )
@@ -70,10 +70,7 @@ def run(
     ids = sorted(read_ids(test_split, found))
     _check(ids, index, found, folder, test_split)
 
-    def take(image_id: str) -> tuple[IngestedImage, list[Path]]:
-        record = ingest_image(image_id, found[image_id], out, maximum_megapixels=maximum_megapixels)
-        return record, [out / record.file]
-
+    take = partial(take_image, maximum_megapixels=maximum_megapixels)
     records = ingest_all({i: found[i] for i in ids}, take, out, runtime, skip=on_bad_image == "skip")
     kept = [record for record in records if not record.reason]
     write_index(out, kept, dict.fromkeys(ids, "test"), {}, index.classes)

@@ -5,11 +5,14 @@ Reads   dataset        the index
 Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `common/class_maps.py`
 """
 
+from functools import partial
 from pathlib import Path
 
 from tag2mask.configs.schema import Activation, Attention
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.networks.class_map_inference import infer_class_maps
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process
+from tag2mask.tasks.networks.class_map_inference import class_map_process
 from tag2mask.tasks.networks.factory import attention_network, load_for_inference
 from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -18,8 +21,14 @@ from tag2mask.tasks.store.runtime import StageRuntime
 def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
     """Infer the maps of all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
-    architecture = read_architecture(model, "attention")
-    check_classes(model, architecture, index.classes)
+    check_classes(model, read_architecture(model, "attention"), index.classes)
+    work = partial(open_work, config=config, out=out, dataset=dataset, model=model)
+    process_in_parallel(index.ids, out, work, runtime, network=True)
+
+
+def open_work(device: str, *, config: Activation, out: Path, dataset: Path, model: Path) -> Process:
+    """What a worker does: it loads the network once."""
+    index, architecture = ImageIndex.read(dataset), read_architecture(model, "attention")
     network = attention_network(Attention.model_validate(architecture["config"]), len(index.classes))
-    load_for_inference(model, network, runtime.device)
-    infer_class_maps(network, index, config, out, runtime)
+    load_for_inference(model, network, device)
+    return class_map_process(network, index, config, out, device)

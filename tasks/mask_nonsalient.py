@@ -13,7 +13,7 @@ Images of one class keep their prediction.
 As in the published code, and unlike the article, the kept region starts from the prediction *and* from saliency.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ from tag2mask.configs.schema import Masking
 from tag2mask.tasks.algorithms.foreground import drop_small_foreground
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import IGNORE, as_bytes, read_gray, read_labels, write_labels
-from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -31,23 +32,32 @@ def run(
 ) -> None:
     """Label all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
-    records = {record.image_id: record for record in index}
+    work = partial(
+        open_work, config=config, out=out, dataset=dataset, predictions=predictions, labels=labels, saliency=saliency
+    )
+    process_in_parallel(index.ids, out, work, runtime)
 
-    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        for image_id in image_ids:
-            masked = read_labels(predictions / f"{image_id}.png")
-            if len(records[image_id].tags) >= config.minimum_tags:
-                masked = mask_nonsalient(
-                    masked,
-                    read_labels(labels / f"{image_id}.png"),
-                    read_gray(saliency / "saliency" / f"{image_id}.png"),
-                    saliency_threshold=config.saliency,
-                    dilation=config.dilation,
-                )
-            masked = drop_small_foreground(masked, config.minimum_foreground)
-            yield image_id, [write_labels(out / f"{image_id}.png", masked)]
 
-    process_images(list(index.ids), out, process, runtime)
+def open_work(
+    device: str, *, config: Masking, out: Path, dataset: Path, predictions: Path, labels: Path, saliency: Path
+) -> Process:
+    """What a worker does."""
+    tags = {record.image_id: record.tags for record in ImageIndex.read(dataset)}
+
+    def label(image_id: str) -> list[Path]:
+        masked = read_labels(predictions / f"{image_id}.png")
+        if len(tags[image_id]) >= config.minimum_tags:
+            masked = mask_nonsalient(
+                masked,
+                read_labels(labels / f"{image_id}.png"),
+                read_gray(saliency / "saliency" / f"{image_id}.png"),
+                saliency_threshold=config.saliency,
+                dilation=config.dilation,
+            )
+        masked = drop_small_foreground(masked, config.minimum_foreground)
+        return [write_labels(out / f"{image_id}.png", masked)]
+
+    return one_by_one(label)
 
 
 def mask_nonsalient(

@@ -13,13 +13,15 @@ prediction agree (IoU of each pair, mean over the images).  Ground truth is not 
 measures the same labels.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from tag2mask.configs.schema import Measurement
 from tag2mask.tasks.dataset.class_maps import read_class_maps
-from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray, read_labels
+from tag2mask.tasks.executors.images import map_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.metrics.label_quality import ImageSignals, class_rows, image_rows, measure_image, summarize
 from tag2mask.tasks.metrics.step_scores import write_table
 from tag2mask.tasks.store.files import write_json
@@ -43,9 +45,39 @@ def run(
         ValueError: a file that cannot be read or does not fit its image's labels; the message names it.
     """
     index = ImageIndex.read(dataset).split("train")
+    work = partial(
+        open_work,
+        config=config,
+        dataset=dataset,
+        labels=labels,
+        cams=cams,
+        saliency=saliency,
+        predictions=predictions,
+    )
+    images = [image for _, image in map_in_parallel(index.ids, out, work, runtime)]
+    summary, by_class = summarize(images, index.classes), class_rows(images, index.classes)
+    head = {"images": len(images), "classes": list(index.classes), **config.model_dump()}
+    write_json(out / "signals.json", {**head, "summary": summary, "per_class": by_class})
+    write_json(out / "metrics.json", summary)
+    write_table(out / "per_image.csv", image_rows(images, index.classes))
+    write_table(out / "per_class.csv", by_class)
 
-    def measure(record: ImageRecord) -> ImageSignals:
-        image_id, path = record.image_id, labels / f"{record.image_id}.png"
+
+def open_work(
+    device: str,
+    *,
+    config: Measurement,
+    dataset: Path,
+    labels: Path,
+    cams: Path,
+    saliency: Path,
+    predictions: Path | None,
+) -> Process:
+    """What a worker does."""
+    records = {record.image_id: record for record in ImageIndex.read(dataset)}
+
+    def measure(image_id: str) -> ImageSignals:
+        record, path = records[image_id], labels / f"{image_id}.png"
         maps, _ = read_class_maps(cams / f"{image_id}.npz", record.size)
         foregrounds = {
             "cam": maps.max(axis=0, initial=0) >= config.cam_foreground,
@@ -58,17 +90,4 @@ def run(
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    images = []
-    with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-        try:
-            for image in pool.map(measure, index):
-                images.append(image)
-                runtime.progress(len(images), len(index))
-        finally:
-            pool.shutdown(cancel_futures=True)
-    summary, by_class = summarize(images, index.classes), class_rows(images, index.classes)
-    head = {"images": len(images), "classes": list(index.classes), **config.model_dump()}
-    write_json(out / "signals.json", {**head, "summary": summary, "per_class": by_class})
-    write_json(out / "metrics.json", summary)
-    write_table(out / "per_image.csv", image_rows(images, index.classes))
-    write_table(out / "per_class.csv", by_class)
+    return one_by_one(measure)

@@ -18,7 +18,7 @@ article takes 1 - saliency.
 The rule itself stands in `algorithms/object_mining.py`.
 """
 
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ from tag2mask.tasks.algorithms.object_mining import mine_labels
 from tag2mask.tasks.dataset.class_maps import read_class_levels
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray, write_labels
-from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -51,30 +52,53 @@ def run(
     """
     if config.class_conditional and cosaliency is None:
         raise ValueError("mining.class_conditional needs the maps of predict_cosaliency (cosaliency.provider)")
-    by_class = cosaliency if config.class_conditional else None
-    index = ImageIndex.read(dataset).split("train")
+    work = partial(
+        open_work,
+        config=config,
+        out=out,
+        dataset=dataset,
+        saliency=saliency,
+        attention=attention,
+        cams=cams,
+        by_class=cosaliency if config.class_conditional else None,
+    )
+    process_in_parallel(ImageIndex.read(dataset).split("train").ids, out, work, runtime)
+
+
+def open_work(
+    device: str,
+    *,
+    config: Mining,
+    out: Path,
+    dataset: Path,
+    saliency: Path,
+    attention: Path,
+    cams: Path,
+    by_class: Path | None,
+) -> Process:
+    """What a worker does."""
+    index = ImageIndex.read(dataset)
     records = {record.image_id: record for record in index}
 
-    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        for image_id in image_ids:
-            size = records[image_id].size
-            salient = read_gray(saliency / "saliency" / f"{image_id}.png")
-            integral, classes = read_class_levels(attention / f"{image_id}.npz", size)
-            if config.refine:
-                integral = sharpened(index.pixels(records[image_id]), integral)
-            given = saliency / "background" / f"{image_id}.png"
-            labels = mine_labels(
-                salient,
-                integral,
-                read_class_levels(cams / f"{image_id}.npz", size)[0],
-                classes,
-                config,
-                background=read_gray(given) if config.background == "map" else None,
-                class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
-            )
-            yield image_id, [write_labels(out / f"{image_id}.png", labels)]
+    def mine(image_id: str) -> list[Path]:
+        size = records[image_id].size
+        salient = read_gray(saliency / "saliency" / f"{image_id}.png")
+        integral, classes = read_class_levels(attention / f"{image_id}.npz", size)
+        if config.refine:
+            integral = sharpened(index.pixels(records[image_id]), integral)
+        given = saliency / "background" / f"{image_id}.png"
+        labels = mine_labels(
+            salient,
+            integral,
+            read_class_levels(cams / f"{image_id}.npz", size)[0],
+            classes,
+            config,
+            background=read_gray(given) if config.background == "map" else None,
+            class_saliency=None if by_class is None else read_class_saliency(by_class, image_id, classes),
+        )
+        return [write_labels(out / f"{image_id}.png", labels)]
 
-    process_images(list(index.ids), out, process, runtime)
+    return one_by_one(mine)
 
 
 def read_class_saliency(folder: Path, image_id: str, classes: np.ndarray) -> np.ndarray | None:

@@ -12,11 +12,13 @@ A group is made of a tag's images, those that show nothing else first: they spea
 the tag is then looked at by itself, so that a group may have any size, and one is enough.  The references are drawn
 several times, and the maps averaged.
 
+Images are handed out in the order of their tags, so that a worker has few groups to look at.
+
 A map depends on the whole group: nothing of it is taken over from an earlier result when images are added.
 """
 
 import logging
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -33,11 +35,12 @@ from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
 from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import cosaliency_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.group_system import Consensus, GroupNetwork
 from tag2mask.tasks.systems.registry import cosaliency_network
@@ -49,6 +52,22 @@ LISTED = 10
 
 class MissingMaps(UserError, ValueError):
     """Images lack a saliency map or class maps; the message lists the ids."""
+
+
+def references_of(index: ImageIndex, config: CosaliencyMaps) -> dict[int, list[tuple[int, ...]]]:
+    """Class number -> positions in an index of the images that speak for it, once per regrouping."""
+    tags = [record.tags for record in index]
+    return {
+        number: reference_sets(
+            tags,
+            number,
+            references=config.references,
+            regroupings=config.regroupings,
+            seed=config.seed,
+            classes=len(index.classes),
+        )
+        for number in sorted({number for own in tags for number in own})
+    }
 
 
 class Groups:
@@ -66,20 +85,7 @@ class Groups:
     ) -> None:
         self._network, self._index, self._side, self._device = network, index, side, device
         self._saliency = saliency
-        tags = [record.tags for record in index]
-        numbers = sorted({number for own in tags for number in own})
-        self.references = {
-            number: reference_sets(
-                tags,
-                number,
-                references=config.references,
-                regroupings=config.regroupings,
-                seed=config.seed,
-                classes=len(index.classes),
-            )
-            for number in numbers
-        }
-        """Class number -> positions in the index of the images that speak for it, once per regrouping."""
+        self.references = references_of(index, config)
         self._agreed: dict[int, list[Consensus]] = {}
 
     def prepare(self, record: ImageRecord) -> tuple[Any, Tensor]:
@@ -136,8 +142,6 @@ def run(
     index = ImageIndex.read(dataset).split(split)
     settings = cosaliency_settings(model)
     _check_inputs(config, settings, index, cams, saliency)
-    network = cosaliency_network(settings)
-    load_for_inference(model, network, runtime.device)
     shares = warn_of_tags_never_alone([record.tags for record in index], index.classes)
     needed = saliency if settings.reads_saliency else None
     provenance = Provenance.read(model, otherwise=SILENT_MODEL)
@@ -145,27 +149,49 @@ def run(
         behind = Provenance.read(needed, otherwise="saliency maps that say nothing of them")
         _warn_of_other_saliency(provenance, behind)
         provenance = provenance.beside(behind)
-    reader = cast(GroupNetwork, network)
-    groups = Groups(reader, index, config, side=settings.image_size, saliency=needed, device=runtime.device)
-    records = {record.image_id: record for record in index}
-
-    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        for image_id in image_ids:
-            record, paths = records[image_id], []
-            with torch.inference_mode():
-                maps = groups.maps(record, config.map)
-            gates = _gates(cams, record, config.gate)
-            for number, small in maps.items():
-                large = F.interpolate(small, size=record.size, mode="bilinear", align_corners=False)[0, 0]
-                gray = (large.cpu().numpy() * gates.get(number, 1.0) * 255).round().clip(0, 255).astype(np.uint8)
-                paths.append(write_gray(out / "cosaliency" / str(number) / f"{image_id}.png", gray))
-            yield image_id, paths
-
-    process_images(list(index.ids), out, process, runtime)
+    by_tags = sorted(index, key=lambda record: (record.tags, record.image_id))
+    work = partial(
+        open_work, config=config, out=out, split=split, dataset=dataset, model=model, cams=cams, saliency=needed
+    )
+    process_in_parallel([record.image_id for record in by_tags], out, work, runtime, network=True)
     provenance.write(out)
-    counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in groups.references.items()}
+    references = references_of(index, config)
+    counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in references.items()}
     told = {"images": len(index), "references": counts, "alone_share": dict(shares)}
     write_json(out / "metrics.json", {**told, **provenance.as_metrics()})
+
+
+def open_work(
+    device: str,
+    *,
+    config: CosaliencyMaps,
+    out: Path,
+    split: str,
+    dataset: Path,
+    model: Path,
+    cams: Path | None,
+    saliency: Path | None,
+) -> Process:
+    """What a worker does: it loads the network once, and looks at the references of a tag once."""
+    index, settings = ImageIndex.read(dataset).split(split), cosaliency_settings(model)
+    network = cosaliency_network(settings)
+    load_for_inference(model, network, device)
+    reader = cast(GroupNetwork, network)
+    groups = Groups(reader, index, config, side=settings.image_size, saliency=saliency, device=device)
+    records = {record.image_id: record for record in index}
+
+    def predict(image_id: str) -> list[Path]:
+        record, paths = records[image_id], []
+        with torch.inference_mode():
+            maps = groups.maps(record, config.map)
+        gates = _gates(cams, record, config.gate)
+        for number, small in maps.items():
+            large = F.interpolate(small, size=record.size, mode="bilinear", align_corners=False)[0, 0]
+            gray = (large.cpu().numpy() * gates.get(number, 1.0) * 255).round().clip(0, 255).astype(np.uint8)
+            paths.append(write_gray(out / "cosaliency" / str(number) / f"{image_id}.png", gray))
+        return paths
+
+    return one_by_one(predict)
 
 
 def _gates(cams: Path | None, record: ImageRecord, gate: float) -> dict[int, np.ndarray]:

@@ -13,6 +13,7 @@ classes that are not tagged and scale up the rest would make background of an ob
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +24,11 @@ from tag2mask.configs.schema import MaskPrediction
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import write_labels
 from tag2mask.tasks.dataset.scores import write_scores
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process
 from tag2mask.tasks.networks.mask_inference import at_scales, kept_scores, load_segmenter, most_probable, segment
-from tag2mask.tasks.networks.tensors import batches
-from tag2mask.tasks.store.journal import process_images
+from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
+from tag2mask.tasks.networks.tensors import batches, images_at_once
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -40,24 +43,32 @@ def run(
 ) -> None:
     """Predict all images of the split that are not done yet; tags filter training images only."""
     index = ImageIndex.read(dataset).split(split)
-    network = load_segmenter(model, runtime.device, index.classes).network
-    records = {record.image_id: record for record in index}
+    check_classes(model, read_architecture(model, "segmenter"), index.classes)
     filtered = config.filter_by_tags and split == "train"
+    work = partial(open_work, config=config, filtered=filtered, out=out, dataset=dataset, model=model)
+    process_in_parallel(index.ids, out, work, runtime, network=True)
 
-    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+
+def open_work(device: str, *, config: MaskPrediction, filtered: bool, out: Path, dataset: Path, model: Path) -> Process:
+    """What a worker does: it loads the network once."""
+    index = ImageIndex.read(dataset)
+    network = load_segmenter(model, device, index.classes).network
+    records = {record.image_id: record for record in index}
+
+    def process(image_ids: Sequence[str]) -> Iterator[tuple[str, list[Path]]]:
         sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
         for image_id in image_ids:
             sizes[records[image_id].size].append(image_id)
         for same in sizes.values():  # a batch holds images of one size
-            for part in batches(same, config.batch_size):
+            for part in batches(same, images_at_once(config.batch_size, device)):
                 chosen = [records[image_id] for image_id in part]
                 with torch.inference_mode():
                     images = [at_scales(index.pixels(record), config) for record in chosen]
-                    scores = segment(network, images, flip=config.flip, device=runtime.device)
+                    scores = segment(network, images, flip=config.flip, device=device)
                     for record, score in zip(chosen, scores, strict=True):
                         yield record.image_id, _write(out, record, score, filtered)
 
-    process_images(list(index.ids), out, process, runtime)
+    return process
 
 
 def reassign_to_tags(scores: Tensor, tags: Sequence[int]) -> Tensor:

@@ -4,8 +4,6 @@ Reads   dataset               the index
 Writes  saliency/<id>.png     (H, W) uint8: what differs from the background, 255 = most salient
         background/<id>.png   (H, W) uint8: probability of background by boundary connectivity
         provenance.json       that there are no masks behind them
-
-The superpixels hold Python's lock, so images are spread over processes, as the CRF does.
 """
 
 from functools import partial
@@ -17,16 +15,23 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.store.image_pool import process_in_parallel
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Prior, out: Path, runtime: StageRuntime, *, dataset: Path) -> None:
     """Write both maps of all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
-    files = {record.image_id: index.folder / record.file for record in index}
     Provenance("none: robust background detection", "no", 0).write(out)
-    process_in_parallel(files, out, partial(predict_image, config=config, out=out), runtime)
+    work = partial(open_work, config=config, out=out, dataset=dataset)
+    process_in_parallel(index.ids, out, work, runtime, holds_lock=True)  # the superpixels hold it
+
+
+def open_work(device: str, *, config: Prior, out: Path, dataset: Path) -> Process:
+    """What a worker does."""
+    sources = ImageIndex.read(dataset).sources
+    return one_by_one(lambda image_id: predict_image(image_id, sources[image_id], config=config, out=out))
 
 
 def predict_image(image_id: str, image: Path, *, config: Prior, out: Path) -> list[Path]:

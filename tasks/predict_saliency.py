@@ -13,6 +13,7 @@ PurNet: sigma(P_1) and its complement.  A folder of maps: they themselves, and 2
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,11 +30,12 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
 from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.networks.factory import load_for_inference
 from tag2mask.tasks.networks.model_folder import saliency_settings
-from tag2mask.tasks.networks.tensors import batches, to_batch
+from tag2mask.tasks.networks.tensors import batches, images_at_once, to_batch
 from tag2mask.tasks.store.files import write_json
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import SALIENCY_SYSTEMS, saliency_network
 from tag2mask.tasks.systems.saliency_system import SaliencySystem
@@ -62,7 +64,7 @@ def run(
     Args:
         config: how the network is applied.
         out: folder of the result.
-        runtime: device, shard and progress.
+        runtime: executor, device and progress.
         provider: what the maps must come from, so that a model folder of another network is refused; None takes any.
         split: images to process.
         dataset: the index.
@@ -74,38 +76,49 @@ def run(
         WeightsError: the model is another network than the provider's, or cannot be read.
     """
     index = ImageIndex.read(dataset).split(split)
-    records = {record.image_id: record for record in index}
     if maps is not None:
         _check_maps(maps, index)
-        folder = maps
         provenance = Provenance.read(maps, otherwise="the user's maps: unknown")
-
-        def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-            for image_id in image_ids:
-                saliency = read_gray(folder / f"{image_id}.png")
-                yield image_id, _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
-
+        work = partial(open_maps, config=config, out=out, maps=maps)
     elif model is not None:
-        settings = saliency_settings(model, provider)
+        saliency_settings(model, provider)
         provenance = Provenance.read(model, otherwise=SILENT_MODEL)
-        network, system = saliency_network(settings), SALIENCY_SYSTEMS[settings.provider]
-        load_for_inference(model, network, runtime.device)
-
-        def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-            for part in batches(image_ids, config.batch_size):
-                pixels = [index.pixels(records[i]) for i in part]
-                views = _views(pixels, settings.image_size, config.scales, runtime.device)
-                with torch.inference_mode():
-                    maps = predict_maps(network, views, system=system, flip=config.flip, score=config.score)
-                    for number, image_id in enumerate(part):
-                        gray = _gray([one[number] for one in maps], records[image_id].size)
-                        yield image_id, _write(out, image_id, _filtered(gray[0], config.threshold), gray[1])
-
+        work = partial(open_model, config=config, out=out, dataset=dataset, model=model)
     else:
         raise ValueError("predict_saliency needs a model or a folder of maps")
     provenance.write(out)
     write_json(out / "metrics.json", provenance.as_metrics())
-    process_images(list(index.ids), out, process, runtime)
+    process_in_parallel(index.ids, out, work, runtime, network=maps is None)
+
+
+def open_maps(device: str, *, config: Prediction, out: Path, maps: Path) -> Process:
+    """What a worker does with a folder of maps."""
+
+    def take(image_id: str) -> list[Path]:
+        saliency = read_gray(maps / f"{image_id}.png")
+        return _write(out, image_id, _filtered(saliency, config.threshold), 255 - saliency)
+
+    return one_by_one(take)
+
+
+def open_model(device: str, *, config: Prediction, out: Path, dataset: Path, model: Path) -> Process:
+    """What a worker does with a model: it loads the network once."""
+    index, settings = ImageIndex.read(dataset), saliency_settings(model)
+    network, system = saliency_network(settings), SALIENCY_SYSTEMS[settings.provider]
+    load_for_inference(model, network, device)
+    records = {record.image_id: record for record in index}
+
+    def process(image_ids: Sequence[str]) -> Iterator[tuple[str, list[Path]]]:
+        for part in batches(image_ids, images_at_once(config.batch_size, device)):
+            pixels = [index.pixels(records[i]) for i in part]
+            views = _views(pixels, settings.image_size, config.scales, device)
+            with torch.inference_mode():
+                maps = predict_maps(network, views, system=system, flip=config.flip, score=config.score)
+                for number, image_id in enumerate(part):
+                    gray = _gray([one[number] for one in maps], records[image_id].size)
+                    yield image_id, _write(out, image_id, _filtered(gray[0], config.threshold), gray[1])
+
+    return process
 
 
 def _views(pixels: Sequence[np.ndarray], side: int, scales: Sequence[float], device: str) -> list[Tensor]:

@@ -18,22 +18,27 @@ from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_gray, write_labels
-from tag2mask.tasks.store.image_pool import process_in_parallel
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: CamRefinement, out: Path, runtime: StageRuntime, *, dataset: Path, saliency: Path, cams: Path) -> None:
     """Label all training images that are not done yet."""
     index = ImageIndex.read(dataset).split("train")
-    jobs = {
-        record.image_id: (
-            index.folder / record.file,
-            saliency / "saliency" / f"{record.image_id}.png",
-            cams / f"{record.image_id}.npz",
-        )
-        for record in index
-    }
-    process_in_parallel(jobs, out, partial(label_image, config=config, out=out), runtime, threads=True)
+    work = partial(open_work, config=config, out=out, dataset=dataset, saliency=saliency, cams=cams)
+    process_in_parallel(index.ids, out, work, runtime)
+
+
+def open_work(device: str, *, config: CamRefinement, out: Path, dataset: Path, saliency: Path, cams: Path) -> Process:
+    """What a worker does."""
+    sources = ImageIndex.read(dataset).sources
+
+    def label(image_id: str) -> list[Path]:
+        job = sources[image_id], saliency / "saliency" / f"{image_id}.png", cams / f"{image_id}.npz"
+        return label_image(image_id, job, config=config, out=out)
+
+    return one_by_one(label)
 
 
 def label_image(image_id: str, job: tuple[Path, Path, Path], *, config: CamRefinement, out: Path) -> list[Path]:

@@ -3,9 +3,6 @@
 Reads   dataset        the index
         scores         scores/<id>.npz of `predict_masks`; its images are the ones refined
 Writes  <id>.png       (H, W) uint8 palette: 0 background, 1..C class
-
-Images are spread over threads, since numpy and scipy let go of Python's lock.  Results stream in,
-memory stays flat.
 """
 
 from functools import partial
@@ -17,17 +14,27 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
 from tag2mask.tasks.dataset.scores import read_scores
-from tag2mask.tasks.store.image_pool import process_in_parallel
+from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
 def run(config: Refinement, out: Path, runtime: StageRuntime, *, dataset: Path, scores: Path) -> None:
     """Refine all predicted images that are not done yet."""
-    index = ImageIndex.read(dataset)
-    files = {record.image_id: index.folder / record.file for record in index}
     image_ids = sorted(path.stem for path in (scores / "scores").glob("*.npz"))
-    jobs = {image_id: (files[image_id], scores / "scores" / f"{image_id}.npz") for image_id in image_ids}
-    process_in_parallel(jobs, out, partial(refine_image, config=config, out=out), runtime, threads=True)
+    work = partial(open_work, config=config, out=out, dataset=dataset, scores=scores)
+    process_in_parallel(image_ids, out, work, runtime)
+
+
+def open_work(device: str, *, config: Refinement, out: Path, dataset: Path, scores: Path) -> Process:
+    """What a worker does."""
+    sources = ImageIndex.read(dataset).sources
+
+    def refine(image_id: str) -> list[Path]:
+        job = sources[image_id], scores / "scores" / f"{image_id}.npz"
+        return refine_image(image_id, job, config=config, out=out)
+
+    return one_by_one(refine)
 
 
 def refine_image(image_id: str, job: tuple[Path, Path], *, config: Refinement, out: Path) -> list[Path]:

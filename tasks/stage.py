@@ -46,6 +46,8 @@ class Stage:
     """Whether it makes label maps that releases, exports and comparisons can take."""
     saliency: bool = False
     """Whether it makes saliency maps, so that masks may be behind them."""
+    spread: bool = False
+    """Whether its images are handed to the run's executor."""
     trains: bool = False
     """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
 

@@ -24,7 +24,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tasks.catalog": ("tasks.stage",),
     "tasks.store": ("configs", "tasks.catalog"),
     "tasks.building": ("tasks.store",),
-    "tasks.dataset": ("tasks.store",),
+    "tasks.executors": ("tasks.store",),
+    "tasks.dataset": ("tasks.executors",),
     "tasks.tags.readers": ("tasks.dataset",),
     "tasks.tags": ("tasks.tags.readers",),
     "tasks.algorithms": ("tasks.dataset",),
@@ -68,6 +69,8 @@ LIBRARIES = {
 """Folder -> third-party packages that it may import."""
 FURTHER_LIBRARIES = {
     "flows": {"prefect"},
+    "tasks.executors.dask_workers": {"distributed"},
+    "flows.engine.dask_cluster": {"dask", "distributed"},
     "flows.serving": {"prefect"},
     "flows.pages": {"prefect"},
     "flows.cli": {"typer"},

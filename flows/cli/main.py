@@ -33,6 +33,13 @@ Precision = Annotated[
     runtime.Precision, typer.Option(help="Of trainings; auto takes bfloat16 where the device has instructions for it.")
 ]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
+Executor = Annotated[
+    runtime.Executor, typer.Option(help="Who works on images: this process, processes, or Dask's workers.")
+]
+Dask = Annotated[
+    str,
+    typer.Option(metavar="ADDRESS", help="Of --executor dask: local, local:4, tcp://host:8786.  [default: local]"),
+]
 EngineName = Annotated[
     Literal["auto", "local", "prefect"],
     typer.Option(help="auto: Prefect where the store has a server, or PREFECT_API_URL names one; else this process."),
@@ -58,6 +65,8 @@ def run(
     device: Device = "auto",
     precision: Precision = "auto",
     cores: Cores = None,
+    executor: Executor = "here",
+    dask: Dask = "",
     engine: EngineName = "auto",
 ) -> None:
     """Run all stages that are not up to date."""
@@ -65,7 +74,7 @@ def run(
     from tag2mask.flows.run import Request, run
 
     selection = Selection(only, since, until, force or (), retrain)
-    run(Request(config, changes or (), selection, runtime_of(root, device, precision, cores), engine))
+    run(Request(config, changes or (), selection, runtime_of(root, device, precision, cores, executor, dask), engine))
 
 
 @app.command()
@@ -166,6 +175,8 @@ def demo(
     device: Device = "auto",
     precision: Precision = "auto",
     cores: Cores = None,
+    executor: Executor = "here",
+    dask: Dask = "",
     engine: EngineName = "auto",
 ) -> None:
     """Draw a small dataset, run everything on it, and say where the report is."""
@@ -174,7 +185,15 @@ def demo(
     from tag2mask.flows.run import Request, run
 
     path, own = demo_settings(root)
-    run(Request(path, [*own, *(changes or ())], Selection(), runtime_of(root, device, precision, cores), engine))
+    run(
+        Request(
+            path,
+            [*own, *(changes or ())],
+            Selection(),
+            runtime_of(root, device, precision, cores, executor, dask),
+            engine,
+        )
+    )
 
 
 @app.command()
@@ -206,6 +225,8 @@ def saliency(
     device: Device = "auto",
     precision: Precision = "auto",
     cores: Cores = None,
+    executor: Executor = "here",
+    dask: Dask = "",
     engine: EngineName = "auto",
 ) -> None:
     """Make saliency maps of any folder of images, without tags and without the rest."""
@@ -224,7 +245,7 @@ def saliency(
         weights,
         changes or (),
     )
-    typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores), engine))
+    typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores, executor, dask), engine))
 
 
 releases.register(app)

@@ -12,7 +12,18 @@ import typer
 
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import runtime_of
-from tag2mask.flows.cli.main import ROOT, Changes, Cores, Device, Precision, RetrainWhen, Root, app
+from tag2mask.flows.cli.main import (
+    ROOT,
+    Changes,
+    Cores,
+    Dask,
+    Device,
+    Executor,
+    Precision,
+    RetrainWhen,
+    Root,
+    app,
+)
 from tag2mask.flows.serving.settings import SERVER_ADDRESS, server_variables, set_prefect_defaults, uvicorn_arguments
 from tag2mask.flows.serving.store_server import (
     API_URL,
@@ -125,6 +136,8 @@ def serve(
     device: Device = "auto",
     precision: Precision = "auto",
     cores: Cores = None,
+    executor: Executor = "here",
+    dask: Dask = "",
     reports_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
     ] = REPORTS_PORT,
@@ -143,8 +156,9 @@ def serve(
         raise ConfigError(f"--reports-port {reports_port}: {error.strerror}; give another one, or 0") from error
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
+    runtime = runtime_of(root, device, precision, cores, executor, dask)
     schedule = Schedule(cron, timezone, retrain)
-    serve_all(configs, runtime_of(root, device, precision, cores), schedule, limit, Collection(gc, timezone, gc_keep))
+    serve_all(configs, runtime, schedule, limit, Collection(gc, timezone, gc_keep))
 
 
 @app.command("prefect-yaml")
@@ -158,12 +172,15 @@ def prefect_yaml(
     root: Root = ROOT,
     device: Device = "auto",
     precision: Precision = "auto",
+    executor: Executor = "here",
+    dask: Dask = "",
 ) -> None:
     """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
     set_prefect_defaults()
     from tag2mask.flows.deployments import Schedule, pool_file
 
-    runtime, schedule = runtime_of(root, device, precision, None), Schedule(cron, timezone, retrain)
+    runtime = runtime_of(root, device, precision, None, executor, dask)
+    schedule = Schedule(cron, timezone, retrain)
     text = pool_file(configs, runtime, schedule, changes or (), pool)
     typer.echo(text, nl=False)
 

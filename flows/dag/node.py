@@ -41,6 +41,11 @@ class Node:
         return CATALOG[self.stage].all_cores
 
     @property
+    def spread(self) -> bool:
+        """Whether its images are handed to the run's executor."""
+        return CATALOG[self.stage].spread
+
+    @property
     def trains(self) -> bool:
         """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
         return CATALOG[self.stage].trains

@@ -9,35 +9,20 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
-import sys
 import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
-from types import ModuleType
 
 from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, equipment, work
 from tag2mask.tasks.building.build import build
+from tag2mask.tasks.executors.processes import PRELOADED as LIBRARIES
+from tag2mask.tasks.executors.processes import start_process
 
-PRELOADED = [
-    *("torch", "torchvision", "timm", "pandas", "scipy.ndimage", "PIL.Image"),
-    *("tag2mask.tasks.building.build", "tag2mask.configs.schema", "tag2mask.tasks.networks.factory"),
-]
+PRELOADED = [*LIBRARIES, "tag2mask.tasks.building.build", "tag2mask.tasks.networks.factory"]
 """What most stages import: done once a run, it is not done in each of thirty processes."""
-SUMMING = {"OPENBLAS_NUM_THREADS": "1"}
-"""Of BLAS: one thread, so that sums do not depend on the machine."""
-WAITING = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
-"""Of OpenMP, GNU's and LLVM's: threads that wait for each other sleep.  Spinning, the default, keeps a core from
-whoever they wait for where stages or other programs share the cores.  What the user has set stays."""
-MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736", "MALLOC_TOP_PAD_": "67108864"}
-"""Of GNU's malloc: memory that a layer's output leaves is kept for the next one.  By default each large output is
-mapped anew and its pages are cleared one by one, which takes longer than the layer (EfficientNet-Lite0, 16 images of
-320 pixels, one AVX2 thread: 149 ms an image, 53 ms with this).  What the user has set stays."""
-_starting = threading.Lock()
 
 
 def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:
@@ -74,40 +59,10 @@ def run_here(job: Job, report: Report, stop: threading.Event) -> None:
 
 
 def _start(job: Job) -> tuple[ForkServerProcess, Connection]:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(job, sender), name=job.order.recipe.stage)
-    with _starting:
-        # The child would import the program's main module again, which it does not need; Prefect's takes seconds.
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        # The server that forks children takes over this mask: it imports torch for seconds before it ignores Ctrl-C.
-        resource_tracker.ensure_running()  # when it starts it takes the mask off
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            with loading_environment():
-                process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
-            sys.modules["__main__"] = main
+    receiver, sender = multiprocessing.get_context("forkserver").Pipe(duplex=False)
+    process = start_process(work, (job, sender), job.order.recipe.stage, PRELOADED)
     sender.close()
     return process, receiver
-
-
-@contextmanager
-def loading_environment() -> Iterator[None]:
-    """Set what the libraries of stages read once, when the server that forks the stages loads them."""
-    before = {name: os.environ.get(name) for name in (*SUMMING, *WAITING, *MEMORY)}
-    own = {name: value for name, value in before.items() if value is not None}
-    os.environ.update({**WAITING, **MEMORY, **own, **SUMMING})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _listen(

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +96,9 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
     started, result, stopped = time.time(), RunResult(), True
     try:
         with shown_progress(standard_output()) as listener, _log_shown():
-            run_nodes(Session(nodes, store, runtime, listener, allowed, forced, kept, result=result))
+            session = Session(nodes, store, runtime, listener, allowed, forced, kept, result=result)
+            with closing(session.cluster):
+                run_nodes(session)
         stopped = False
     finally:
         result.sort(nodes)

@@ -19,6 +19,7 @@ from tag2mask.flows.dag.planning import changes_since
 from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.flows.engine.budget import CoreBudget
 from tag2mask.flows.engine.child import run_here, run_in_child
+from tag2mask.flows.engine.dask_cluster import RunCluster
 from tag2mask.flows.engine.stage_process import Job
 from tag2mask.tasks.building.build import find_sound
 from tag2mask.tasks.store.runtime import TAKEN_OVER
@@ -50,6 +51,7 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self.cluster = RunCluster(self.runtime)
         self.budget = CoreBudget(self.runtime.cores, self.runtime.branches)
         self.untold_precision = threading.Semaphore(1)  # the first training of a run says what is chosen
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
@@ -97,7 +99,10 @@ class Session:
 
     def _build(self, resolved: Resolved, damage: str) -> Outcome:
         node, runtime = resolved.node, self.runtime
+        executor = runtime.executor if node.spread else "here"
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
+        if executor == "dask":
+            threads = 1  # it waits for others' work
         order = resolved.order(self.store, force=node.name in self.force)
         job = Job(
             order,
@@ -106,6 +111,8 @@ class Session:
             threads,
             runtime.shard,
             runtime.checkpoint_seconds,
+            executor,
+            self.cluster.get() if executor == "dask" else None,
             tells_precision=node.trains and self.untold_precision.acquire(blocking=False),
         )
         run, last = run_here if self.in_process else run_in_child, ""

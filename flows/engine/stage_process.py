@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from tag2mask.configs.runtime import Precision
+from tag2mask.configs.runtime import Executor, Precision
 from tag2mask.tasks.building.build import Order, build
-from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.store.runtime import Cluster, StageRuntime
 
 JOURNAL_SECONDS = 1.0
 """Shortest time between two journal entries of a stage: a crash makes the next attempt repeat no more than that."""
@@ -40,6 +40,9 @@ class Job:
     threads: int
     shard: int
     checkpoint_seconds: float
+    executor: Executor = "here"
+    cluster: Cluster | None = None
+    """Of the executor `dask`."""
     tells_precision: bool = False
     """Whether it logs the precision that was chosen, and why."""
 
@@ -51,11 +54,21 @@ def work(job: Job, sender: Connection) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _Forwarder(sender).install()
     try:
-        build(job.order, equipment(job, prepare_torch(job.device, job.threads), _throttled(sender)))
+        build(job.order, equipment(job, _device(job), _throttled(sender)))
     except BaseException as error:
         sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
     else:
         sender.send(("done",))
+
+
+def _device(job: Job) -> str:
+    """Where networks run: in this process, or on the cluster's workers."""
+    if job.cluster is None:
+        return prepare_torch(job.device, job.threads)
+    from tag2mask.tasks.executors.dask_workers import device_of_workers
+
+    prepare_torch("cpu", job.threads)
+    return device_of_workers(job.cluster, job.device)
 
 
 def _die_with_parent() -> None:
@@ -87,12 +100,14 @@ def prepare_torch(device: str, threads: int) -> str:
 
 
 def equipment(job: Job, device: str, report: Report) -> StageRuntime:
-    """What the stage is given to work with; CRF and prior work on as many images at once as the stage has threads."""
+    """What the stage is given to work with; it works on as many images at once as it has threads."""
     return StageRuntime(
         device=device,
         precision=_settled_precision(job, device),
         threads=job.threads,
+        executor=job.executor,
         workers=job.threads,
+        cluster=job.cluster,
         shard=job.shard,
         journal_seconds=JOURNAL_SECONDS,
         checkpoint_seconds=job.checkpoint_seconds,

@@ -26,10 +26,13 @@ class Served:
     """Folder of the artifact store."""
     files: Mapping[Path, Sequence[str]]
     """Settings file -> changes that its deployments make, `section.key=value`."""
+    dask: str = ""
+    """Address of the Dask cluster that deployments may use."""
 
     def as_json(self) -> str:
         """Text for the environment variable `SERVED`."""
-        return json.dumps({"root": str(self.root), "files": {str(path): [*c] for path, c in self.files.items()}})
+        files = {str(path): [*changes] for path, changes in self.files.items()}
+        return json.dumps({"root": str(self.root), "files": files, "dask": self.dask})
 
 
 def served_here() -> Served | None:
@@ -39,7 +42,7 @@ def served_here() -> Served | None:
         return None
     content = json.loads(text)
     files = {Path(path).resolve(): tuple(changes) for path, changes in content["files"].items()}
-    return Served(Path(content["root"]).resolve(), files)
+    return Served(Path(content["root"]).resolve(), files, content.get("dask", ""))
 
 
 def load_permitted(config_path: Path, changes: Sequence[str], root: Path, served: Served | None) -> Config:
@@ -64,6 +67,21 @@ def load_permitted(config_path: Path, changes: Sequence[str], root: Path, served
     config = load_config(path, changes)
     check_paths(config, path, served)
     return config
+
+
+def permitted_dask(dask: str, served: Served | None) -> str:
+    """The Dask cluster that the parameters of a flow ask for: workers of this machine, or the one that is served.
+
+    Args:
+        dask: `local`, `local:4`, an address, or nothing.
+        served: what the parameters may name; None: anything, as on the command line.
+
+    Raises:
+        ConfigError: another address; whoever answers there could send any code.
+    """
+    if served is not None and "://" in dask and dask != served.dask:
+        raise ConfigError(f"dask: {dask} is not the cluster that is served: {served.dask or 'none is'}")
+    return dask
 
 
 def check_paths(config: Config, path: Path, served: Served | None) -> None:

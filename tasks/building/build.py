@@ -122,6 +122,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             "versions": _versions(),
             "device": runtime.device,
             "precision": runtime.precision,
+            "executor": runtime.executor,
             "reused_images": len(earlier),
             "replaces": damage,
         }

@@ -74,6 +74,11 @@ class ImageIndex:
         """Image ids in order."""
         return tuple(record.image_id for record in self.records)
 
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Image id -> its file."""
+        return {record.image_id: self.folder / record.file for record in self.records}
+
     def split(self, name: str) -> Self:
         """The images of one split."""
         return replace(self, records=tuple(record for record in self.records if record.split == name))

@@ -50,6 +50,9 @@ class BadImage(UserError, ValueError):
         self.reason = reason
         """Reason and remedy without the file, the same on every machine."""
 
+    def __reduce__(self) -> tuple[type["BadImage"], tuple[Path, str]]:
+        return BadImage, (self.where, self.reason)
+
 
 @dataclass(frozen=True)
 class DecodedImage:

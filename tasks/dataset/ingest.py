@@ -7,22 +7,27 @@ with the same bytes as an undisturbed one, and so does one that takes over what 
 import csv
 import io
 import logging
+import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import BadImage, read_image
+from tag2mask.tasks.executors.images import shard_results
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_file, write_json
-from tag2mask.tasks.store.journal import journaled, process_images
+from tag2mask.tasks.store.journal import journal_images, journaled
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
+SEPARATOR = "\0"
+"""Between an image's id and its file, below the images' folder, in what is handed to a worker."""
 MOST_NAMED = 10
 """A message names this many faults and counts the others."""
 
@@ -67,8 +72,13 @@ def look_alikes(folder: Path, image_ids: Collection[str], known: Collection[Path
     return f" ({named(other)}: this kind of file is not read)" if other else ""
 
 
-def ingest_image(image_id: str, source: Path, out: Path, *, maximum_megapixels: float) -> IngestedImage:
+def take_image(
+    image_id: str, source: Path, out: Path, *, maximum_megapixels: float
+) -> tuple[IngestedImage, list[Path]]:
     """Check an image and write `images/<id>.<suffix>`: its own bytes if upright 8-bit RGB, else its pixels as PNG.
+
+    Returns:
+        What became of it, and the file written.
 
     Raises:
         BadImage: it cannot be read.
@@ -81,7 +91,8 @@ def ingest_image(image_id: str, source: Path, out: Path, *, maximum_megapixels: 
         copy_file(source, target)
     height, width = image.pixels.shape[:2]
     file = target.relative_to(out).as_posix()
-    return IngestedImage(image_id, source.name, file, width, height, image.converted, file_digest(target))
+    record = IngestedImage(image_id, source.name, file, width, height, image.converted, file_digest(target))
+    return record, [target]
 
 
 def copy_file(source: Path, target: Path) -> Path:
@@ -91,9 +102,25 @@ def copy_file(source: Path, target: Path) -> Path:
     return target
 
 
+Take = Callable[[str, Path, Path], tuple[IngestedImage, list[Path]]]
+
+
+def open_work(device: str, *, take: Take, folder: Path, out: Path) -> Process:
+    """What a worker does with items of `_item`; errors that are told all at once are results."""
+
+    def attempt(item: str) -> tuple[IngestedImage, list[Path]] | BadImage | BadDataset:
+        image_id, _, name = item.partition(SEPARATOR)
+        try:
+            return take(image_id, folder / name, out)
+        except (BadImage, BadDataset) as error:
+            return error
+
+    return one_by_one(attempt)
+
+
 def ingest_all(
     sources: Mapping[str, Path],
-    take: Callable[[str], tuple[IngestedImage, list[Path]]],
+    take: Take,
     out: Path,
     runtime: StageRuntime,
     *,
@@ -103,9 +130,10 @@ def ingest_all(
 
     Args:
         sources: image id -> its image.
-        take: takes one image in and returns what became of it, and the files written.
+        take: takes an id, its image and the stage's folder, takes the image in, and returns what became of it and the
+            files written; a module's function or a partial of one.
         out: the stage's folder.
-        runtime: `threads` images are taken at once (decoding releases Python's lock).
+        runtime: executor and workers (decoding releases Python's lock).
         skip: set bad images aside instead of ending with an error.
 
     Returns:
@@ -115,33 +143,36 @@ def ingest_all(
         BadImage: images cannot be read and are not to be skipped.
         BadDataset: `take` found images that do not fit their masks.
     """
-    faults: list[ValueError] = []
+    faults: dict[str, BadImage | BadDataset] = {}
     taken: dict[str, IngestedImage] = {}
+    image_ids = sorted(sources)
+    folder = Path(os.path.commonpath([path.parent for path in sources.values()]))
 
-    def attempt(image_id: str) -> tuple[IngestedImage, list[Path]] | ValueError:
-        try:
-            return take(image_id)
-        except BadImage as error:
-            return (IngestedImage(image_id, error.where.name, reason=error.reason), []) if skip else error
-        except BadDataset as error:
-            return error
-
-    def process(shard: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        for image_id, result in zip(shard, pool.map(attempt, shard), strict=True):
-            if isinstance(result, ValueError):
-                faults.append(result)  # not journaled: looked at again by the next attempt
+    def make(pending: list[str]) -> Generator[tuple[str, list[Path]], None, None]:
+        items = [f"{i}{SEPARATOR}{sources[i].relative_to(folder)}" for i in pending]
+        work = partial(open_work, take=take, folder=folder, out=out)
+        found = shard_results(items, out=out, open_work=work, runtime=runtime, set_aside=partial(_lethal, folder))
+        for item, result in found:
+            image_id = item.partition(SEPARATOR)[0]
+            if isinstance(result, BadImage) and skip:
+                result = IngestedImage(image_id, result.where.name, reason=result.reason), []
+            if isinstance(result, BadImage | BadDataset):
+                faults[image_id] = result  # not journaled: looked at again by the next attempt
                 continue
             taken[image_id], paths = result
             yield image_id, paths
 
-    image_ids = sorted(sources)
-    folder = sources[image_ids[0]].parent
-    with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-        process_images(image_ids, out, process, runtime, lambda image_id: asdict(taken.pop(image_id)))
-    _raise_faults(faults, folder, len(image_ids))
+    journal_images(image_ids, out, make, runtime, lambda image_id: asdict(taken.pop(image_id)))
+    _raise_faults([faults[image_id] for image_id in sorted(faults)], folder, len(image_ids))
     records = sorted((IngestedImage(**part.facts) for part in journaled(out)), key=lambda record: record.image_id)
     _tell(records)
     return records
+
+
+def _lethal(folder: Path, item: str) -> BadImage:
+    """That an image ends whoever reads it."""
+    where = folder / item.partition(SEPARATOR)[2]
+    return BadImage(where, "ends every process that reads it: it may need more memory than there is")
 
 
 def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> None:

@@ -7,6 +7,7 @@ every map to its own range before S, E and F and takes other thresholds.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,33 +35,35 @@ def pairs_of(index: ImageIndex, image_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{number}/{record.image_id}" for number in numbers for record in records if number in record.tags)
 
 
-def score_cosaliency(files: StepFiles, names: Sequence[str], runtime: StageRuntime) -> StepScores:
+def measure_pair(files: StepFiles, pair: str) -> tuple[SaliencyMeasures, Sums] | None:
+    """Measure the map of a pair in both ways; None where the mask is nothing but void."""
+    number, _, image_id = pair.partition("/")
+    saliency, target = read_gray(files.path(pair)), files.truth.mask(image_id)
+    measured = target != VOID
+    if not measured.any():
+        return None
+    one = SaliencyMeasures()
+    one.step(saliency, target == int(number), measured)
+    return one, measure_map(saliency, target == int(number), measured)
+
+
+def score_cosaliency(files: StepFiles, names: Sequence[str], out: Path, runtime: StageRuntime) -> StepScores:
     """Score the maps of pairs; `files.image_ids` are those of `pairs_of`.
 
     Args:
         files: the maps beside the masks.
         names: of the classes, background first.
-        runtime: threads and progress.
+        out: the stage's folder.
+        runtime: executor, workers and progress.
 
     Returns:
         Figures by tag, and their mean over the tags as `group_<figure>`; and over all pairs, whatever their tag.  The
         protocol's figures by tag, and their mean over the tags as `protocol_<figure>`.  Pairs whose image is nothing
         but void are left out; those whose mask lacks the class have an F-measure of 0.
     """
-
-    def process(pair: str) -> tuple[SaliencyMeasures, Sums] | None:
-        number, _, image_id = pair.partition("/")
-        saliency, target = read_gray(files.path(pair)), files.truth.mask(image_id)
-        measured = target != VOID
-        if not measured.any():
-            return None
-        one = SaliencyMeasures()
-        one.step(saliency, target == int(number), measured)
-        return one, measure_map(saliency, target == int(number), measured)
-
     protocol = CosaliencyProtocol(_groups_of(files.image_ids))
     total, by_class, per_image = SaliencyMeasures(), dict[int, SaliencyMeasures](), list[dict[str, Any]]()
-    for pair, both in files.each(process, runtime):  # two curves a pair are too much to keep
+    for pair, both in files.each(measure_pair, out, runtime):  # two curves a pair are too much to keep
         number, _, image_id = pair.partition("/")
         if both is None:
             protocol.leave_out(number, image_id)

@@ -1,5 +1,6 @@
 """Score a step's saliency maps against the ground-truth masks: the field's measures of all images and of each."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,24 +72,25 @@ class SaliencyMeasures:
         return figures | {"weighted_f": self.weighted.result()}
 
 
-def score_saliency(files: StepFiles, runtime: StageRuntime) -> StepScores:
+def measure_saliency(files: StepFiles, image_id: str) -> SaliencyMeasures | None:
+    """Measure one map against "any class"; None where the mask is nothing but void."""
+    saliency, target = read_gray(files.path(image_id)), files.truth.mask(image_id)
+    measured = target != VOID
+    if not measured.any():
+        return None
+    measures = SaliencyMeasures()
+    measures.step(saliency, (target != 0) & measured, measured)
+    return measures
+
+
+def score_saliency(files: StepFiles, out: Path, runtime: StageRuntime) -> StepScores:
     """Score saliency maps against "any class"; images that are nothing but void are counted and left out.
 
     Raises:
         ValueError: a map that does not fit its mask, or masks that are nothing but void.
     """
-
-    def process(image_id: str) -> SaliencyMeasures | None:
-        saliency, target = read_gray(files.path(image_id)), files.truth.mask(image_id)
-        measured = target != VOID
-        if not measured.any():
-            return None
-        measures = SaliencyMeasures()
-        measures.step(saliency, (target != 0) & measured, measured)
-        return measures
-
     total, rows = SaliencyMeasures(), []
-    for image_id, measures in files.each(process, runtime):
+    for image_id, measures in files.each(measure_saliency, out, runtime):
         row: dict[str, Any] = {"image_id": image_id} | dict.fromkeys(PER_IMAGE)
         if measures is not None:
             total.merge(measures)

@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
+from tag2mask.tasks.executors.images import map_in_parallel
+from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.metrics.segmentation import SegmentationScores, scores_of
 from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -24,8 +26,6 @@ FILES = {
     "predictions": "labels/{}.png",
 }
 """Kind of step -> its file for an image id; for cosaliency for `<class number>/<id>`."""
-
-Process = Callable[[str], Any]
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,32 @@ class StepFiles:
                 f"{FILES[self.kind].format('<id>')}: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}"
             )
 
-    def each(self, process: Process, runtime: StageRuntime) -> Iterator[tuple[str, Any]]:
-        """Process the images on threads; (id, result) in the order of the ids, whatever thread comes first."""
+    def each(self, measure: "Measure", out: Path, runtime: StageRuntime) -> Iterator[tuple[str, Any]]:
+        """Measure the images on the run's executor; (id, result) in the order of the ids, whoever comes first.
 
-        def named(image_id: str) -> Any:
-            try:
-                return process(image_id)
-            except ValueError as error:
-                raise ValueError(f"{self.path(image_id)}: {error}") from error
+        Args:
+            measure: a module's function, or a partial of one.
+            out: the stage's folder.
+            runtime: executor, workers, progress.
+        """
+        work = partial(open_work, measure=measure, kind=self.kind, subject=self.subject, masks=self.truth.folder)
+        return map_in_parallel(self.image_ids, out, work, runtime)
 
-        with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
-            try:
-                for done, result in enumerate(pool.map(named, self.image_ids)):
-                    runtime.progress(done + 1, len(self.image_ids))
-                    yield self.image_ids[done], result
-            finally:
-                pool.shutdown(cancel_futures=True)
+
+Measure = Callable[[StepFiles, str], Any]
+
+
+def open_work(device: str, *, measure: Measure, kind: str, subject: Path, masks: Path) -> Process:
+    """What a worker does; it needs no list of the images."""
+    files = StepFiles(subject, kind, GroundTruth(masks, {}), ())
+
+    def named(image_id: str) -> Any:
+        try:
+            return measure(files, image_id)
+        except ValueError as error:
+            raise ValueError(f"{files.path(image_id)}: {error}") from error
+
+    return one_by_one(named)
 
 
 @dataclass(frozen=True)

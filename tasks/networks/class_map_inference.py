@@ -1,6 +1,6 @@
 """Inference of the class maps of images' tags, averaged over scales and mirror images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +12,31 @@ from tag2mask.configs.schema import Activation
 from tag2mask.tasks.dataset.class_maps import write_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
-from tag2mask.tasks.networks.tensors import batches, to_batch
-from tag2mask.tasks.store.journal import process_images
-from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.executors.work import Process
+from tag2mask.tasks.networks.tensors import batches, images_at_once, to_batch
 
 
-def infer_class_maps(
-    network: nn.Module, index: ImageIndex, config: Activation, out: Path, runtime: StageRuntime
-) -> None:
-    """Write the class maps of every image of an index; those below `out` already are left out.
+def class_map_process(network: nn.Module, index: ImageIndex, config: Activation, out: Path, device: str) -> Process:
+    """What writes the class maps of some images of an index.
 
     Args:
-        network: (N, 3, S, S) -> (N, C, h, w) raw class maps, in evaluation mode on the runtime's device.
-        index: images to process.
+        network: (N, 3, S, S) -> (N, C, h, w) raw class maps, in evaluation mode on the device.
+        index: the images.
         config: size, scales, mirroring, batch.
         out: folder of the `<id>.npz`.
-        runtime: shard size, progress, and earlier results to take over.
+        device: `cpu` or `cuda`.
     """
     records = {record.image_id: record for record in index}
 
-    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
-        for part in batches(image_ids, config.batch_size):
+    def process(image_ids: Sequence[str]) -> Iterator[tuple[str, list[Path]]]:
+        for part in batches(image_ids, images_at_once(config.batch_size, device)):
             pixels = [index.pixels(records[image_id]) for image_id in part]
             with torch.inference_mode():
-                activation = activate(network, pixels, config, runtime.device)
+                activation = activate(network, pixels, config, device)
             for image_id, maps in zip(part, activation, strict=True):
                 yield image_id, [write_class_maps(out / f"{image_id}.npz", maps.cpu().numpy(), records[image_id].tags)]
 
-    process_images(list(index.ids), out, process, runtime)
+    return process
 
 
 def activate(network: nn.Module, pixels: list[np.ndarray], config: Activation, device: str) -> Tensor:

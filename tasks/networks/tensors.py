@@ -1,6 +1,6 @@
 """Pixels to network input, and batches of images of one size."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,7 +23,16 @@ def to_batch(images: Iterable[np.ndarray], device: str) -> Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def batches(items: list[str], size: int) -> Iterator[list[str]]:
+def batches(items: Sequence[str], size: int) -> Iterator[list[str]]:
     """Split a list into consecutive parts of at most `size`."""
     for start in range(0, len(items), size):
-        yield items[start : start + size]
+        yield list(items[start : start + size])
+
+
+def images_at_once(batch_size: int, device: str) -> int:
+    """Images that a worker infers in one go: a batch on a GPU, one on a CPU.
+
+    A batch gains nothing on a CPU, and how many images it holds may decide the last digits of their results, which are
+    to depend on the image alone: not on what else is left to do, or done by another worker.
+    """
+    return batch_size if device == "cuda" else 1

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 from tag2mask.configs.errors import UserError
 
 PART = ".part"
+MACHINE = os.urandom(6).hex()
+"""Of this process, and of those that were forked from it."""
 SYNCED_AT_ONCE = 32
 """Files forced to the disk at once."""
 _watched: dict[Path, set[Path]] = {}  # folder -> files that this process has written below it while it was watched
@@ -77,8 +79,9 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any], *, durably: bool = 
     Raises:
         NoRoomOnDisk: the disk is full; the file is as it was before.
     """
-    # not named after the file, whose name may be as long as the system allows; the kernel's thread ids are unique
-    aside = path.with_name(f".{threading.get_native_id()}{PART}")
+    # not named after the file, whose name may be as long as the system allows; the kernel's thread ids are unique, but
+    # another machine has the same ones
+    aside = path.with_name(f".{MACHINE}{threading.get_native_id()}{PART}")
     try:
         with disk_full_as_error(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,13 +9,13 @@ see that a file is still the one that was read.
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO
 
 from tag2mask.tasks.store.digests import Signature, batched, file_digest
-from tag2mask.tasks.store.files import disk_full_as_error, forget_written, sync_files, write_file
+from tag2mask.tasks.store.files import NoRoomOnDisk, disk_full_as_error, forget_written, sync_files, write_file
 from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -27,10 +27,12 @@ LINKED_AT_ONCE = 8192
 """Images of earlier results taken over between two journal entries."""
 
 Process = Callable[[list[str]], Iterator[tuple[str, list[Path]]]]
+Make = Callable[[list[str]], Generator[tuple[str, list[Path]], None, None]]
 FactsOf = Callable[[str], Facts]
 
 
-def _nothing(image_id: str) -> Facts:
+def no_facts(image_id: str) -> Facts:
+    """That a stage knows nothing of an image."""
     return {}
 
 
@@ -64,7 +66,7 @@ def finished_items(out: Path) -> list[str]:
     return [part.image_id for part in journaled(out)]
 
 
-def record_items(out: Path, items: Mapping[str, Sequence[Path]], facts: FactsOf = _nothing) -> None:
+def record_items(out: Path, items: Mapping[str, Sequence[Path]], facts: FactsOf = no_facts) -> None:
     """Force the files of some images to the disk, then journal the ids.
 
     Args:
@@ -130,17 +132,42 @@ def process_images(
     out: Path,
     process: Process,
     runtime: StageRuntime,
-    facts: FactsOf = _nothing,
+    facts: FactsOf = no_facts,
 ) -> None:
-    """Run an inference over images, shard by shard, leaving out what is done already.
+    """Like `journal_images`, shard by shard in this process.
 
     Args:
         image_ids: ids to process, in order.
         out: the stage's folder.
-        process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).  The files are
-            final once yielded.  An id that it does not yield is not journaled, and asked for again by the next attempt.
+        process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).
         runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer, or what took
-            `journal_seconds`); what is `earlier` is linked and not computed; `report` is told (images done, in all).
+            `journal_seconds`).
+        facts: see `journal_images`.
+
+    Raises:
+        NoRoomOnDisk: the disk is full; what is journaled is kept.
+    """
+
+    def make(pending: list[str]) -> Generator[tuple[str, list[Path]], None, None]:
+        for part in batched(pending, runtime.shard):
+            yield from process(part)
+
+    journal_images(image_ids, out, make, runtime, facts)
+
+
+def journal_images(
+    image_ids: Sequence[str], out: Path, make: Make, runtime: StageRuntime, facts: FactsOf = no_facts
+) -> None:
+    """Make the files of images and journal them, leaving out what is done already.
+
+    Args:
+        image_ids: ids to process, in order.
+        out: the stage's folder.
+        make: takes the ids that are left, writes their files below `out`, and yields (id, paths written), in any order.
+            The files are final once yielded.  An id that it does not yield is not journaled, and asked for again by the
+            next attempt.
+        runtime: what is `earlier` is linked and not computed; `report` is told (images done, in all); there is an entry
+            for half a `shard`, but none within `journal_seconds` of another.
         facts: asked for each image that was yielded: what to keep of it in the journal and in the result.
 
     Raises:
@@ -153,15 +180,20 @@ def process_images(
     count, recorded = len(image_ids) - len(pending), time.monotonic()
     runtime.progress(count, len(image_ids))
     finished: dict[str, list[Path]] = {}
-    for part in batched(pending, runtime.shard):
-        for image_id, paths in process(part):
-            finished[image_id] = paths
-            count += 1
-            runtime.progress(count, len(image_ids))
-            half = (runtime.shard + 1) // 2  # twice a shard: a kill then costs less than a whole
-            if len(finished) >= half and time.monotonic() - recorded >= runtime.journal_seconds:
-                record_items(out, finished, facts)
-                finished, recorded = {}, time.monotonic()
+    half = (runtime.shard + 1) // 2  # twice a shard: a kill then costs less than a whole
+    try:
+        with closing(make(pending)) as made:
+            for image_id, paths in made:
+                finished[image_id] = paths
+                count += 1
+                runtime.progress(count, len(image_ids))
+                if len(finished) >= half and time.monotonic() - recorded >= runtime.journal_seconds:
+                    record_items(out, finished, facts)
+                    finished, recorded = {}, time.monotonic()
+    except Exception:
+        with suppress(OSError, NoRoomOnDisk):  # the error itself is what has to be told
+            record_items(out, finished, facts)
+        raise
     record_items(out, finished, facts)
 
 

@@ -3,7 +3,7 @@
 Device and precision round differently; nothing else here may change a result.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -42,6 +42,16 @@ class NothingEarlier:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A Dask cluster."""
+
+    address: str
+    """Of its scheduler, such as `tcp://127.0.0.1:8786`."""
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Keys and certificates, by Dask's names; without any, Dask's own settings say which."""
+
+
+@dataclass(frozen=True)
 class StageRuntime:
     """Resources of one stage."""
 
@@ -50,9 +60,13 @@ class StageRuntime:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass in training; inference is always in float32."""
     threads: int = 1
-    """Threads of torch."""
+    """Threads of trainings."""
+    executor: Literal["here", "processes", "dask"] = "here"
+    """Who works on images: threads of the stage's process, processes, or the workers of a Dask cluster."""
     workers: int = 1
-    """Images worked on at once, each by one thread or process (the CRF, the prior)."""
+    """Images worked on at once, each by one thread or process; a cluster has as many workers as it has."""
+    cluster: Cluster | None = None
+    """Where the executor is `dask`."""
     shard: int = 32
     """Images per journal entry."""
     journal_seconds: float = 0.0

@@ -89,7 +89,7 @@ def evaluated(
 ) -> Path:
     """A real `evaluate` artifact, with a manifest."""
     given: dict[str, Any] = {"kind": kind, "split": split, "title": title, "dataset": dataset, "masks": masks}
-    evaluate.run(Evaluation(), folder, StageRuntime(threads=2), subject=subject, **given)
+    evaluate.run(Evaluation(), folder, StageRuntime(workers=2), subject=subject, **given)
     write_manifest(folder, "evaluate")
     return folder
 

@@ -250,7 +250,7 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     given = {"kind": "class_maps", "split": "train", "title": "CAM", "dataset": dataset, "masks": truth}
     for threads in (1, 4):
-        runtime = StageRuntime(threads=threads, report=lambda done, total, _: told.append((done, total)))
+        runtime = StageRuntime(workers=threads, report=lambda done, total, _: told.append((done, total)))
         evaluate.run(Evaluation(), tmp_path / str(threads), runtime, subject=subject, **given)
     names = {path.name for path in (tmp_path / "1").iterdir()}
     assert names == {"scores.json", "metrics.json", "per_image.csv", "per_class.csv"}

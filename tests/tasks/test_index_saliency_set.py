@@ -155,7 +155,7 @@ def test_bad_files_end_the_run_or_are_set_aside(raw: Path) -> None:
 
 def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a crash finished pairs are not read again, and the bytes are those of an undisturbed run."""
-    undisturbed = files_of(index(raw, "undisturbed", StageRuntime(threads=3, shard=3)))
+    undisturbed = files_of(index(raw, "undisturbed", StageRuntime(workers=3, shard=3)))
     original, read = index_saliency_set.read_mask, []
 
     def counting(path: Path, **keywords: Any) -> np.ndarray:

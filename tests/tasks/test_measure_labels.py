@@ -31,7 +31,7 @@ def inputs(folder: Path) -> dict[str, Path]:
 
 def measured(folder: Path, **given: Path) -> dict[str, float | None]:
     """The summary that the stage writes."""
-    measure_labels.run(Measurement(), folder, StageRuntime(threads=2), **given)
+    measure_labels.run(Measurement(), folder, StageRuntime(workers=2), **given)
     return json.loads((folder / "metrics.json").read_text())  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.flows.engine.child import loading_environment
+from tag2mask.tasks.executors.processes import loading_environment
 
 ROOT = Path(__file__).parents[3]
 
