@@ -48,6 +48,8 @@ class Runtime(Section):
     """Stages that may run side by side; 0 decides by the cores."""
     shard: int = Field(default=32, ge=1)
     """Images between two journal entries of an inference stage: at most one shard is repeated after a crash."""
+    devices: int = Field(default=1, ge=1)
+    """Processes that share the batches of a training, each on a GPU of its own, or on a part of the cores."""
     slot: str = "gpu"
     """Under Prefect: name of the concurrency limit that trainings of several runs share; "" lets them collide."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
@@ -67,6 +69,7 @@ def runtime_of(
     cores: int | None,
     executor: Executor = "here",
     dask: str = "",
+    devices: int = 1,
 ) -> Runtime:
     """The resources that a command or a flow asks for; `cores` None takes those available.
 
@@ -80,5 +83,6 @@ def runtime_of(
         found = LOCAL.fullmatch(dask)
         if not ADDRESS.fullmatch(dask) and (found is None or found[1] == "0"):
             raise BadResource(f"--dask {dask}: write local, local:4 or an address such as tcp://scheduler:8786")
-    given = {"root": root, "device": device, "precision": precision, "executor": executor, "dask": dask}
+    given: dict[str, object] = {"root": root, "device": device, "precision": precision}
+    given |= {"executor": executor, "dask": dask, "devices": devices}
     return Runtime.model_validate(given | ({} if cores is None else {"cores": cores}))

@@ -86,6 +86,7 @@ def deployments_of(
         "cores": runtime.cores,
         "executor": runtime.executor,
         "dask": runtime.dask,
+        "devices": runtime.devices,
         "changes": list(changes),
     }
     made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]

@@ -65,6 +65,7 @@ def regenerate(
     cores: int | None = None,
     executor: Executor = "here",
     dask: str = "",
+    devices: int = 1,
 ) -> State:
     """Bring all artifacts of a settings file up to date.
 
@@ -83,6 +84,7 @@ def regenerate(
         cores: cores to use in all; without it those available.
         executor: who works on images.
         dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.
+        devices: processes that share a training's batches, a GPU each.
 
     Returns:
         Completed with the report's path, Failed with the causes, or Cancelled where a later night is due as well.
@@ -95,7 +97,7 @@ def regenerate(
             return Cancelled(message=missed(client.read_flow_run(UUID(flow_run.id)), later))
     try:
         config = load_permitted(config_path, changes or [], root, permitted())
-        runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, permitted()))
+        runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, permitted()), devices)
     except (ConfigError, BadResource) as error:
         return Failed(message=str(error))
     return bring_up_to_date(config, runtime, Selection(only, since, until, force or (), retrain))

@@ -69,6 +69,7 @@ def _carry_out(request: Request) -> None:
         cores=runtime.cores,
         executor=runtime.executor,
         dask=runtime.dask,
+        devices=runtime.devices,
         return_state=True,
     )
     if not state.is_completed():

@@ -59,12 +59,13 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         cores: int | None = None,
         executor: Executor = "here",
         dask: str = "",
+        devices: int = 1,
     ) -> State:
         try:
             served = permitted()
             config = _changed(load_permitted(config_path, changes or [], root, served), stage, settings)
             check_paths(config, config_path, served)
-            runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, served))
+            runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, served), devices)
         except (ConfigError, BadResource) as error:
             return Failed(message=str(error))
         selection = _selection(config, stage, downstream=downstream, upstream=upstream, force=force)
@@ -87,6 +88,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         cores: cores to use in all; without it those available.
         executor: who works on images.
         dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.
+        devices: processes that share a training's batches, a GPU each.
     """
     named: Any = _RunName(stage)
     return flow(name=stage, flow_run_name=named, task_runner=TASK_RUNNER, persist_result=False)(build)

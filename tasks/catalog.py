@@ -72,6 +72,7 @@ CATALOG = _by_name(
         does="tag classifier with graph reasoning; accumulates attention over the epochs",
         writes="`model.pt`, `accumulated_attention.npz`",
         trains=True,
+        shares_batches=True,
     ),
     Stage(
         "infer_cams",
@@ -92,6 +93,7 @@ CATALOG = _by_name(
         does="integral attention model on the accumulated attention",
         writes="`model.pt`",
         trains=True,
+        shares_batches=True,
     ),
     Stage(
         "infer_attention",
@@ -134,6 +136,7 @@ CATALOG = _by_name(
         does="reciprocal attention between foreground and background, or PurNet",
         writes="`model.pt`, `provenance.json`",
         trains=True,
+        shares_batches=True,
     ),
     Stage(
         "predict_saliency",
@@ -198,6 +201,7 @@ CATALOG = _by_name(
         writes="`model.pt`",
         all_cores=True,
         trains=True,
+        shares_batches=True,
     ),
     Stage(
         "predict_masks",

@@ -51,6 +51,9 @@ class Stage:
     trains: bool = False
     """Whether it trains a network: such stages of several runs share a slot, and their results can be kept."""
 
+    shares_batches: bool = False
+    """Whether several devices can share the batches of its training."""
+
     @property
     def folder(self) -> str:
         """Folder of the images' files in its artifact, `.` for the artifact itself."""

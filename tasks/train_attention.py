@@ -20,6 +20,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
 from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
 
@@ -48,17 +49,19 @@ def run(
     with tag_batches(network, index, config, out, runtime) as data:
         steps = len(data.steps)
 
+        optimizer, factor = optimizer_of(network, config), drops(config, steps // config.epochs)
+        apply = shared(network)
+
         def loss_of_step(step: int) -> Tensor:
             numbers, inputs = data.batch(step)
             with arithmetic(runtime.precision, runtime.device):
-                scores = data.mirror_back(step, network(inputs))
+                scores = data.mirror_back(step, apply(inputs))
             target = accumulated.target([index.ids[number] for number in numbers], len(index.classes))
             target = target.to(runtime.device)
             if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
                 target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
             return integral_attention_loss(scores, target)
 
-        optimizer, factor = optimizer_of(network, config), drops(config, steps // config.epochs)
         train(Training(network, optimizer, steps, loss_of_step, factor), out, runtime)
     save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})
     write_json(out / "metrics.json", {"images": len(index), "steps": steps})

@@ -20,6 +20,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
 from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
 
@@ -38,16 +39,18 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
         steps = len(data.steps)
         per_epoch = steps // config.epochs
 
+        optimizer, factor = optimizer_of(network, config), drops(config, per_epoch)
+        apply = shared(network)
+
         def loss_of_step(step: int) -> Tensor:
             numbers, inputs = data.batch(step)
             with arithmetic(runtime.precision, runtime.device):
-                logits, maps = network(inputs)
+                logits, maps = apply(inputs)
             epoch = step // per_epoch
             if epoch >= config.accumulate_from:
                 accumulator.add(numbers, logits, data.mirror_back(step, maps), last_epoch=epoch == config.epochs - 1)
             return tag_loss(logits.float(), tags[numbers])
 
-        optimizer, factor = optimizer_of(network, config), drops(config, per_epoch)
         train(Training(network, optimizer, steps, loss_of_step, factor, accumulator), out, runtime)
     accumulator.save(out, index.ids)
     save_model(out, network, {"kind": "classifier", "classes": index.classes, "config": config.model_dump(mode="json")})

@@ -31,6 +31,7 @@ from tag2mask.tasks.training.augmentation import scale_and_crop
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, optimizer_of, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
+from tag2mask.tasks.training.ranks import shared
 
 
 class NoLabels(UserError, ValueError):
@@ -100,6 +101,8 @@ def run(
     place(network, runtime.device)
     data = LabeledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
+    optimizer = _optimizer(segmenter, config)
+    apply = shared(network)
 
     def loss_of_step(step: int) -> Tensor:
         images, targets = data.prefetch(step)
@@ -108,7 +111,7 @@ def run(
             batch = to_batch(images[start : start + part], runtime.device)
             target = torch.from_numpy(targets[start : start + part]).to(runtime.device)
             with arithmetic(runtime.precision, runtime.device):
-                outputs = network(batch)
+                outputs = apply(batch)
             loss = segmentation_loss(outputs, target) * (len(batch) / config.batch_size)
             torch.autograd.backward(loss)
             total += loss.detach()

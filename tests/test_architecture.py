@@ -23,7 +23,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tasks.stage": (),
     "tasks.catalog": ("tasks.stage",),
     "tasks.store": ("configs", "tasks.catalog"),
-    "tasks.building": ("tasks.store",),
+    "tasks.building": ("tasks.executors",),
     "tasks.executors": ("tasks.store",),
     "tasks.dataset": ("tasks.executors",),
     "tasks.tags.readers": ("tasks.dataset",),

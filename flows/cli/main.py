@@ -40,6 +40,7 @@ Dask = Annotated[
     str,
     typer.Option(metavar="ADDRESS", help="Of --executor dask: local, local:4, tcp://host:8786.  [default: local]"),
 ]
+Devices = Annotated[int, typer.Option(min=1, help="Processes that share a training's batches, a GPU each.")]
 EngineName = Annotated[
     Literal["auto", "local", "prefect"],
     typer.Option(help="auto: Prefect where the store has a server, or PREFECT_API_URL names one; else this process."),
@@ -67,6 +68,7 @@ def run(
     cores: Cores = None,
     executor: Executor = "here",
     dask: Dask = "",
+    devices: Devices = 1,
     engine: EngineName = "auto",
 ) -> None:
     """Run all stages that are not up to date."""
@@ -74,7 +76,15 @@ def run(
     from tag2mask.flows.run import Request, run
 
     selection = Selection(only, since, until, force or (), retrain)
-    run(Request(config, changes or (), selection, runtime_of(root, device, precision, cores, executor, dask), engine))
+    run(
+        Request(
+            config,
+            changes or (),
+            selection,
+            runtime_of(root, device, precision, cores, executor, dask, devices),
+            engine,
+        )
+    )
 
 
 @app.command()
@@ -177,6 +187,7 @@ def demo(
     cores: Cores = None,
     executor: Executor = "here",
     dask: Dask = "",
+    devices: Devices = 1,
     engine: EngineName = "auto",
 ) -> None:
     """Draw a small dataset, run everything on it, and say where the report is."""
@@ -190,7 +201,7 @@ def demo(
             path,
             [*own, *(changes or ())],
             Selection(),
-            runtime_of(root, device, precision, cores, executor, dask),
+            runtime_of(root, device, precision, cores, executor, dask, devices),
             engine,
         )
     )
@@ -227,6 +238,7 @@ def saliency(
     cores: Cores = None,
     executor: Executor = "here",
     dask: Dask = "",
+    devices: Devices = 1,
     engine: EngineName = "auto",
 ) -> None:
     """Make saliency maps of any folder of images, without tags and without the rest."""
@@ -245,7 +257,7 @@ def saliency(
         weights,
         changes or (),
     )
-    typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores, executor, dask), engine))
+    typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores, executor, dask, devices), engine))
 
 
 releases.register(app)

@@ -18,6 +18,7 @@ from tag2mask.flows.cli.main import (
     Cores,
     Dask,
     Device,
+    Devices,
     Executor,
     Precision,
     RetrainWhen,
@@ -138,6 +139,7 @@ def serve(
     cores: Cores = None,
     executor: Executor = "here",
     dask: Dask = "",
+    devices: Devices = 1,
     reports_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
     ] = REPORTS_PORT,
@@ -156,7 +158,7 @@ def serve(
         raise ConfigError(f"--reports-port {reports_port}: {error.strerror}; give another one, or 0") from error
     typer.echo(f"UI: {address.removesuffix('/api')}")
     typer.echo(f"reports: {os.environ[REPORTS_URL]}")
-    runtime = runtime_of(root, device, precision, cores, executor, dask)
+    runtime = runtime_of(root, device, precision, cores, executor, dask, devices)
     schedule = Schedule(cron, timezone, retrain)
     serve_all(configs, runtime, schedule, limit, Collection(gc, timezone, gc_keep))
 
@@ -174,12 +176,13 @@ def prefect_yaml(
     precision: Precision = "auto",
     executor: Executor = "here",
     dask: Dask = "",
+    devices: Devices = 1,
 ) -> None:
     """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
     set_prefect_defaults()
     from tag2mask.flows.deployments import Schedule, pool_file
 
-    runtime = runtime_of(root, device, precision, None, executor, dask)
+    runtime = runtime_of(root, device, precision, None, executor, dask, devices)
     schedule = Schedule(cron, timezone, retrain)
     text = pool_file(configs, runtime, schedule, changes or (), pool)
     typer.echo(text, nl=False)

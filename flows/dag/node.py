@@ -51,6 +51,11 @@ class Node:
         return CATALOG[self.stage].trains
 
     @property
+    def shares_batches(self) -> bool:
+        """Whether several devices can share the batches of its training; PurNet's subnetworks learn one by one."""
+        return CATALOG[self.stage].shares_batches and getattr(self.config, "provider", "") != "purnet"
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the nodes it waits for."""
         return (*(source for source in self.inputs.values() if isinstance(source, str)), *self.after)

@@ -112,6 +112,7 @@ class Session:
             runtime.shard,
             runtime.checkpoint_seconds,
             executor,
+            runtime.devices if node.shares_batches else 1,
             self.cluster.get() if executor == "dask" else None,
             tells_precision=node.trains and self.untold_precision.acquire(blocking=False),
         )

@@ -41,6 +41,8 @@ class Job:
     shard: int
     checkpoint_seconds: float
     executor: Executor = "here"
+    devices: int = 1
+    """Processes of a training."""
     cluster: Cluster | None = None
     """Of the executor `dask`."""
     tells_precision: bool = False
@@ -107,6 +109,7 @@ def equipment(job: Job, device: str, report: Report) -> StageRuntime:
         threads=job.threads,
         executor=job.executor,
         workers=job.threads,
+        devices=job.devices,
         cluster=job.cluster,
         shard=job.shard,
         journal_seconds=JOURNAL_SECONDS,

@@ -14,6 +14,7 @@ from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.catalog import CATALOG
+from tag2mask.tasks.executors.ranks import run_on_ranks
 from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.manifest import read_manifest
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
@@ -123,6 +124,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             "device": runtime.device,
             "precision": runtime.precision,
             "executor": runtime.executor,
+            "devices": runtime.devices,
             "reused_images": len(earlier),
             "replaces": damage,
         }
@@ -144,7 +146,10 @@ def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None
 
 def _make(run: Callable[..., None], store: Store, order: Order, runtime: StageRuntime) -> Callable[[Path], None]:
     def make(out: Path) -> None:
-        run(order.config, out, runtime, **order.arguments, **order.inputs)
+        if runtime.devices > 1:
+            run_on_ranks(order.recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
+        else:
+            run(order.config, out, runtime, **order.arguments, **order.inputs)
         try:
             _check_inputs(store, order)
         except InputChanged:

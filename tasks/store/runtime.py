@@ -65,6 +65,8 @@ class StageRuntime:
     """Who works on images: threads of the stage's process, processes, or the workers of a Dask cluster."""
     workers: int = 1
     """Images worked on at once, each by one thread or process; a cluster has as many workers as it has."""
+    devices: int = 1
+    """Processes that share a training's batches, each with a device of its own."""
     cluster: Cluster | None = None
     """Where the executor is `dask`."""
     shard: int = 32

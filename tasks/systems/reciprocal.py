@@ -18,6 +18,7 @@ from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency, co
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.saliency_system import SaliencySystem, batch_of_step
 from tag2mask.tasks.training.loop import POWER, Training, arithmetic, optimizer_of, poly
+from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.saliency_pairs import PairSource, SaliencyPairs
 
 
@@ -39,15 +40,16 @@ def _pairs(config: Saliency, source: PairSource, out: Path) -> SaliencyPairs:
 
 def _training(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, runtime: StageRuntime) -> Training:
     """Every level's foreground and background against the mask."""
+    groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
+    optimizer = optimizer_of(groups, config.optimizer, config.momentum)
+    apply = shared(network)
 
     def loss_of_step(step: int) -> Tensor:
         images, target, keep, _ = batch_of_step(data, step, runtime.device)
         with arithmetic(runtime.precision, runtime.device):
-            levels = network(images)
+            levels = apply(images)
         return torch.stack([_loss_of_level(config, maps, target, keep) for maps in levels]).sum()
 
-    groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
-    optimizer = optimizer_of(groups, config.optimizer, config.momentum)
     return Training(network, optimizer, config.iterations, loss_of_step, poly(POWER, config.iterations))
 
 

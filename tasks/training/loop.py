@@ -26,6 +26,7 @@ from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
+from tag2mask.tasks.training.ranks import is_first, shared_folder, wait_for_all
 
 POWER = 0.9
 """Of a learning rate that falls."""
@@ -135,7 +136,9 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
         TrainingDiverged: the loss became infinite or NaN; the message names the step.
     """
     base = [group["lr"] for group in training.optimizer.param_groups]
-    first = _resume(training, out / RESUME)
+    folder = shared_folder(out) / RESUME
+    first = _resume(training, folder)
+    wait_for_all()  # before the first rank writes another checkpoint
     training.network.train()
     saved = time.monotonic()
     for step in range(first, training.steps):
@@ -146,8 +149,9 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
         _one_step(training, step)
         recent = training.losses[-50:]
         runtime.progress(step + 1, training.steps, f"loss {math.fsum(recent) / len(recent):.4f}")
-        if time.monotonic() - saved > runtime.checkpoint_seconds and step + 1 < training.steps:
-            _save(training, out / RESUME, step + 1)
+        due = is_first() and time.monotonic() - saved > runtime.checkpoint_seconds
+        if due and step + 1 < training.steps:
+            _save(training, folder, step + 1)
             saved = time.monotonic()
     if training.average is not None:
         training.network.load_state_dict(training.average.state(), strict=True)

@@ -24,6 +24,7 @@ from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.frozen_features import FrozenFeatures, PassedOn
 from tag2mask.tasks.training.loop import batches_of_epochs, seeded
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
+from tag2mask.tasks.training.ranks import is_first, shared_folder, wait_for_all
 
 
 class TagBatches(ABC):
@@ -135,8 +136,10 @@ def tag_batches(
             fold_batch_norm(folded)
             network.backbone = folded.requires_grad_(False)
             if config.feature_copies:
-                features = FrozenFeatures(folded, config, out / RESUME / "features")
-                features.compute(index, runtime)
+                features = FrozenFeatures(folded, config, shared_folder(out) / RESUME / "features")
+                if is_first():
+                    features.compute(index, runtime)
+                wait_for_all()
                 network.backbone = PassedOn(backbone)
                 batches = FeatureBatches(index, config, runtime.device, features)
         batches = batches or ResizedImageBatches(index, config, runtime.device)
