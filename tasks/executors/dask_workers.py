@@ -219,7 +219,9 @@ class DaskWorkers:
         """Refuse workers that are no fellows, before any work."""
         workers_of(self._client, self._cluster.address)
         faults = self._client.run(fault_of_this_process, self._seen, on_error="return")
-        wrong = {who: fault for who, fault in faults.items() if fault and not isinstance(fault, OSError)}  # lost just now
+        # a worker that was lost just now is no stranger; whoever comes in its place is asked with its first shard
+        lost = {who for who, fault in faults.items() if isinstance(fault, OSError)}
+        wrong = {who: fault for who, fault in faults.items() if fault and who not in lost}
         if wrong:
             who, fault = next(iter(wrong.items()))
             if isinstance(fault, Exception):
