@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tag2mask.flows.predict import load_model
+    from tag2mask.flows.using.predict import load_model
     from tag2mask.tasks.building.opening import open_artifact
     from tag2mask.tasks.handover.release_dataset import ReleaseDataset
     from tag2mask.tasks.handover.released_images import read_release
@@ -22,7 +22,7 @@ __all__ = ["ReleaseDataset", "load_model", "open_artifact", "read_release"]
 
 _PLACES = {
     "ReleaseDataset": "tag2mask.tasks.handover.release_dataset",
-    "load_model": "tag2mask.flows.predict",
+    "load_model": "tag2mask.flows.using.predict",
     "open_artifact": "tag2mask.tasks.building.opening",
     "read_release": "tag2mask.tasks.handover.released_images",
 }

@@ -18,7 +18,7 @@ from tag2mask.tasks.handover.released_images import NoImagesHere
 from tag2mask.tasks.release.publish import publish
 from tag2mask.tasks.store.manifest import DamagedArtifact
 from tag2mask.tasks.store.store import Store
-from tests.flows.test_predict import write_run
+from tests.flows.using.test_predict import write_run
 from tests.tasks.drawn_files import save_turned
 from tests.tasks.drawn_segmenter import write_segmenter
 from tests.tasks.drawn_store import CLASSES, LABELS, LENIENT, artifact, draft_of

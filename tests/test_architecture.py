@@ -44,7 +44,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "flows.engine": ("flows.dag",),
     "flows.serving": ("flows.engine",),
     "flows.pages": ("flows.engine",),
-    "flows": ("flows.serving", "flows.pages"),
+    "flows.using": ("flows.engine",),
+    "flows": ("flows.serving", "flows.pages", "flows.using"),
     "flows.cli": ("flows",),
 }
 """Room -> rooms that it may import from, and with each the rooms below that one.  `tasks` are the stages, `flows` the
@@ -75,6 +76,7 @@ FURTHER_LIBRARIES = {
     "flows.pages": {"prefect"},
     "flows.cli": {"typer"},
     "flows.engine.stage_process": {"torch"},
+    "tasks.prediction.model_export": {"onnx", "onnxruntime"},
 }
 """Room or file -> packages that it may import besides those of its folder."""
 WITHOUT_ARRAYS = ("tasks.stage", "tasks.catalog", "tasks.store", "tasks.building")

@@ -1,7 +1,7 @@
-"""The commands that use a trained network: predict."""
+"""The commands that use a trained network: predict, export-model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(predict)
+    app.command("export-model")(export_model)
 
 
 def predict(
@@ -43,8 +44,22 @@ def predict(
     cores: Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")] = None,
 ) -> None:
     """Apply a trained segmenter to images: a mask each, and a table of what they show."""
-    from tag2mask.flows.predict import PredictRequest
-    from tag2mask.flows.predict import predict as make_masks
+    from tag2mask.flows.using.predict import PredictRequest
+    from tag2mask.flows.using.predict import predict as make_masks
 
     request = PredictRequest(model, images, out, crf, overlays, probabilities, changes or ())
     typer.echo(make_masks(request, runtime_of(root, device, "auto", cores)))
+
+
+def export_model(
+    model: Model,
+    form: Annotated[
+        Literal["onnx", "torch-export"], typer.Option("--format", help="onnx needs the extra tag2mask[onnx].")
+    ] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="File to write.  [default: the model's name, here]")] = None,
+    root: Root = ROOT,
+) -> None:
+    """Write a trained segmenter as one file that serves without tag2mask, held against the network first."""
+    from tag2mask.flows.using.export_model import export_model as write_model
+
+    typer.echo(write_model(model, form, out, root))

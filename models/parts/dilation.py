@@ -13,7 +13,8 @@ from torch.nn import functional as F
 class PhaseConv2d(nn.Conv2d):
     """`nn.Conv2d` with stride 1 and "same" zero padding; same parameters, same result, other order of computation.
 
-    On CPU the dilation is carried out by phases; on other devices, whose kernels do not suffer, as usual.
+    On CPU the dilation is carried out by phases; on other devices, whose kernels do not suffer, and in an exported
+    graph, which may run on any, as usual.
 
     (N, C, H, W) -> (N, O, H, W), any H and W; the memory format (contiguous or channels last) is kept.
 
@@ -63,7 +64,7 @@ class PhaseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve `input` (N, C, H, W) to (N, O, H, W)."""
         dilation = self.dilation[0]
-        if dilation == 1 or input.device.type != "cpu":
+        if dilation == 1 or input.device.type != "cpu" or torch.compiler.is_exporting():
             return super().forward(input)
         height, width = input.shape[-2:]
         # Zeros added behind the last row and column are what the convolution's own padding would have read there.

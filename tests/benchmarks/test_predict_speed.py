@@ -18,7 +18,7 @@ import torch
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import MaskPrediction
-from tag2mask.flows.predict import JOURNAL_SECONDS
+from tag2mask.flows.using.predict import JOURNAL_SECONDS
 from tag2mask.tasks.networks.factory import save_model, segmentation_network
 from tag2mask.tasks.prediction.image_files import images_named
 from tag2mask.tasks.prediction.predicted_folder import Extras, predict_folder

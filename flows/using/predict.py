@@ -12,7 +12,7 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import RunStopped
 from tag2mask.flows.engine.console import counted, standard_output
 from tag2mask.flows.engine.stage_process import prepare_torch
-from tag2mask.flows.trained_models import NamedModel, named_segmenter
+from tag2mask.flows.using.trained_models import NamedModel, named_segmenter
 from tag2mask.tasks.executors.processes import loading_environment
 from tag2mask.tasks.prediction.image_files import images_named
 from tag2mask.tasks.prediction.request import open_folder

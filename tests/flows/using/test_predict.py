@@ -8,11 +8,11 @@ import pytest
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import MaskPrediction, Refinement
-from tag2mask.flows import predict as flow
 from tag2mask.flows.dag.errors import RunStopped
 from tag2mask.flows.dag.record import RunRecord, note_in_record
-from tag2mask.flows.predict import PredictRequest, predict
-from tag2mask.flows.trained_models import NoSuchModel, named_segmenter
+from tag2mask.flows.using import predict as flow
+from tag2mask.flows.using.predict import PredictRequest, predict
+from tag2mask.flows.using.trained_models import NoSuchModel, named_segmenter
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import predicted_folder

@@ -1,0 +1,1 @@
+"""Using what a run delivers: its segmenter, on images and in other programs."""
