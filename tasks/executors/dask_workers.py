@@ -20,7 +20,8 @@ from tag2mask.tasks.executors.window import ALLOWED_LOSSES, Ended
 from tag2mask.tasks.executors.work import Answer, Order, Shard, answer
 from tag2mask.tasks.store.runtime import Cluster
 
-CONNECT_SECONDS = 15.0
+CONNECT_SECONDS = 60.0
+"""Time that a scheduler is given to answer: it may stand on a machine that has much to do."""
 WORKERS_SECONDS = 60.0
 """Time that a cluster without any worker is waited for."""
 LOOK_SECONDS = 2.0
