@@ -32,6 +32,7 @@ from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.metrics.cosaliency_scores import pairs_of, score_cosaliency
 from tag2mask.tasks.metrics.saliency_scores import score_saliency
 from tag2mask.tasks.metrics.segmentation import ConfusionMatrix, ThresholdedIoU
@@ -42,7 +43,6 @@ from tag2mask.tasks.metrics.step_scores import (
     class_rows,
     image_row,
     mean_figures,
-    write_table,
 )
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -28,10 +28,10 @@ from tag2mask.tasks.dataset.ingest import (
     named,
     take_image,
     write_set_aside,
-    write_table,
 )
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -62,7 +62,7 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
     if not kept:
         raise BadDataset(f"{images}: all {len(records)} images were set aside as bad; the first: {records[0].reason}")
     rows = [(record.image_id, record.file, record.width, record.height) for record in kept]
-    write_table(out / "index.csv", ("image_id", "file", "width", "height"), rows)
+    write_table(out / "index.csv", rows, ("image_id", "file", "width", "height"))
     write_set_aside(out, records)
     write_json(out / "items.json", {record.image_id: record.digest for record in kept})
     converted = sum(bool(record.converted) for record in kept)

@@ -20,10 +20,10 @@ from tag2mask.configs.schema import Measurement
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_gray, read_labels
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import map_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.metrics.label_quality import ImageSignals, class_rows, image_rows, measure_image, summarize
-from tag2mask.tasks.metrics.step_scores import write_table
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 

@@ -110,7 +110,7 @@ def write_diff(root: Path, before: str, after: str, out: Path | None, threshold:
         NotAFolder: a file stands where the page and the tables would be written.
         ValueError: a label map that cannot be read.
     """
-    from tag2mask.tasks.metrics.step_scores import write_table
+    from tag2mask.tasks.dataset.tables import write_table
     from tag2mask.tasks.release.comparison import compare
     from tag2mask.tasks.release.comparison_page import comparison_page
 

@@ -7,7 +7,6 @@ offered, see `ReciprocalAttention`.  The method is patented: check before commer
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from tag2mask.models.backbones import Backbone
@@ -198,23 +197,6 @@ def combined(foreground: Tensor, background: Tensor, score: Score = "difference"
     if score == "foreground":
         return foreground
     return (foreground - background).relu() if score == "difference" else (foreground + 1 - background) / 2
-
-
-def saliency_from_logits(foreground: Tensor, background: Tensor, threshold: float = 0.0) -> Tensor:
-    """Saliency relu(sigmoid(foreground) - sigmoid(background)) (claim 7), values below `threshold` set to 0 (claim 6).
-
-    Args:
-        foreground: logits, any shape.
-        background: logits of the same shape.
-        threshold: in [0, 1); 0 keeps the map soft.
-
-    Returns:
-        The logits' shape, in [0, 1].
-    """
-    if not 0.0 <= threshold < 1.0:
-        raise ValueError(f"threshold must lie in [0, 1), got {threshold}")
-    saliency = combined(torch.sigmoid(foreground), torch.sigmoid(background))
-    return torch.where(saliency >= threshold, saliency, 0.0)
 
 
 def _attention_levels(backbone: Backbone, attention_strides: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 """The index of a dataset as the stages read it: ids, splits, sizes, tags, and the pixels."""
 
-import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.store.files import read_json
 
 
@@ -48,8 +48,6 @@ class ImageIndex:
         """Read the index below a folder."""
         classes = tuple(read_json(folder / "classes.json"))
         numbers = {name: number for number, name in enumerate(classes, start=1)}
-        with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
         records = tuple(
             ImageRecord(
                 image_id=row["image_id"],
@@ -59,7 +57,7 @@ class ImageIndex:
                 height=int(row["height"]),
                 tags=tuple(sorted(numbers[name] for name in row["labels"].split())),
             )
-            for row in rows
+            for row in read_table(folder / "index.csv")
         )
         return cls(folder, classes, records)
 

@@ -4,8 +4,6 @@ Each image leaves a small record in the journal; tables are made from the record
 with the same bytes as an undisturbed one, and so does one that takes over what an older result holds of an image.
 """
 
-import csv
-import io
 import logging
 import os
 import shutil
@@ -18,6 +16,7 @@ from PIL import Image
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import BadImage, read_image
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import shard_results
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.digests import file_digest, json_digest
@@ -197,15 +196,6 @@ def _tell(records: Sequence[IngestedImage]) -> None:
         log.warning("%d images are set aside: %s", len(aside), named(aside, between="; "))
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file, atomically, with the same bytes everywhere."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_file(path, lambda file: file.write(text.getvalue().encode()))
-
-
 def write_index(
     out: Path,
     kept: Sequence[IngestedImage],
@@ -231,7 +221,7 @@ def write_index(
         rows.append((i, record.file, splits[i], *size, names, record.source, record.converted))
         items[i] = json_digest([record.digest, labels, *size])
     columns = ("image_id", "file", "split", "width", "height", "labels", "source", "converted")
-    write_table(out / "index.csv", columns, rows)
+    write_table(out / "index.csv", rows, columns)
     write_json(out / "items.json", items)
     write_json(out / "classes.json", list(classes))
 
@@ -239,4 +229,4 @@ def write_index(
 def write_set_aside(out: Path, records: Sequence[IngestedImage]) -> None:
     """Write `set_aside.csv` (source, reason), with its header alone where nothing was set aside."""
     rows = [(record.source, record.reason) for record in records if record.reason]
-    write_table(out / "set_aside.csv", ("source", "reason"), rows)
+    write_table(out / "set_aside.csv", rows, ("source", "reason"))

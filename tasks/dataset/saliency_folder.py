@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.ingest import write_table
 from tag2mask.tasks.dataset.label_maps import read_gray
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.files import PART, disk_full_as_error, sync_files
 
 SALIENT = 128
@@ -67,7 +67,7 @@ def write_saliency_folder(maps: Path, out: Path) -> list[SalientShare]:
             shutil.copyfile(source, folder / source.name)
             rows.append(salient_share(source.stem, read_gray(source)))
         columns = tuple(field.name for field in fields(SalientShare))
-        write_table(folder / "maps.csv", columns, [astuple(row) for row in rows])
+        write_table(folder / "maps.csv", [astuple(row) for row in rows], columns)
         if (maps / "provenance.json").is_file():
             shutil.copyfile(maps / "provenance.json", folder / "provenance.json")
     return rows

@@ -5,13 +5,13 @@
 comp6 is VOC's competition for networks that have seen more than VOC's own images; pre-training on ImageNet is enough.
 """
 
-import csv
 import shutil
 from pathlib import Path
 
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.ingest import named
 from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.handover.parcel import CannotExport, whole_folder
 
 PLACE = Path("results", "VOC2012", "Segmentation", "comp6_test_cls")
@@ -47,8 +47,7 @@ def write_submission(index_test: Path, predictions: Path, out: Path) -> int:
 
 def _check_complete(index_test: Path, predictions: Path, index: ImageIndex) -> None:
     """Refuse what would not be every image of the list."""
-    with (index_test / "set_aside.csv").open(newline="", encoding="utf-8") as file:
-        aside = [row["source"] for row in csv.DictReader(file)]
+    aside = [row["source"] for row in read_table(index_test / "set_aside.csv")]
     if aside:
         raise CannotExport(f"{len(aside)} test images cannot be read and were set aside: {named(aside)}; mend them")
     missing = [image_id for image_id in index.ids if not (predictions / f"{image_id}.png").is_file()]

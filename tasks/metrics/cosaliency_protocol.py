@@ -144,19 +144,6 @@ class CosaliencyProtocol:
             raise ValueError(f"{group}/{image_id}: is not among the maps that are expected, or was measured already")
         self.missing.remove((group, image_id))
 
-    def merge(self, other: "CosaliencyProtocol") -> None:
-        """Take over the maps of another accumulator that expects the same ones.
-
-        Raises:
-            ValueError: it expects others, or measured a map that is here already.
-        """
-        twice = self.expected - self.missing - other.missing
-        if self.expected != other.expected or twice:
-            raise ValueError(f"cannot merge: other maps are expected, or {len(twice)} were measured by both")
-        self.missing &= other.missing
-        for group, sums in other.sums.items():
-            self.sums.setdefault(group, Sums()).add(sums)
-
     def result(self) -> CosaliencyResult:
         """The figures of all groups.
 

@@ -76,12 +76,6 @@ class ConfusionMatrix:
         self.counts[:, :-1] += counts[: self.classes, : self.classes]
         self.counts[:, -1] += counts[: self.classes, IGNORE]
 
-    def merge(self, other: "ConfusionMatrix") -> None:
-        """Add what another accumulator has seen."""
-        if other.classes != self.classes:
-            raise ValueError(f"cannot merge counts of {other.classes} classes into counts of {self.classes}")
-        self.counts += other.counts
-
     def result(self) -> SegmentationScores:
         """The figures so far.
 
@@ -195,12 +189,6 @@ class ThresholdedIoU:
         cells = (cells * len(maps) + winner.ravel()) * bins + exceeded
         counts = np.bincount(cells, minlength=rows * len(maps) * bins).reshape(rows, len(maps), bins)
         self.counts[:, numbers] += counts[: self.classes]
-
-    def merge(self, other: "ThresholdedIoU") -> None:
-        """Add what another accumulator has seen."""
-        if other.classes != self.classes or not np.array_equal(other.thresholds, self.thresholds):
-            raise ValueError("cannot merge counts of other classes or thresholds")
-        self.counts += other.counts
 
     def confusion(self, position: int) -> np.ndarray:
         """(classes, classes + 1) int: the confusion matrix at the threshold of one position; nothing is ignored."""

@@ -1,6 +1,5 @@
 """What an evaluation reads and gathers: a step's files beside their masks, sparse counts, rows of tables."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -8,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.executors.images import map_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.metrics.segmentation import SegmentationScores, scores_of
-from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.runtime import StageRuntime
 
 FILES = {
@@ -135,10 +132,3 @@ def class_rows(names: Sequence[str], scores: SegmentationScores) -> list[dict[st
     """One row a class, background first."""
     figures = {name: row for name, row in asdict(scores).items() if isinstance(row, tuple)}
     return [{"class": name} | {key: row[number] for key, row in figures.items()} for number, name in enumerate(names)]
-
-
-def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write rows as CSV, atomically; what is None stays blank."""
-    text = io.StringIO()
-    pd.DataFrame(rows, columns=None if rows else ["image_id"]).to_csv(text, index=False, lineterminator="\n")
-    write_file(path, lambda file: file.write(text.getvalue().encode()))

@@ -24,9 +24,9 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.tasks.dataset.images import BadImage
-from tag2mask.tasks.dataset.ingest import write_table
 from tag2mask.tasks.dataset.label_maps import class_table, write_labels
 from tag2mask.tasks.dataset.scores import write_scores
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.networks.mask_inference import at_scales
 from tag2mask.tasks.networks.tensors import batches
 from tag2mask.tasks.prediction.image_files import ReadAhead
@@ -112,10 +112,10 @@ def predict_folder(
 def _write_tables(out: Path, classes: tuple[str, ...], set_aside: Mapping[str, str]) -> None:
     rows = [part.facts for part in sorted(journaled(out), key=lambda part: part.image_id)]
     columns = ("image_id", "file", "width", "height", "classes", "shares", "confidence")
-    write_table(out / "predictions.csv", columns, [[row[column] for column in columns] for row in rows])
-    write_table(out / "set_aside.csv", ("file", "reason"), sorted(set_aside.items()))
+    write_table(out / "predictions.csv", [[row[column] for column in columns] for row in rows], columns)
+    write_table(out / "set_aside.csv", sorted(set_aside.items()), ("file", "reason"))
     table = class_table(classes)
-    write_table(out / "classes.csv", tuple(table[0]), [tuple(row.values()) for row in table])
+    write_table(out / "classes.csv", table)
 
 
 @contextmanager

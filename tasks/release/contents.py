@@ -8,7 +8,7 @@ from typing import Any
 
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import class_table
-from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.release.comparison import Comparison
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import json_digest

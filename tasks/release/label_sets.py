@@ -1,6 +1,5 @@
 """A label set wherever it lies: a release, an artifact, or a folder of PNGs."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Self
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.manifest import DamagedArtifact
 
@@ -72,8 +72,7 @@ class LabelSet:
         """
         if not (folder / "images.csv").is_file():
             raise DamagedArtifact(f"{title}: {folder / 'images.csv'} is missing; `tag2mask verify` lists all damage")
-        with (folder / "images.csv").open(newline="", encoding="utf-8") as file:
-            digests = {row["image_id"]: row["label_sha256"] for row in csv.DictReader(file)}
+        digests = {row["image_id"]: row["label_sha256"] for row in read_table(folder / "images.csv")}
         files = {image_id: folder / "labels" / f"{image_id}.png" for image_id in digests}
         if missing := [path for path in files.values() if not path.is_file()]:
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""

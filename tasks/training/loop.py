@@ -4,12 +4,11 @@ Nothing random has a hidden state: order and augmentation of a step follow from 
 the network, the optimizer, the average of the weights and what the stage accumulated.
 """
 
-import csv
 import io
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +20,8 @@ from torch import Tensor, nn
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Optimizer
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.networks.checkpoints import checkpoints, save_checkpoint
-from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
@@ -156,7 +155,8 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
     if training.average is not None:
         training.network.load_state_dict(training.average.state(), strict=True)
     training.network.eval()
-    _write_losses(out / "losses.csv", training.losses)
+    rows = [(step, f"{loss:.6g}") for step, loss in enumerate(training.losses, start=1)]
+    write_table(out / "losses.csv", rows, ("step", "loss"))
 
 
 def _one_step(training: Training, step: int) -> None:
@@ -209,11 +209,3 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
         training.extra.restore(state["extra"])
     if training.average:
         training.average.restore(state["average"])
-
-
-def _write_losses(path: Path, losses: Sequence[float]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", "loss"])
-    writer.writerows([step, f"{loss:.6g}"] for step, loss in enumerate(losses, start=1))
-    write_file(path, lambda file: file.write(text.getvalue().encode()))

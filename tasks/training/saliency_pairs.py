@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 from skimage.segmentation import slic
 
@@ -14,6 +13,7 @@ from tag2mask.configs.schema import Saliency
 from tag2mask.tasks.dataset.images import read_rgb, resize
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.networks.checkpoints import DamagedFile, read_checked, write_checked
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.training.augmentation import mirror_and_rotate, mirror_and_rotate_regions
@@ -39,9 +39,8 @@ class PairSource:
 
 def masked_source(folder: Path) -> PairSource:
     """The images and masks of an `index_saliency_set` artifact."""
-    table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
-    rows = zip(table.image_id, table.file, strict=True)
-    files = [(folder / file, folder / "masks" / f"{image_id}.png") for image_id, file in rows]
+    rows = read_table(folder / "index.csv")
+    files = [(folder / row["file"], folder / "masks" / f"{row['image_id']}.png") for row in rows]
     return PairSource(files, Provenance.read(folder, otherwise="a saliency set that says nothing of itself"))
 
 

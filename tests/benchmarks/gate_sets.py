@@ -26,7 +26,7 @@ from tag2mask.tasks import (
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
-from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 

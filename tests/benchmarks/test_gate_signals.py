@@ -26,7 +26,7 @@ from tag2mask.configs.schema import Config, Evaluation, Release
 from tag2mask.tasks import evaluate, measure_labels
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
-from tag2mask.tasks.metrics.step_scores import write_table
+from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.release.comparison import compare_maps
 from tag2mask.tasks.release.gate import SIGNALS, judge
 from tag2mask.tasks.store.files import read_json

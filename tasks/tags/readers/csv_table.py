@@ -1,4 +1,8 @@
-"""Tags from a table `image_id,labels`, several labels separated by blanks."""
+"""Tags from a table `image_id,labels`, several labels separated by blanks.
+
+The lines are split by the csv module, since a person wrote them: pandas fills up what is missing in a line and takes
+the first of too many fields for an index, where a message has to name the line.
+"""
 
 import csv
 from collections.abc import Collection

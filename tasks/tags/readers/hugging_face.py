@@ -1,4 +1,7 @@
-"""Tags from an image folder of Hugging Face: `metadata.jsonl` or `metadata.csv`, one line an image."""
+"""Tags from an image folder of Hugging Face: `metadata.jsonl` or `metadata.csv`, one line an image.
+
+The csv module splits the lines, so that a message can name the one with too few or too many fields (pandas fills up).
+"""
 
 import csv
 from collections.abc import Collection, Iterator, Mapping

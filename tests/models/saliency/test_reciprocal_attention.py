@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tag2mask.models.backbones import build_backbone
 from tag2mask.models.losses import reciprocal_losses
-from tag2mask.models.saliency.reciprocal_attention import ReciprocalAttention, ReciprocalSaliency, saliency_from_logits
+from tag2mask.models.saliency.reciprocal_attention import ReciprocalAttention, ReciprocalSaliency, combined
 from tests.models.tiny import BACKBONE_NAMES, TinyBackbone, any_backbone, assert_gradients_reach, flip_symmetric
 
 MODES: tuple[Literal["transposed", "literal"], ...] = ("transposed", "literal")
@@ -123,12 +123,9 @@ def test_missing_strides_are_refused() -> None:
 
 
 def test_saliency_is_the_rectified_difference() -> None:
-    """Saliency is relu(s(F) - s(B)), and values below the threshold are zero."""
-    foreground, background = torch.logit(torch.tensor([0.9, 0.6, 0.2])), torch.logit(torch.tensor([0.2, 0.3, 0.8]))
-    torch.testing.assert_close(saliency_from_logits(foreground, background), torch.tensor([0.7, 0.3, 0.0]))
-    torch.testing.assert_close(saliency_from_logits(foreground, background, 0.5), torch.tensor([0.7, 0.0, 0.0]))
-    with pytest.raises(ValueError, match=r"\[0, 1\)"):
-        saliency_from_logits(foreground, background, 1.0)
+    """Saliency is relu(F - B) of the probabilities."""
+    foreground, background = torch.tensor([0.9, 0.6, 0.2]), torch.tensor([0.2, 0.3, 0.8])
+    torch.testing.assert_close(combined(foreground, background), torch.tensor([0.7, 0.3, 0.0]))
 
 
 @torch.no_grad()
@@ -136,7 +133,7 @@ def test_saliency_is_a_share_that_grows_with_the_foreground() -> None:
     """Over all pairs of logits saliency lies in [0, 1), rises with F, falls with B, and is 0 where B is not less."""
     logits = torch.linspace(-30, 30, 121, dtype=torch.float64)
     foreground, background = torch.meshgrid(logits, logits, indexing="ij")
-    saliency = saliency_from_logits(foreground, background)
+    saliency = combined(foreground.sigmoid(), background.sigmoid())
     assert saliency.min() == 0 and 0.99 < saliency.max() < 1
     assert not saliency[foreground <= background].any() and (saliency[foreground > background] > 0).all()
     assert (saliency.diff(dim=0) >= 0).all() and (saliency.diff(dim=1) <= 0).all()
@@ -151,5 +148,5 @@ def test_both_readings_keep_shapes_and_make_saliency(mode: Literal["transposed",
     given = torch.randn(2, 3, 6, 5, 7)
     assert [found.shape for found in unit(*given)] == [(3, 6, 5, 7)] * 2
     for foreground, background in _saliency(mode=mode).eval()(torch.randn(2, 3, 37, 61)):
-        saliency = saliency_from_logits(foreground, background)
+        saliency = combined(foreground.sigmoid(), background.sigmoid())
         assert saliency.shape == (2, 1, 37, 61) and saliency.min() >= 0 and saliency.max() < 1

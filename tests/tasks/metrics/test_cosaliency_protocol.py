@@ -109,23 +109,6 @@ def test_void_pixels_change_nothing() -> None:
         measure_map(soft, salient, np.zeros_like(known))
 
 
-def test_merged_parts_are_the_whole() -> None:
-    """Parts that measured different maps give together what one gives; measuring a map twice is refused."""
-    maps = drawn()
-    parts = [CosaliencyProtocol(expectation(maps)) for _ in range(3)]
-    for number, ((group, image_id), pair) in enumerate(maps.items()):
-        parts[number % 3].step(group, image_id, *pair)
-    parts[0].merge(parts[1])
-    with pytest.raises(ValueError, match="2 co-saliency maps are missing, make them first: ant/2, bee/1"):
-        parts[0].result()
-    parts[0].merge(parts[2])
-    whole = measured(maps)
-    assert parts[0].result().images.max_f == pytest.approx(whole.images.max_f, abs=1e-12)
-    assert parts[0].result().groups.s_measure == pytest.approx(whole.groups.s_measure, abs=1e-12)
-    with pytest.raises(ValueError, match="2 were measured by both"):
-        parts[0].merge(parts[2])
-
-
 def test_missing_and_strange_maps_are_named() -> None:
     """A map that is missing, unexpected, repeated, of another size, or a 0/1 mask is named by group and image."""
     flat, mask = np.zeros((4, 5), np.uint8), np.zeros((4, 5), bool)

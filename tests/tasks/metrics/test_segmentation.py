@@ -115,20 +115,6 @@ def test_renaming_classes_keeps_the_mean() -> None:
     assert [second.result().iou[names[k]] for k in range(6)] == list(first.result().iou)
 
 
-def test_merged_counts_equal_one_count() -> None:
-    """Two accumulators merged know what one would that saw all images."""
-    rng = np.random.default_rng(5)
-    pairs = [(random_labels(rng, (9, 7), 4), random_labels(rng, (9, 7), 4)) for _ in range(4)]
-    parts, whole = [ConfusionMatrix(4), ConfusionMatrix(4)], ConfusionMatrix(4)
-    for position, pair in enumerate(pairs):
-        parts[position % 2].step(*pair)
-        whole.step(*pair)
-    parts[0].merge(parts[1])
-    assert parts[0].result() == whole.result()
-    with pytest.raises(ValueError, match="5 classes into counts of 4"):
-        whole.merge(ConfusionMatrix(5))
-
-
 def test_counts_stand_in_all_255_classes() -> None:
     """The highest class number, 254, is not taken for ignored."""
     result = scores([254, 255, 0], [254, 254, 0], 255)
@@ -216,20 +202,6 @@ def test_background_is_where_the_score_does_not_exceed() -> None:
     assert result.curve[1:3] == (1.0, 1.0) and result.best_threshold == 0.25
     assert accumulator.confusion(0).tolist() == [[0, 1, 1, 0], [0, 1, 0, 0], [0, 0, 1, 0]]
     assert accumulator.confusion(3).tolist() == [[2, 0, 0, 0], [0, 1, 0, 0], [1, 0, 0, 0]]
-
-
-def test_merged_histograms_equal_one_histogram() -> None:
-    """Two accumulators merged know what one would that saw all images; other thresholds cannot be merged."""
-    images = random_images(np.random.default_rng(3), 5)
-    thresholds = np.linspace(0.1, 0.9, 9)
-    parts, whole = [ThresholdedIoU(5, thresholds), ThresholdedIoU(5, thresholds)], ThresholdedIoU(5, thresholds)
-    for position, image in enumerate(images):
-        parts[position % 2].step(*image)
-        whole.step(*image)
-    parts[0].merge(parts[1])
-    assert parts[0].result() == whole.result()
-    with pytest.raises(ValueError, match="other classes or thresholds"):
-        whole.merge(ThresholdedIoU(5, thresholds / 2))
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

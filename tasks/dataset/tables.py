@@ -1,0 +1,42 @@
+"""Tables as CSV by pandas, which is imported with the first table: listing and planning need not wait for it."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tag2mask.tasks.store.files import write_file
+
+
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, Any]] | Sequence[Sequence[Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Write rows as CSV, atomically and with the same bytes everywhere; what is None stays blank.
+
+    Args:
+        path: the file.
+        rows: column -> value each, in the order of the first one's; or the values alone, with `columns` to name them.
+        columns: names of the columns; without them, and without a row, the one column is `image_id`.
+    """
+    import pandas as pd
+
+    if columns is None:
+        table = pd.DataFrame(rows, columns=None if rows else ["image_id"])
+    else:
+        table = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+    text = io.StringIO()
+    table.to_csv(text, index=False, lineterminator="\n")
+    write_file(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that `write_table` wrote, column -> text each; a blank is "".
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]  # every header is text
+    return rows
