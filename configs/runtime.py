@@ -41,7 +41,7 @@ class Runtime(Section):
     device: Device = "auto"
     """`auto` takes the GPU where there is one."""
     precision: Precision = "auto"
-    """Arithmetic of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it."""
+    """Precision of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it."""
     cores: int = Field(default_factory=available_cores, ge=1)
     """Cores to use in all."""
     branches: int = Field(default=0, ge=0)

@@ -8,7 +8,7 @@ from prefect.states import Completed, Failed
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError
-from tag2mask.flows.engine.upkeep import collect
+from tag2mask.flows.engine.garbage import collect
 from tag2mask.flows.regenerate import permitted
 from tag2mask.tasks.building.maintenance import StoreInUse
 from tag2mask.tasks.store.store import Store

@@ -21,12 +21,12 @@ from tag2mask.flows.pages.run_pages import RunPages
 Futures = dict[str, PrefectFuture[Any]]
 
 
-def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages) -> PrefectFuture[Any]:
+def submit_node(session: Session, node: Node, upstream: Futures, pages: RunPages) -> PrefectFuture[Any]:
     """Submit a node as a task of the current flow run; the futures of its upstream nodes become edges of the graph.
 
     The task's data is the label of the artifact (`stage/key`), not the artifact: futures are cheap to pass on.
     """
-    attempts, passing = 0, False
+    attempts, transient = 0, False
 
     @task(
         name=node.name,  # a task that never starts keeps it as its name
@@ -34,10 +34,10 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(DELAYS),  # without a delay of its own: Prefect sleeps through a cancellation
-        retry_condition_fn=lambda *_: passing and not session.stop.is_set(),
+        retry_condition_fn=lambda *_: transient and not session.stop.is_set(),
     )
-    def step(upstream: dict[str, str]) -> State:
-        nonlocal attempts, passing
+    def build_node(upstream: dict[str, str]) -> State:
+        nonlocal attempts, transient
         attempts += 1
         known = {name: session.result.outcomes[name].artifact for name in upstream}
         try:
@@ -45,7 +45,7 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
                 session.pause(node, DELAYS[attempts - 2])
             outcome = session.run_node(node, known)
         except Exception as error:  # whatever a stage raises fails its task, and the run goes on beside it
-            passing = worth_retrying(error)
+            transient = worth_retrying(error)
             session.settle(node, error)
             failure = session.result.failures[node.name]
             if failure.trace:
@@ -56,7 +56,7 @@ def submit_step(session: Session, node: Node, upstream: Futures, pages: RunPages
         return _completed(outcome)
 
     futures: Any = {name: upstream[name] for name in node.upstream}
-    return step.submit(upstream=futures)
+    return build_node.submit(upstream=futures)
 
 
 def _completed(outcome: Outcome) -> State:

@@ -22,7 +22,7 @@ from tag2mask.flows.dag.record import latest
 from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection, report_path, run_and_tell
 from tag2mask.flows.engine.session import Session
-from tag2mask.flows.node_task import Futures, settle_lost, submit_step
+from tag2mask.flows.node_task import Futures, settle_lost, submit_node
 from tag2mask.flows.pages.gate_page import show_measured, show_publication
 from tag2mask.flows.pages.progress_pages import ProgressPages
 from tag2mask.flows.pages.run_pages import RunPages, report_address, warn_on_failure
@@ -80,7 +80,7 @@ def regenerate(
             or train anew in any case.
         root: folder of the artifact store.
         device: where networks run.
-        precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
+        precision: of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
         executor: who works on images.
         dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.
@@ -160,7 +160,7 @@ def submit_all(session: Session, config: Config) -> RunResult:
     with session.store.lock("run", shared=True):
         try:
             for node in session.nodes:
-                futures[node.name] = submit_step(session, node, futures, pages)
+                futures[node.name] = submit_node(session, node, futures, pages)
             wait(list(futures.values()))
         except BaseException:
             session.end()

@@ -41,16 +41,16 @@ def run(request: Request) -> None:
     """
     try:
         with _termination_interrupts():
-            _carry_out(request)
+            config = load_config(request.config_path, request.changes)
+            if chosen(request.engine, request.runtime.root) == "local":
+                run_and_tell(config, request.runtime, request.selection, execute)
+            else:
+                _run_with_prefect(request)
     except KeyboardInterrupt as interruption:
         raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
 
 
-def _carry_out(request: Request) -> None:
-    config = load_config(request.config_path, request.changes)
-    if chosen(request.engine, request.runtime.root) == "local":
-        run_and_tell(config, request.runtime, request.selection, execute)
-        return
+def _run_with_prefect(request: Request) -> None:
     set_prefect_defaults()
     from tag2mask.flows.regenerate import regenerate
 

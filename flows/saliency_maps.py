@@ -23,7 +23,7 @@ from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.init import backbone_for, packaged
 from tag2mask.flows.run import Engine, Request, run
 from tag2mask.tasks.catalog import CATALOG
-from tag2mask.tasks.dataset.images import told_unread
+from tag2mask.tasks.dataset.images import unread_files
 from tag2mask.tasks.dataset.saliency_folder import check_free, write_saliency_folder
 from tag2mask.tasks.networks.model_folder import architecture_of_start, saliency_settings
 from tag2mask.tasks.store.artifact import Artifact
@@ -193,7 +193,7 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     told = f"{len(rows)} maps in {request.out}, with maps.csv"
     if aside := made[DATASET].manifest["metrics"]["set_aside"]:
         told += f"\n{aside} images are set aside: {made[DATASET].path / 'set_aside.csv'}"
-    if unread := told_unread(request.images):
+    if unread := unread_files(request.images):
         told += f"\n{unread}"
     if nothing:
         more = f" and {len(nothing) - LISTED} more" if len(nothing) > LISTED else ""

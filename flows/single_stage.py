@@ -84,7 +84,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         changes: further settings, `section.key=value`.
         root: folder of the artifact store.
         device: where networks run.
-        precision: arithmetic of trainings; `auto` takes bfloat16 where the device has instructions for it.
+        precision: of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it.
         cores: cores to use in all; without it those available.
         executor: who works on images.
         dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.

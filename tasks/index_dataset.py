@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tag2mask.configs.schema import Dataset
 from tag2mask.configs.sections.data import fault_of_class
-from tag2mask.tasks.dataset.images import told_unread
+from tag2mask.tasks.dataset.images import unread_files
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
@@ -72,7 +72,7 @@ def run(
     listing = list_dataset(given, config.tags_format, skip=skip)
     for note in listing.notes:
         log.info("%s: %s", tags or image_tree, note)
-    if images is not None and (unread := told_unread(images)):
+    if images is not None and (unread := unread_files(images)):
         log.warning("%s", unread)
     source = tags or image_tree or images or out
     classes = class_names(listing.tags, config.classes, source) if tags or image_tree else ()

@@ -19,7 +19,7 @@ from tag2mask.tasks.networks.factory import attention_network, load_model, load_
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
-from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.loop import Training, autocast, train
 from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
@@ -54,7 +54,7 @@ def run(
 
         def loss_of_step(step: int) -> Tensor:
             numbers, inputs = data.batch(step)
-            with arithmetic(runtime.precision, runtime.device):
+            with autocast(runtime.precision, runtime.device):
                 scores = data.mirror_back(step, apply(inputs))
             target = accumulated.target([index.ids[number] for number in numbers], len(index.classes))
             target = target.to(runtime.device)

@@ -19,7 +19,7 @@ from tag2mask.tasks.networks.factory import classifier_network, load_pretrained,
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
-from tag2mask.tasks.training.loop import Training, arithmetic, train
+from tag2mask.tasks.training.loop import Training, autocast, train
 from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
@@ -44,7 +44,7 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
 
         def loss_of_step(step: int) -> Tensor:
             numbers, inputs = data.batch(step)
-            with arithmetic(runtime.precision, runtime.device):
+            with autocast(runtime.precision, runtime.device):
                 logits, maps = apply(inputs)
             epoch = step // per_epoch
             if epoch >= config.accumulate_from:

@@ -32,7 +32,7 @@ from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import GROUP_SYSTEMS
 from tag2mask.tasks.training.group_batches import GroupBatches
 from tag2mask.tasks.training.group_sources import GroupSource, masked_source, tagged_source
-from tag2mask.tasks.training.loop import POWER, Training, arithmetic, poly, train
+from tag2mask.tasks.training.loop import POWER, Training, autocast, poly, train
 
 
 def run(
@@ -65,7 +65,7 @@ def run(
 
     def loss_of_step(step: int) -> Tensor:
         batch, saliency_maps = batches.batch(step, runtime.device, multi_label=training_set is None)
-        with arithmetic(runtime.precision, runtime.device):
+        with autocast(runtime.precision, runtime.device):
             return system.loss(config, parts, batch, saliency_maps)
 
     factor = poly(POWER, config.iterations) if config.falling else _constant

@@ -29,7 +29,7 @@ from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.augmentation import scale_and_crop
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
-from tag2mask.tasks.training.loop import Training, arithmetic, indices_of_step, optimizer_of, poly, seeded, train
+from tag2mask.tasks.training.loop import Training, autocast, indices_of_step, optimizer_of, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.training.ranks import shared
 
@@ -110,7 +110,7 @@ def run(
         for start in range(0, config.batch_size, part):
             batch = to_batch(images[start : start + part], runtime.device)
             target = torch.from_numpy(targets[start : start + part]).to(runtime.device)
-            with arithmetic(runtime.precision, runtime.device):
+            with autocast(runtime.precision, runtime.device):
                 outputs = apply(batch)
             loss = segmentation_loss(outputs, target) * (len(batch) / config.batch_size)
             torch.autograd.backward(loss)

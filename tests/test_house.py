@@ -102,6 +102,7 @@ def test_every_stage_has_its_file_and_its_node() -> None:
         ["cosaliency.provider=icnet"],
         ["dataset.test_split=test.txt"],
         ["initial_labels=cam_refinement", "next_labels=fusion", "deliver=best"],
+        ["initial_labels=mining", "next_labels=masking"],
     ]
     runs = [build_dag(load_config(ROOT / "configs" / "demo.yaml", changes)) for changes in variants]
     nodes = {node.stage for run in runs for node in run}

@@ -79,7 +79,7 @@ class Cosaliency(Section):
     backbone: Backbone = Backbone(output_stride=16)
     """Backbone."""
     fine: bool = False
-    """Also use VGG16's side outputs at strides 1 and 2, as published; much dearer.  The other backbones have none."""
+    """Also use VGG16's side outputs at strides 1 and 2, as published; much slower.  The other backbones have none."""
     channels: int = Field(default=128, ge=4)
     """`icnet`: channels of the group's features."""
     detail_channels: int = Field(default=32, ge=4)

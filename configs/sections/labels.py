@@ -62,7 +62,7 @@ class CamRefinement(Section):
     """Initial labels without mining: class maps weighted by saliency, a constant background, and the dense CRF."""
 
     power: float = Field(default=2.0, gt=0)
-    """Exponent of the class maps, which lie in [0, 1]; above 1 it draws the objects in."""
+    """Exponent of the class maps, which lie in [0, 1]; above 1 it makes the objects smaller."""
     saliency_weight: Share = 0.5
     """Share of the evidence that saliency decides; 0 leaves saliency out, 1 is the plain product."""
     background: Share = 0.1

@@ -59,7 +59,7 @@ class Release(Section):
     ignore too much, from 0.37."""
     minimum_class_ratio: float | None = Field(default=0.01, ge=0)
     """Smallest ratio, over the classes, of a class's share of the foreground to its share of the tags.  Good sets from
-    0.02 (a class of which little is seen, and that is nearly lost), those in which a class perishes 0.00."""
+    0.02 (a class of which little is seen, and that is nearly lost), those in which a class is lost 0.00."""
     maximum_class_divergence: Share | None = 0.25
     """Largest share of the foreground that would have to change class to be spread as the tags are.  Good sets
     0.12-0.16 (the masks themselves 0.16), bad ones that lose classes from 0.29."""

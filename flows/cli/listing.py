@@ -16,10 +16,10 @@ from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.planning import plan, settings_changes
 from tag2mask.flows.dag.record import latest, records
 from tag2mask.flows.engine.console import clock, headline_of, standard_output
+from tag2mask.flows.engine.garbage import collect as collected
+from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection
-from tag2mask.flows.engine.upkeep import collect as collected
-from tag2mask.flows.engine.upkeep import told_holdings
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.catalog import CATALOG, section_of
 from tag2mask.tasks.store.store import Artifact, Store
@@ -45,7 +45,7 @@ def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrai
     waiting = sum(row.state == "waits" for row in rows)
     summary = f"{cached} of {len(rows)} stages are up to date, {len(rows) - cached - waiting} would run"
     _say(console, summary + (f", {waiting} depend on what comes out" if waiting else ""))
-    if held := told_holdings(root):
+    if held := holdings_line(root):
         _say(console, held)
     check_given(config, nodes)
 

@@ -10,7 +10,7 @@ from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import standard_output
-from tag2mask.tasks.release.gate import told
+from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.release.latest import LATEST
 from tag2mask.tasks.release.releases import NoSuchRelease, Release, Releases, names
 from tag2mask.tasks.store.files import write_file, write_json
@@ -18,7 +18,7 @@ from tag2mask.tasks.store.store import Store
 
 if TYPE_CHECKING:
     from tag2mask.tasks.handover.export import Format
-    from tag2mask.tasks.handover.parcel import Images
+    from tag2mask.tasks.handover.export_set import Images
     from tag2mask.tasks.release.label_sets import LabelSet
     from tag2mask.tasks.release.publish import Publication
 
@@ -80,7 +80,7 @@ def _row(release: Release) -> tuple[str, str, str, str]:
 
 def _print_signals(release: Release) -> None:
     table = Table("signal", "value", "threshold", "verdict", box=None, pad_edge=False)
-    for row in told(release.manifest["gate"]["signals"]):
+    for row in signal_rows(release.manifest["gate"]["signals"]):
         table.add_row(*row)
     standard_output().print(table, markup=False)
 
@@ -209,7 +209,7 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
     """
     from tag2mask.flows.dag.delivery import TEST
     from tag2mask.flows.engine.publishing import delivered, finished
-    from tag2mask.tasks.handover.parcel import CannotExport
+    from tag2mask.tasks.handover.export_set import CannotExport
     from tag2mask.tasks.handover.submission import PLACE, write_submission
 
     if config.dataset.test_split is None:

@@ -4,7 +4,7 @@ from tag2mask.flows.dag.errors import StageFailed
 
 DELAYS = (5, 30)
 """Seconds before the second and the third attempt."""
-PASSING = frozenset(
+TRANSIENT = frozenset(
     {
         *("OSError", "BlockingIOError", "InterruptedError", "TimeoutError"),
         *("ConnectionError", "ConnectionResetError", "ConnectionAbortedError", "BrokenPipeError"),
@@ -17,5 +17,5 @@ PASSING = frozenset(
 def worth_retrying(error: BaseException) -> bool:
     """Whether the same work may succeed a little later."""
     if isinstance(error, StageFailed):
-        return error.kind in PASSING
-    return type(error).__name__ in PASSING
+        return error.kind in TRANSIENT
+    return type(error).__name__ in TRANSIENT

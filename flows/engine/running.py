@@ -19,10 +19,10 @@ from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.node import Node, named, select
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.record import latest, write_failure_log, write_record
+from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.publishing import publish_run
 from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.session import Session
-from tag2mask.flows.engine.upkeep import told_holdings
 from tag2mask.tasks.store.store import Artifact, Store
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
         print_result(console, result)
     else:
         console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
-    for line in filter(None, (result.images, result.clock, told_holdings(runtime.root))):
+    for line in filter(None, (result.images, result.clock, holdings_line(runtime.root))):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.failures:
         raise RunFailed(failure_message(result, runtime.root, config.name))

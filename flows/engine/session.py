@@ -53,7 +53,7 @@ class Session:
     def __post_init__(self) -> None:
         self.cluster = RunCluster(self.runtime)
         self.budget = CoreBudget(self.runtime.cores, self.runtime.branches)
-        self.untold_precision = threading.Semaphore(1)  # the first training of a run says what is chosen
+        self.first_training = threading.Semaphore(1)  # only it logs the precision that is chosen
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
 
     def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
@@ -114,7 +114,7 @@ class Session:
             executor,
             runtime.devices if node.shares_batches else 1,
             self.cluster.get() if executor == "dask" else None,
-            tells_precision=node.trains and self.untold_precision.acquire(blocking=False),
+            tells_precision=node.trains and self.first_training.acquire(blocking=False),
         )
         run, last = run_here if self.in_process else run_in_child, ""
 

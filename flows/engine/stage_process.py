@@ -38,8 +38,11 @@ class Job:
     precision: Precision
     """Of the forward pass in training; `auto` is settled in the stage's process, where torch is."""
     threads: int
+    """Cores that the stage may use."""
     shard: int
+    """Images between two journal entries."""
     checkpoint_seconds: float
+    """Between two checkpoints of a training."""
     executor: Executor = "here"
     devices: int = 1
     """Processes of a training."""

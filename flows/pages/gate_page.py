@@ -10,7 +10,7 @@ from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.engine.publishing import publishes, weigh_measured
 from tag2mask.flows.pages.markdown import code, table, text
 from tag2mask.flows.pages.run_pages import page_key, warn_on_failure
-from tag2mask.tasks.release.gate import told
+from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.store.store import Store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _show(name: str, verdict: str, signals: Sequence[Mapping[str, Any]], lines: 
 def signal_table(signals: Sequence[Mapping[str, Any]]) -> str:
     """A Markdown table from the `signals` of a judgement; what keeps the set from being released is bold."""
     rows = []
-    for signal, (title, value, threshold, verdict) in zip(signals, told(signals), strict=True):
+    for signal, (title, value, threshold, verdict) in zip(signals, signal_rows(signals), strict=True):
         required = signal["required"] and verdict == "not measured"
         shown = f"**{verdict}{', but required' if required else ''}**" if required or verdict == "failed" else verdict
         rows.append([code(title), value, threshold, shown])

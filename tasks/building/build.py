@@ -1,4 +1,4 @@
-"""Build one artifact: the lock, the lookup, the reuse of single images, the stage, and its way home."""
+"""Build one artifact: the lock, the lookup, the reuse of single images, the stage, and its commit."""
 
 import importlib
 import platform

@@ -39,12 +39,12 @@ def verify(store: Store, *, reread: bool = True) -> list[Fault]:
         All faults, by stage and key; nothing where the store is sound.
     """
     faults = []
-    for home in _homes(store.root):
+    for folder in _artifact_folders(store.root):
         try:
-            found = faults_of(home, read_manifest(home), store.digests, reread=reread)
+            found = faults_of(folder, read_manifest(folder), store.digests, reread=reread)
         except (DamagedArtifact, FileNotFoundError) as error:
-            found = [Fault(label_of(home), MANIFEST, f"cannot be trusted ({error})")]
-        if home.exists():  # else a run has set it aside or a person has deleted it meanwhile
+            found = [Fault(label_of(folder), MANIFEST, f"cannot be trusted ({error})")]
+        if folder.exists():  # else a run has set it aside or a person has deleted it meanwhile
             faults += found
     return faults
 
@@ -100,7 +100,7 @@ def holdings(store: Store, kept: Iterable[str] | None) -> tuple[list[Artifact], 
     return found, 0 if needed is None else sum(artifact.label not in needed for artifact in found)
 
 
-def _homes(root: Path) -> list[Path]:
+def _artifact_folders(root: Path) -> list[Path]:
     """Folders of artifacts, whether sound or not, by stage and key."""
     found = (path for path in root.glob("[!.]*/*") if path.parent.name != RELEASES)  # a run may be named like a key
     return sorted(path for path in found if _KEY.fullmatch(path.name) and path.is_dir())
@@ -136,7 +136,7 @@ def _inputs(artifact: Artifact) -> Iterator[str]:
 
 def _garbage(store: Store, reachable: set[str], abandoned_before: float) -> Iterator[Path]:
     works = sorted((store.root / ".work").glob("*/*"))
-    folders = [*_homes(store.root), *(work for work in works if _last_written(work) <= abandoned_before)]
+    folders = [*_artifact_folders(store.root), *(work for work in works if _last_written(work) <= abandoned_before)]
     free = [folder for folder in folders if not _locked(store, folder)]
     yield from (folder for folder in free if label_of(folder) not in reachable)
     yield from sorted((store.root / ".trash").glob("*"))

@@ -149,7 +149,7 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
     return dict(sorted(found.items()))
 
 
-def told_unread(folder: Path) -> str:
+def unread_files(folder: Path) -> str:
     """What stands in a folder beside the images and is not looked at: `photos: not read: 2 .heic, 1 folder`.
 
     Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to tell.

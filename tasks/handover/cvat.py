@@ -4,15 +4,15 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, web_color
-from tag2mask.tasks.handover.parcel import Parcel, write_json_line
+from tag2mask.tasks.handover.export_set import ExportSet, write_json_line
 from tag2mask.tasks.mask_codecs import cvat_masks
 from tag2mask.tasks.store.files import write_file
 
 
-def write_cvat(parcel: Parcel, out: Path) -> tuple[str, ...]:
+def write_cvat(export_set: ExportSet, out: Path) -> tuple[str, ...]:
     """Write `images/`, `annotations.xml` (CVAT for images 1.1) and `labels.json`, what a new task asks for."""
     (out / "images").mkdir()
-    labels = _labels(parcel.index.classes)
+    labels = _labels(export_set.index.classes)
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
     task = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task")
@@ -21,12 +21,12 @@ def write_cvat(parcel: Parcel, out: Path) -> tuple[str, ...]:
         entry = ElementTree.SubElement(named, "label")
         for key in ("name", "color", "type"):
             ElementTree.SubElement(entry, key).text = str(label[key])
-    for number, record in enumerate(parcel.index):
-        name = parcel.place(record, out / "images")
+    for number, record in enumerate(export_set.index):
+        name = export_set.place(record, out / "images")
         about = {"id": str(number), "name": name, "width": str(record.width), "height": str(record.height)}
         image = ElementTree.SubElement(root, "image", about)
-        for value, mask in parcel.masks(record, ignored=True):
-            about = {"label": parcel.name_of(value), "source": "auto", "occluded": "0", "z_order": "0"}
+        for value, mask in export_set.masks(record, ignored=True):
+            about = {"label": export_set.name_of(value), "source": "auto", "occluded": "0", "z_order": "0"}
             ElementTree.SubElement(image, "mask", {**about, **cvat_masks.encode(mask)})
     ElementTree.indent(root)
     write_file(
@@ -34,7 +34,7 @@ def write_cvat(parcel: Parcel, out: Path) -> tuple[str, ...]:
         lambda file: ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True),
     )
     write_json_line(out / "labels.json", labels)
-    return (f"nothing is lost: ignored pixels are masks of the label {parcel.ignored!r}",)
+    return (f"nothing is lost: ignored pixels are masks of the label {export_set.ignored!r}",)
 
 
 def _labels(classes: tuple[str, ...]) -> list[dict[str, object]]:

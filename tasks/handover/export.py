@@ -20,8 +20,8 @@ from typing import Literal
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.handover.coco import write_coco, write_coco_panoptic
 from tag2mask.tasks.handover.cvat import write_cvat
+from tag2mask.tasks.handover.export_set import CannotExport, ExportSet, Images, whole_folder
 from tag2mask.tasks.handover.label_studio import write_label_studio
-from tag2mask.tasks.handover.parcel import CannotExport, Images, Parcel, whole_folder
 from tag2mask.tasks.handover.plain_folders import write_hugging_face, write_plain, write_voc
 from tag2mask.tasks.handover.yolo import write_yolo
 from tag2mask.tasks.release.label_sets import LabelSet
@@ -30,7 +30,7 @@ from tag2mask.tasks.store.manifest import DamagedArtifact, faults_of
 from tag2mask.tasks.store.store import Store
 
 Format = Literal["voc", "coco", "coco_panoptic", "yolo", "label_studio", "cvat", "hugging_face", "plain"]
-WRITERS: Mapping[Format, Callable[[Parcel, Path], tuple[str, ...]]] = {
+WRITERS: Mapping[Format, Callable[[ExportSet, Path], tuple[str, ...]]] = {
     "voc": write_voc,
     "coco": write_coco,
     "coco_panoptic": write_coco_panoptic,
@@ -68,13 +68,13 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
         DamagedArtifact: the release or its images are not what they were.
         NoRoomOnDisk: nothing was written.
     """
-    parcel = _parcel(store, release, images)
+    export_set = _parcel(store, release, images)
     with whole_folder(out) as aside:
-        losses = WRITERS[form](parcel, aside)
-    return HandOver(len(parcel.index), losses)
+        losses = WRITERS[form](export_set, aside)
+    return HandOver(len(export_set.index), losses)
 
 
-def _parcel(store: Store, release: Release, images: Images) -> Parcel:
+def _parcel(store: Store, release: Release, images: Images) -> ExportSet:
     """The release with its images, both looked over first."""
     faults = faults_of(release.path, release.manifest, store.digests, reread=True)
     if faults:
@@ -87,4 +87,4 @@ def _parcel(store: Store, release: Release, images: Images) -> Parcel:
         )
     label = str(release.manifest["dataset"])
     store.find(*label.split("/"))  # refuses what is damaged
-    return Parcel(release, labels, ImageIndex.read(labels.dataset).only(labels.files), images)
+    return ExportSet(release, labels, ImageIndex.read(labels.dataset).only(labels.files), images)

@@ -7,7 +7,7 @@ from xml.sax.saxutils import quoteattr
 
 from tag2mask.tasks.dataset.image_index import ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, web_color
-from tag2mask.tasks.handover.parcel import Parcel, write_json_line, write_text
+from tag2mask.tasks.handover.export_set import ExportSet, write_json_line, write_text
 from tag2mask.tasks.mask_codecs import brush
 
 LOCAL = "/data/local-files/?d="
@@ -16,19 +16,19 @@ CONTROL, IMAGE = "label", "image"
 """Names of the brush and of the image in the interface."""
 
 
-def write_label_studio(parcel: Parcel, out: Path) -> tuple[str, ...]:
+def write_label_studio(export_set: ExportSet, out: Path) -> tuple[str, ...]:
     """Write `images/`, `tasks.json` and `labels.xml`."""
     (out / "images").mkdir()
     tasks = []
-    for record in parcel.index:
-        name = parcel.place(record, out / "images")
-        tasks.append(task_of(parcel, record, f"{LOCAL}images/{quote(name)}"))
+    for record in export_set.index:
+        name = export_set.place(record, out / "images")
+        tasks.append(task_of(export_set, record, f"{LOCAL}images/{quote(name)}"))
     write_json_line(out / "tasks.json", tasks)
-    write_text(out / "labels.xml", interface(parcel.index.classes))
-    return (f"nothing is lost: ignored pixels are brushes of the label {parcel.ignored!r}",)
+    write_text(out / "labels.xml", interface(export_set.index.classes))
+    return (f"nothing is lost: ignored pixels are brushes of the label {export_set.ignored!r}",)
 
 
-def task_of(parcel: Parcel, record: ImageRecord, address: str) -> dict[str, Any]:
+def task_of(export_set: ExportSet, record: ImageRecord, address: str) -> dict[str, Any]:
     """A task with a prediction: an image's masks, one brush a class."""
     found = [
         {
@@ -39,12 +39,12 @@ def task_of(parcel: Parcel, record: ImageRecord, address: str) -> dict[str, Any]
             "original_width": record.width,
             "original_height": record.height,
             "image_rotation": 0,
-            "value": {"format": "rle", "rle": brush.encode(mask), "brushlabels": [parcel.name_of(number)]},
+            "value": {"format": "rle", "rle": brush.encode(mask), "brushlabels": [export_set.name_of(number)]},
         }
-        for number, mask in parcel.masks(record, ignored=True)
+        for number, mask in export_set.masks(record, ignored=True)
     ]
     data = {"image": address, "image_id": record.image_id}
-    return {"data": data, "predictions": [{"model_version": parcel.title, "result": found}]}
+    return {"data": data, "predictions": [{"model_version": export_set.title, "result": found}]}
 
 
 def interface(classes: tuple[str, ...]) -> str:

@@ -5,29 +5,29 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.tasks.handover.parcel import Parcel, write_text
+from tag2mask.tasks.handover.export_set import ExportSet, write_text
 from tag2mask.tasks.mask_codecs.polygons import TOLERANCE, holes_of, mask_of_polygon, polygons_of
 
 
-def write_yolo(parcel: Parcel, out: Path) -> tuple[str, ...]:
+def write_yolo(export_set: ExportSet, out: Path) -> tuple[str, ...]:
     """Write `images/train/`, `labels/train/<id>.txt` and `data.yaml`; what turning masks into polygons costs."""
     images, labels = out / "images" / "train", out / "labels" / "train"
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
     shares, holes, worst = list[float](), 0, ""
-    for record in parcel.index:
-        parcel.place(record, images)
+    for record in export_set.index:
+        export_set.place(record, images)
         lines = []
-        for number, mask in parcel.masks(record):
+        for number, mask in export_set.masks(record):
             polygons = polygons_of(mask)
             lines += [_line(number - 1, polygon, mask.shape) for polygon in polygons]
             share = _overlap(mask, polygons)
             if share < min(shares, default=2.0):
-                worst = f"{parcel.name_of(number)} of {record.image_id}"
+                worst = f"{export_set.name_of(number)} of {record.image_id}"
             shares.append(share)
             holes += holes_of(mask)
         write_text(labels / f"{record.image_id}.txt", "".join(lines))
-    names = "".join(f"  {n}: {json.dumps(name)}\n" for n, name in enumerate(parcel.index.classes))
+    names = "".join(f"  {n}: {json.dumps(name)}\n" for n, name in enumerate(export_set.index.classes))
     write_text(out / "data.yaml", f"train: images/train\nval: images/train\nnames:\n{names}")
     if not shares:
         return ("no image has a labeled pixel, so there is no polygon",)
@@ -35,7 +35,7 @@ def write_yolo(parcel: Parcel, out: Path) -> tuple[str, ...]:
         f"polygons within {TOLERANCE:g} pixels of the masks: mean IoU {np.mean(shares):.4f} of {len(shares)} masks, "
         f"lowest {min(shares):.4f} ({worst})",
         f"YOLO's polygons have no holes: {holes} are cut in by bridges",
-        f"YOLO has no ignored pixels: {100 * parcel.ignored_share:.2f} % become background",
+        f"YOLO has no ignored pixels: {100 * export_set.ignored_share:.2f} % become background",
     )
 
 

@@ -41,7 +41,7 @@ from tag2mask.tasks.store.parts import Part
 from tag2mask.tasks.store.runtime import StageRuntime
 
 MOST_PIXELS = 4_000_000
-"""Pixels of a batch, however many images the settings allow: a few large photographs would fill the memory."""
+"""Pixels of a batch, however many images the settings allow: a few large images would fill the memory."""
 SMALLEST_SIDE = 64
 """Pixels of a side at the smallest scale below which a network may be unable to compute anything."""
 

@@ -132,7 +132,7 @@ def _verdict(value: float | None, threshold: float | None, *, maximum: bool) -> 
     return "passed" if (value <= threshold if maximum else value >= threshold) else "failed"
 
 
-def told(signals: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+def signal_rows(signals: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
     """Rows of a table from the `signals` of a manifest: signal, value, threshold, verdict."""
     rows = []
     for signal in signals:

@@ -95,7 +95,7 @@ class Latest:
         return f"say which release is to be used (of {there}), e.g. `tag2mask latest {self.name} {likely}`"
 
     def unsettled(self, numbers: Sequence[int]) -> bool:
-        """Whether the newest release came home and its publisher was killed before the history told of it."""
+        """Whether the newest release was committed and its publisher was killed before the history told of it."""
         return bool(numbers) and not _told(self.entries(), numbers[-1])
 
     def point(self, number: int, why: str, entries: Sequence[Entry] | None = None) -> None:

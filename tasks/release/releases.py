@@ -6,7 +6,7 @@
     <root>/releases/<name>/history.json                               what `latest` has pointed to
     <root>/.work/releases/<name>/                                     a release in the making
 
-A folder is made aside, forced to the disk, and brought home by one rename; only then does `latest` move, by another.
+A folder is made aside, forced to the disk, and moved to its place by one rename; only then `latest` moves, by another.
 A publisher that was killed between the two is noticed by its successor, which moves `latest` as it would have been: the
 history tells such a release from one that a person has rolled back.  Where the history or the link is not what it was,
 nothing is published until a person has said which release is meant (`latest.py`).
@@ -110,7 +110,7 @@ class Releases:
         """
         return self.pointer.entries()
 
-    def homes(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Folders of the releases, by number, and then of the candidates."""
         candidates = sorted(path for path in (self.folder / CANDIDATES).glob("[!.]*") if path.is_dir())
         return [*(self.folder / str(number) for number in self.numbers()), *candidates]
@@ -142,7 +142,7 @@ class Releases:
 
     def candidates(self) -> list[Release]:
         """The candidates whose manifest can be trusted, oldest first."""
-        found = _trusted(path for path in self.homes() if path.parent.name == CANDIDATES)
+        found = _trusted(path for path in self.folders() if path.parent.name == CANDIDATES)
         return sorted(found, key=lambda release: (release.manifest.get("sequence", 0), release.manifest["made"]))
 
     def make(
@@ -163,18 +163,18 @@ class Releases:
         earlier = [*self.numbers(), *(entry["latest"] for entry in self.history())]  # no number is given twice
         number = max(earlier, default=0) + 1 if released else None
         sequence = max((one.manifest.get("sequence", 0) for one in self.candidates()), default=0) + 1
-        home = self.folder / (str(number) if released else f"{CANDIDATES}/{about['digest'][:12]}")
+        target = self.folder / (str(number) if released else f"{CANDIDATES}/{about['digest'][:12]}")
         aside = self.store.root / ".work" / RELEASES / self.name
         with read_only_as_error(self.store.root), disk_full_as_error(self.store.root):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
-            home.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             write(aside)
-            release = Release(home, _seal(aside, {**about, "number": number, "sequence": sequence}, expected))
-            if home.exists():  # a candidate that is judged anew
-                self._discard(home)
-            os.rename(aside, home)
-            sync_files([], folders=[home.parent])
+            release = Release(target, _seal(aside, {**about, "number": number, "sequence": sequence}, expected))
+            if target.exists():  # a candidate that is judged anew
+                self._discard(target)
+            os.rename(aside, target)
+            sync_files([], folders=[target.parent])
             if number is not None:
                 self.pointer.point(number, "published")
         self._forget_candidates(None if number is None else about["digest"])
@@ -202,7 +202,7 @@ class Releases:
     def _whole_history(self) -> list[Entry]:
         """What can be trusted of the history, and what the releases tell that it does not: each was published once."""
         entries = self.pointer.trusted()
-        seen, made = {e["latest"] for e in entries}, {r.number: r.manifest["made"] for r in _trusted(self.homes())}
+        seen, made = {e["latest"] for e in entries}, {r.number: r.manifest["made"] for r in _trusted(self.folders())}
         missing = [number for number in self.numbers() if number not in seen]
         return entries + [{"latest": n, "why": "published", "when": made.get(n, "")} for n in missing]
 
@@ -264,10 +264,10 @@ def release_faults(store: Store, *, reread: bool = True) -> list[Fault]:
 def damage_of(releases: Releases, *, reread: bool = True) -> list[Fault]:
     """What is wrong with the releases and candidates of a name, each by its folder below the store."""
     faults = []
-    for home in releases.homes():
-        label = home.relative_to(releases.store.root).as_posix()
+    for target in releases.folders():
+        label = target.relative_to(releases.store.root).as_posix()
         try:
-            found = faults_of(home, read_release(home).manifest, releases.store.digests, reread=reread)
+            found = faults_of(target, read_release(target).manifest, releases.store.digests, reread=reread)
         except DamagedArtifact as error:
             found = [Fault(label, MANIFEST, f"cannot be trusted ({error})")]
         faults += [Fault(label, fault.file, fault.what) for fault in found]

@@ -6,7 +6,7 @@
     <root>/.locks/, .digests.sqlite, .runs/       locks, remembered digests, records of runs
 
 `key` hashes the stage, its version, its settings and the content digests of its inputs.  A result is complete or
-absent: it is made in `.work`, its manifest is written last, and one rename brings it home.
+absent: it is made in `.work`, its manifest is written last, and one rename moves it to its place.
 
 Locks: `<stage>-<key>` is held by whoever builds or sets aside a result, `use-<stage>-<key>` (shared) by whoever
 builds from it, `run` (shared) by every run.
@@ -80,7 +80,7 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
         return self
 
-    def home(self, stage: str, key: str) -> Path:
+    def path_of(self, stage: str, key: str) -> Path:
         """Where the complete result stands or would stand."""
         return self.root / stage / key
 
@@ -108,21 +108,21 @@ class Store:
         Raises:
             DamagedArtifact: it exists, but a file is missing, was added, or has other bytes; the message names it.
         """
-        home = self.home(stage, key)
-        if not home.is_dir():
+        place = self.path_of(stage, key)
+        if not place.is_dir():
             return None
-        manifest = read_manifest(home)
-        faults = faults_of(home, manifest, self.digests, reread=reread)
+        manifest = read_manifest(place)
+        faults = faults_of(place, manifest, self.digests, reread=reread)
         if faults:
             raise DamagedArtifact(str(faults[0]) + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""))
-        return Artifact(home, manifest)
+        return Artifact(place, manifest)
 
     def set_aside(self, stage: str, key: str) -> Path:
         """Move a damaged or replaced result away, so that it is rebuilt; `gc` deletes it.  Returns where it went."""
         target = self._aside(stage, key)
         with read_only_as_error(self.root):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(self.home(stage, key), target)
+            os.rename(self.path_of(stage, key), target)
         return target
 
     def _aside(self, stage: str, key: str) -> Path:
@@ -137,7 +137,7 @@ class Store:
         about: Mapping[str, Any] | None = None,
         afresh: bool = False,
     ) -> Artifact:
-        """Make a result in its work_dir and bring it home.  The caller holds the lock `<stage>-<key>`.
+        """Make a result in its work_dir and move it to its place.  The caller holds the lock `<stage>-<key>`.
 
         Whatever an interrupted attempt left in the work_dir is handed to `make`, which resumes from it.
 
@@ -185,22 +185,22 @@ class Store:
 
     def _commit(self, work_dir: Path, recipe: Recipe) -> Artifact:
         stage, key = recipe.stage, recipe.key
-        made, home = Artifact(self.home(stage, key), read_manifest(work_dir)), self.home(stage, key)
-        home.parent.mkdir(parents=True, exist_ok=True)
+        made, place = Artifact(self.path_of(stage, key), read_manifest(work_dir)), self.path_of(stage, key)
+        place.parent.mkdir(parents=True, exist_ok=True)
         if self._stands(made):  # a forced rebuild gave the same bytes: whoever reads them is not disturbed
-            os.replace(work_dir / MANIFEST, home / MANIFEST)
+            os.replace(work_dir / MANIFEST, place / MANIFEST)
             shutil.rmtree(work_dir)
         else:
             shutil.rmtree(work_dir / RESUME, ignore_errors=True)
             with self.lock(f"use-{stage}-{key}"):  # other bytes than before: wait until nobody reads the old ones
-                if home.exists():
+                if place.exists():
                     self.set_aside(stage, key)
-                os.rename(work_dir, home)
-        sync_files([], folders=[home, home.parent])
+                os.rename(work_dir, place)
+        sync_files([], folders=[place, place.parent])
         return made
 
     def _stands(self, made: Artifact) -> bool:
-        """Whether a sound result with the same bytes is at home already."""
+        """Whether a sound result with the same bytes is in its place already."""
         try:
             standing = self.find(made.stage, made.key)
         except DamagedArtifact:

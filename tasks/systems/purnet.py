@@ -14,7 +14,7 @@ from tag2mask.models.saliency.reciprocal_attention import Score
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.purnet_schedule import StagedSchedule
 from tag2mask.tasks.systems.saliency_system import SaliencySystem, batch_of_step
-from tag2mask.tasks.training.loop import POWER, Training, arithmetic, optimizer_of
+from tag2mask.tasks.training.loop import POWER, Training, autocast, optimizer_of
 from tag2mask.tasks.training.saliency_pairs import PairSource, SaliencyPairs
 
 
@@ -34,7 +34,7 @@ def _training(config: Saliency, network: PurNet, data: SaliencyPairs, runtime: S
     def loss_of_step(step: int) -> Tensor:
         stage = schedule.at(step).stage
         images, target, keep, regions = batch_of_step(data, step, runtime.device)
-        with arithmetic(runtime.precision, runtime.device):
+        with autocast(runtime.precision, runtime.device):
             predictions = network.supervise(images, attention=stage.attention)
         losses = purnet_losses(predictions, target, keep, regions, structural_similarity=stage.structural_similarity)
         propagate(network, losses)

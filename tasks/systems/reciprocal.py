@@ -17,7 +17,7 @@ from tag2mask.models.saliency.map_loss import saliency_map_loss
 from tag2mask.models.saliency.reciprocal_attention import ReciprocalSaliency, combined
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.saliency_system import SaliencySystem, batch_of_step
-from tag2mask.tasks.training.loop import POWER, Training, arithmetic, optimizer_of, poly
+from tag2mask.tasks.training.loop import POWER, Training, autocast, optimizer_of, poly
 from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.saliency_pairs import PairSource, SaliencyPairs
 
@@ -46,7 +46,7 @@ def _training(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs
 
     def loss_of_step(step: int) -> Tensor:
         images, target, keep, _ = batch_of_step(data, step, runtime.device)
-        with arithmetic(runtime.precision, runtime.device):
+        with autocast(runtime.precision, runtime.device):
             levels = apply(images)
         return torch.stack([_loss_of_level(config, maps, target, keep) for maps in levels]).sum()
 

@@ -22,7 +22,7 @@ from tag2mask.tasks.store.files import NoRoomOnDisk, write_file
 from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import NothingEarlier, StageRuntime
 from tag2mask.tasks.training.augmentation import jitter_colors
-from tag2mask.tasks.training.loop import arithmetic, seeded
+from tag2mask.tasks.training.loop import autocast, seeded
 
 LARGEST = float(np.finfo(np.float16).max)
 ROOM = 1.1
@@ -99,7 +99,7 @@ class FrozenFeatures:
 
         An image's copies are a batch of their own: in others the last digits might differ after a resumption.
         """
-        with torch.inference_mode(), arithmetic(runtime.precision, runtime.device):
+        with torch.inference_mode(), autocast(runtime.precision, runtime.device):
             features: Tensor = self._backbone(to_batch(copies, runtime.device))[-1]
         return features.float().clamp(-LARGEST, LARGEST).half().cpu()
 

@@ -66,7 +66,7 @@ class Training:
     """Running average of the weights; at the end the network has them instead of its last ones."""
 
 
-def arithmetic(precision: str, device: str) -> torch.autocast:
+def autocast(precision: str, device: str) -> torch.autocast:
     """Context of a forward pass in `float32` or `bfloat16`; parameters and losses stay in float32."""
     return torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16")
 

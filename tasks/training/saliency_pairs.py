@@ -64,7 +64,7 @@ class SaliencyPairs:
         out: Path,
     ) -> None:
         self._source = source
-        self._config, self._visits, self._with_regions = config, samples_of_step, with_regions
+        self._config, self._samples, self._with_regions = config, samples_of_step, with_regions
         self._kept_regions = out / RESUME / SUPERPIXELS
         self._decoded = DecodedImages(self._decode)
         self.prefetch = Prefetch(self._load, config.iterations)
@@ -85,7 +85,7 @@ class SaliencyPairs:
     def _load(self, step: int) -> tuple[np.ndarray, ...]:
         """Images (N, S, S, 3) and masks (N, S, S), uint8, valid pixels (N, S, S) bool; superpixels (N, S, S) int32."""
         config, examples = self._config, []
-        for sample, number in images_of_samples(self._visits(step), len(self), config.seed):
+        for sample, number in images_of_samples(self._samples(step), len(self), config.seed):
             pixels, mask, *unknown = self._decoded[number]
             image, salience, valid = mirror_and_rotate(pixels, mask, config.rotation, seeded(config.seed, sample, 1))
             for share in unknown:

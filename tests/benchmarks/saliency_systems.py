@@ -230,12 +230,12 @@ class Benchmark:
             if (theirs["version"], theirs["inputs"]) == (recipe.version, dict(recipe.inputs)) and same_settings(
                 resolved.node, theirs["config"]
             ):
-                home, copy = self.store.home(lent.stage, lent.key), self.work / "borrowed"
-                if not home.is_dir():
+                place, copy = self.store.path_of(lent.stage, lent.key), self.work / "borrowed"
+                if not place.is_dir():
                     shutil.rmtree(copy, ignore_errors=True)
                     shutil.copytree(lent.path, copy)
-                    home.parent.mkdir(parents=True, exist_ok=True)
-                    copy.rename(home)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    copy.rename(place)
                 print(f"{lent.label}  {resolved.node.name}, as a finished run made it", flush=True)
                 return self.store.find(lent.stage, lent.key)
         return None

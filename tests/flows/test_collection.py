@@ -9,8 +9,8 @@ from tag2mask.flows import collection
 from tag2mask.flows.collection import collect_garbage
 from tag2mask.flows.dag.record import write_record
 from tag2mask.flows.deployments import Collection, collection_of
+from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.session import execute
-from tag2mask.flows.engine.upkeep import told_holdings
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Store
@@ -32,13 +32,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 def test_what_a_store_holds_is_told(store: Store, tmp_path: Path) -> None:
     """The line counts the artifacts and those that no kept run needs, and an empty store has none."""
-    assert told_holdings(store.root) == (
+    assert holdings_line(store.root) == (
         "the store holds 8 artifacts, 0.0 MB (files that artifacts share counted in each); no kept run "
         "needs 1 of them: `tag2mask gc`"
     )
     next((store.root / ".runs").rglob("*.json")).write_text("{}")  # what it needs is unknown
-    assert told_holdings(store.root).endswith("counted in each)")
-    assert told_holdings(tmp_path / "none") == ""
+    assert holdings_line(store.root).endswith("counted in each)")
+    assert holdings_line(tmp_path / "none") == ""
 
 
 def test_the_scheduled_collection_deletes_what_no_kept_run_needs(store: Store) -> None:

@@ -13,9 +13,9 @@ from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
 
 CLASSES = ("cat", "dog", "owl")
-TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
+BACKBONE = {"name": "squeezenet1_1", "output_stride": 16}
 TAGGER: dict[str, Any] = {
-    "backbone": TRUNK,
+    "backbone": BACKBONE,
     "head_convolutions": 1,
     "head_channels": 8,
     "graph": {"normalize": True, "nodes": 4, "states": 4, "blocker_init": "zero"},
@@ -26,14 +26,14 @@ TAGGER: dict[str, Any] = {
     "accumulate_from": 1,
     "accumulate_probability": 0.1,
 }
-FROZEN_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32}, "backbone_factor": 0.0}
+FROZEN_BACKBONE = {"backbone": {"name": "resnet18", "output_stride": 32}, "backbone_factor": 0.0}
 """Its batch norms are folded while it trains, which a checkpoint must survive."""
-TRAINED_TRUNK = {"backbone": {"name": "resnet18", "output_stride": 32, "freeze_batch_norm": False}}
+TRAINED_BACKBONE = {"backbone": {"name": "resnet18", "output_stride": 32, "freeze_batch_norm": False}}
 """Its batch norms have running statistics, which a checkpoint must hold."""
 MIRRORED = {"flip": True, "optimizer": "adamw"}
 """AdamW keeps more per parameter than SGD, and which images are mirrored must not depend on where it stopped."""
 SALIENCY: dict[str, Any] = {
-    "backbone": TRUNK,
+    "backbone": BACKBONE,
     "channels": 8,
     "key_channels": 4,
     "image_size": 64,
@@ -55,7 +55,7 @@ PURIFICATORY: dict[str, Any] = {
 }
 """Two steps in each of three stages that differ in losses, trained parts, batch and learning rate."""
 SEGMENTER: dict[str, Any] = {
-    "backbone": TRUNK,
+    "backbone": BACKBONE,
     "rates": (1, 2),
     "train_scales": (1.0, 0.5),
     "crop_size": 64,

@@ -94,7 +94,7 @@ def test_training_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Pa
     assert counts == {"images": 7, "groups": 2, "steps": 5, "with_target": pairs, "without_target": 0}
 
 
-def test_the_step_size_stays_or_falls(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_the_learning_rate_stays_or_falls(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """A falling learning rate takes the same first step as a constant one, and another second step."""
     losses = {}
     for falling in (False, True):

@@ -106,7 +106,7 @@ def test_every_stage_trains_what_it_says(pairs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_it_learns(pairs: Path, tmp_path: Path, precision: Literal["float32", "bfloat16"]) -> None:
-    """On four images the loss falls, in either arithmetic."""
+    """On four images the loss falls, in either precision."""
     stages = {"superpixels": 20, "stages": [{"share": 1.0, "structural_similarity": 1.0}]}
     settings = {**SETTINGS, "iterations": 30, "rotation": 0.0, "purnet": stages}
     config = Saliency.model_validate({**settings, "learning_rate": 0.003})

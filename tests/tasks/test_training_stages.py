@@ -22,14 +22,14 @@ from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import write_label_maps
 from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
 from tests.tasks.small_stages import (
-    FROZEN_TRUNK,
+    BACKBONE,
+    FROZEN_BACKBONE,
     MIRRORED,
     PURIFICATORY,
     SALIENCY,
     SEGMENTER,
     TAGGER,
-    TRAINED_TRUNK,
-    TRUNK,
+    TRAINED_BACKBONE,
     write_inputs,
 )
 
@@ -44,7 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, FROZEN_TRUNK | {"feature_copies": 0}, TRAINED_TRUNK, MIRRORED],
+    [{}, FROZEN_BACKBONE | {"feature_copies": 0}, TRAINED_BACKBONE, MIRRORED],
     ids=["plain", "frozen", "running", "mirrored"],
 )
 def test_classifier_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], changes: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def test_features_are_computed_once(tmp_path: Path, inputs: dict[str, Path], sta
     """A frozen backbone sees each image once; a training interrupted then, and later, goes on to the same bytes."""
     run = train_classifier.run if stage == "classifier" else train_attention.run
     kind = Classifier if stage == "classifier" else Attention
-    config = kind.model_validate(TAGGER | FROZEN_TRUNK | {"flip": True})
+    config = kind.model_validate(TAGGER | FROZEN_BACKBONE | {"flip": True})
     given = {name: inputs[name] for name in ("dataset", *(["classifier"] if stage == "attention" else []))}
     told: list[tuple[int, int, str]] = []
     run(config, tmp_path / "whole", StageRuntime(report=lambda *report: told.append(report)), **given)
@@ -259,7 +259,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, inputs: dict[str, Pat
     """A weights file of another architecture is refused with the file and the first keys that do not fit."""
     weights = tmp_path / "weights.pt"
     torch.save({"features.0.weight": torch.zeros(2, 3, 3, 3), "strange": torch.zeros(1)}, weights)
-    config = Classifier.model_validate(TAGGER | {"backbone": {**TRUNK, "weights": str(weights)}})
+    config = Classifier.model_validate(TAGGER | {"backbone": {**BACKBONE, "weights": str(weights)}})
     with pytest.raises(WeightsError) as refusal:
         train_classifier.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], weights=weights)
     message = str(refusal.value)

@@ -25,13 +25,13 @@ from tag2mask.tasks.networks.model_folder import WeightsError, check_classes, re
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
 from tag2mask.tasks.systems.registry import saliency_network
 
-TRUNK = {"name": "squeezenet1_1", "output_stride": 16}
+BACKBONE = {"name": "squeezenet1_1", "output_stride": 16}
 
 
 def tagger(**changes: Any) -> Classifier:
     """Settings of a small classifier."""
     graph = {"nodes": 4, "states": 4, "normalize": True}
-    return Classifier.model_validate({"backbone": TRUNK, "head_channels": 8, "graph": graph} | changes)
+    return Classifier.model_validate({"backbone": BACKBONE, "head_channels": 8, "graph": graph} | changes)
 
 
 def test_networks_have_the_settings_shapes() -> None:
@@ -40,10 +40,10 @@ def test_networks_have_the_settings_shapes() -> None:
     logits, maps = classifier_network(tagger(), 7).eval()(images)
     assert logits.shape == (2, 7) and maps.shape[:2] == (2, 7)
     assert attention_network(tagger(), 7).eval()(images).shape == maps.shape
-    segmenter = Segmenter.model_validate({"backbone": TRUNK, "rates": (1, 2), "train_scales": (1.0,)})
+    segmenter = Segmenter.model_validate({"backbone": BACKBONE, "rates": (1, 2), "train_scales": (1.0,)})
     network = segmentation_network(segmenter, 7).train()
     assert all(output.shape[:2] == (2, 8) for output in network(images))  # the background is a class more
-    saliency = Saliency.model_validate({"backbone": TRUNK, "channels": 8, "key_channels": 4})
+    saliency = Saliency.model_validate({"backbone": BACKBONE, "channels": 8, "key_channels": 4})
     for foreground, background in saliency_network(saliency).eval()(images):
         assert foreground.shape == background.shape == (2, 1, 64, 64)
 

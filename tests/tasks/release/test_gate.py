@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from tag2mask.configs.sections.release import Release, Signal
-from tag2mask.tasks.release.gate import SIGNALS, judge, told
+from tag2mask.tasks.release.gate import SIGNALS, judge, signal_rows
 
 GOOD = {figure: (0.0 if setting.startswith("maximum") else 1.0) for setting, figure in SIGNALS.values()}
 """Figures that pass every threshold."""
@@ -57,7 +57,7 @@ def test_a_threshold_of_null_shows_a_signal_without_judging_it() -> None:
     """The signal stands in the list with its value."""
     judgement = judge({**GOOD, "miou": 0.01}, Release(minimum_miou=None))
     assert judgement.released
-    rows = {row[0]: row[1:] for row in told(judgement.as_json()["signals"])}
+    rows = {row[0]: row[1:] for row in signal_rows(judgement.as_json()["signals"])}
     assert rows["miou"] == ("0.010", "–", "not judged")
 
 

@@ -1,4 +1,4 @@
-"""Upkeep: every fault is found, and nothing that is needed is removed."""
+"""Maintenance: every fault is found, and nothing that is needed is removed."""
 
 import os
 import shutil
@@ -105,7 +105,7 @@ def test_dry_run_tells_the_same_and_removes_nothing(bench: Bench) -> None:
 
 
 def test_damaged_and_abandoned_things_are_removed_and_foreign_ones_are_not(bench: Bench) -> None:
-    """What was set aside, abandoned workshops and begun files go; a kept artifact's work_dir and foreign files stay."""
+    """What was set aside, abandoned work folders and begun files go; a kept artifact's and foreign files stay."""
     root, keep = bench.store.root, [bench.maps.label, bench.other.label]
     damaged = bench.store.set_aside(bench.other.stage, bench.other.key)
     abandoned, interrupted = (bench.store.work_dir("toy_maps", key) for key in ("f" * 20, bench.other.key))

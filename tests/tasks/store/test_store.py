@@ -144,7 +144,7 @@ def test_listing_is_by_age_and_leaves_out_what_is_damaged(store: Store) -> None:
         manifest = {**made.manifest, "made": f"2024-01-0{9 - number}T00:00:00Z"}
         manifest["seal"] = digests_module.json_digest({name: manifest[name] for name in manifest if name != "seal"})
         (made.path / "manifest.json").write_text(json.dumps(manifest))
-    (store.home("one", recipes[0].key) / "manifest.json").write_text("{}")
+    (store.path_of("one", recipes[0].key) / "manifest.json").write_text("{}")
     (store.root / "README.md").touch()
     assert [a.label for a in store.artifacts()] == [f"{r.stage}/{r.key}" for r in reversed(recipes[1:])]
     assert [a.stage for a in store.artifacts("one")] == ["one", "one"]

@@ -96,8 +96,8 @@ def test_replaced_file_of_the_same_size_and_time_is_noticed(
 
 def test_copy_of_a_result_under_another_name_is_refused(store: Store, made: Artifact) -> None:
     """A result copied or renamed to another key or stage is not taken for that one."""
-    shutil.copytree(made.path, store.home("toy", "0" * 20))
-    shutil.copytree(made.path, store.home("other", RECIPE.key))
+    shutil.copytree(made.path, store.path_of("toy", "0" * 20))
+    shutil.copytree(made.path, store.path_of("other", RECIPE.key))
     for stage, key in (("toy", "0" * 20), ("other", RECIPE.key)):
         with pytest.raises(DamagedArtifact, match=f"is that of toy/{RECIPE.key}"):
             store.find(stage, key)

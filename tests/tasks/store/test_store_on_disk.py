@@ -60,7 +60,7 @@ def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplo
     assert f"{work_dir}: {', '.join(foreign)}: not written by the stage, and left out; moved to {aside}" in caplog.text
     assert (aside / "masks/left.png").read_bytes() == b"before" and (aside / "linked").is_symlink()
     assert (tmp_path / "elsewhere" / "own.png").read_bytes() == b"own"
-    (store.home("toy", RECIPE.key) / "manifest.json").unlink()
+    (store.path_of("toy", RECIPE.key) / "manifest.json").unlink()
     store.set_aside("toy", RECIPE.key)
     assert store.build(RECIPE, make).digest == made.digest
 

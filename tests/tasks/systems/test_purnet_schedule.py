@@ -20,7 +20,7 @@ def schedule(**settings: Any) -> StagedSchedule:
 
 
 def test_every_step_sees_the_next_images() -> None:
-    """Visits follow each other without a gap across the stages, as many a step as its stage says."""
+    """Samples follow each other without a gap across the stages, as many a step as its stage says."""
     samples = [list(schedule().samples(step)) for step in range(10)]
     assert [len(step) for step in samples] == [4, 4, 3, 3, 3, 3, 2, 2, 2, 2]
     assert [sample for step in samples for sample in step] == list(range(28))
@@ -34,7 +34,7 @@ def test_every_step_has_its_stage() -> None:
 
 
 @pytest.mark.parametrize("falling", ["all", "backbone"])
-def test_step_sizes_start_anew_in_every_stage(falling: str) -> None:
+def test_learning_rates_start_anew_in_every_stage(falling: str) -> None:
     """The backbone's falls by the power within a stage, the others' too unless only the backbone's is to fall."""
     steps = schedule(falling=falling)
     backbone = [steps.factor(step, "backbone_weight") for step in range(10)]

@@ -17,7 +17,7 @@ from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import (
     Training,
     TrainingDiverged,
-    arithmetic,
+    autocast,
     batches_of_epochs,
     indices_of_step,
     order_of_epoch,
@@ -196,9 +196,9 @@ def test_parameters_stay_in_single_precision() -> None:
     """With bfloat16 products are rough and parameters and gradients are float32; with float32 nothing is rough."""
     layer, inputs = nn.Linear(64, 64), torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
     exact = layer(inputs)
-    with arithmetic("float32", "cpu"):
+    with autocast("float32", "cpu"):
         assert torch.equal(layer(inputs), exact)
-    with arithmetic("bfloat16", "cpu"):
+    with autocast("bfloat16", "cpu"):
         rough = layer(inputs)
     assert rough.dtype == torch.bfloat16 and torch.allclose(rough.float(), exact, atol=0.1)
     torch.autograd.backward(rough.float().sum())

@@ -52,7 +52,7 @@ def test_what_is_mirrored_is_mirrored_back(index: ImageIndex, flip: bool) -> Non
         data.close()
 
 
-def test_the_step_size_drops_at_its_epochs() -> None:
+def test_the_learning_rate_drops_at_its_epochs() -> None:
     """The factor is divided by ten at the first step of each of the epochs named."""
     factor = drops(settings(), 2)
     assert [factor(step) for step in range(8)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])

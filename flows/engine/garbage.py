@@ -28,7 +28,7 @@ def collect(store: Store, keep: int = KEPT_RECORDS, *, dry_run: bool = False) ->
     return collect_garbage(store, keep=lambda: kept(store, keep), dry_run=dry_run)
 
 
-def told_holdings(root: Path) -> str:
+def holdings_line(root: Path) -> str:
     """What a store holds, in a line; which of it can go, unless that cannot be told.  Empty for an empty store."""
     store = Store(root)
     try:

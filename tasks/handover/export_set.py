@@ -27,7 +27,7 @@ class CannotExport(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ExportSet:
     """What is handed over."""
 
     release: Release
