@@ -13,7 +13,7 @@ from tag2mask.configs.sections.cosaliency import Cosaliency, CosaliencyMaps, Pse
 from tag2mask.configs.sections.data import Dataset, SaliencySet
 from tag2mask.configs.sections.labels import CamRefinement, Fusion, Masking, Mining, Refinement, RoundChoice
 from tag2mask.configs.sections.networks import Backbone, GraphReasoning
-from tag2mask.configs.sections.release import Measurement, Release
+from tag2mask.configs.sections.release import Confidence, Measurement, Release
 from tag2mask.configs.sections.results import Evaluation, NodeFacts, Report, StepKind
 from tag2mask.configs.sections.saliency import (
     Prediction,
@@ -32,6 +32,7 @@ __all__ = [
     "Backbone",
     "CamRefinement",
     "Classifier",
+    "Confidence",
     "Config",
     "Cosaliency",
     "CosaliencyMaps",
@@ -119,6 +120,8 @@ class Config(Section):
     """deliver_round."""
     measurement: Measurement = Measurement()
     """measure_labels."""
+    confidence: Confidence = Confidence()
+    """measure_confidence."""
     evaluation: Evaluation = Evaluation()
     """evaluate."""
     report: Report = Report()
@@ -135,6 +138,8 @@ class Config(Section):
             )
         if self.dataset.tags is None and self.dataset.masks is not None:
             raise ValueError("dataset.masks are compared by class, so they need dataset.tags")
+        if self.dataset.tags is None and self.dataset.corrections is not None:
+            raise ValueError("dataset.corrections are masks of classes, so they need dataset.tags")
         if self.dataset.tags is None and self.dataset.test_split is not None:
             raise ValueError("dataset.test_split is predicted by a segmenter, so it needs dataset.tags to train one")
         if self.dataset.tags is None and self.saliency.targets == "prior":

@@ -17,6 +17,12 @@ def stages_table() -> str:
     return "\n".join(["| stage | what it does | writes |", "|---|---|---|", *rows])
 
 
+def stages_summary() -> str:
+    """A Markdown table of all stages in two columns."""
+    rows = [f"| `{stage.name}` | {stage.does} |" for stage in CATALOG.values()]
+    return "\n".join(["| stage | what it does |", "|---|---|", *rows])
+
+
 def diagram() -> str:
     """The DAG of the settings for VOC as a block of Mermaid."""
     return f"```mermaid\n{mermaid(build_dag(load_config(ROOT / 'configs' / 'voc-mini.yaml')))}```"
@@ -24,7 +30,7 @@ def diagram() -> str:
 
 def refreshed(text: str) -> str:
     """A document with its marked blocks, `<!-- NAME -->` to `<!-- end NAME -->`, written anew."""
-    for name, make in (("stages", stages_table), ("diagram", diagram)):
+    for name, make in (("stages", stages_table), ("summary", stages_summary), ("diagram", diagram)):
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.S)
         text = block.sub(lambda match, make=make: f"{match[1]}{make()}\n{match[2]}", text)  # type: ignore[misc]
     return text

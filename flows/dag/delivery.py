@@ -23,6 +23,8 @@ class Delivery:
     """Labels of the last round."""
     signals: str
     """Their signals, for the gate."""
+    confidence: str
+    """How certain they are, image by image."""
     evaluation: str | None
     """Their measurement, where there are masks."""
     test_predictions: str | None
@@ -42,7 +44,8 @@ def delivery(nodes: Sequence[Node]) -> Delivery | None:
     labels = str(signals.inputs["labels"])
     measured = (node.name for node in nodes if node.facts.measures == labels)
     tested = (node.name for node in nodes if node.facts.split == "test" and node.facts.crf)
-    return Delivery(labels, signals.name, next(measured, None), next(tested, None))
+    confidence = next(node.name for node in nodes if node.stage == "measure_confidence")
+    return Delivery(labels, signals.name, confidence, next(measured, None), next(tested, None))
 
 
 def delivered_segmenter(names: Iterable[str]) -> str | None:

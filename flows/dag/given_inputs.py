@@ -13,7 +13,7 @@ from tag2mask.tasks.networks.model_folder import WeightsError, check_checkpoint,
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
 from tag2mask.tasks.networks.weights_file import check_weights_file
 
-FOLDERS = frozenset({"images", "image_tree", "masks", "maps", "model", "start"})
+FOLDERS = frozenset({"images", "image_tree", "corrections", "masks", "maps", "model", "start"})
 """Raw inputs that are folders."""
 
 

@@ -17,6 +17,8 @@ class NodeList:
         self.nodes: list[Node] = []
         self.checks: list[str] = []
         """Nodes that look at the data, which every training waits for."""
+        self.corrections = None if config.dataset.corrections is None else "index_corrections"
+        """Node with the masks that people corrected, where there are some."""
 
     def add(
         self,
@@ -78,5 +80,6 @@ class NodeList:
             dataset="index_dataset",
             masks="index_masks",
             subject=subject,
+            corrections=self.corrections if facts.split == "train" else None,
         )
         return (node,)

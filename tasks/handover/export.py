@@ -68,13 +68,13 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
         DamagedArtifact: the release or its images are not what they were.
         NoRoomOnDisk: nothing was written.
     """
-    export_set = _parcel(store, release, images)
+    export_set = _export_set(store, release, images)
     with whole_folder(out) as aside:
         losses = WRITERS[form](export_set, aside)
     return HandOver(len(export_set.index), losses)
 
 
-def _parcel(store: Store, release: Release, images: Images) -> ExportSet:
+def _export_set(store: Store, release: Release, images: Images) -> ExportSet:
     """The release with its images, both looked over first."""
     faults = faults_of(release.path, release.manifest, store.digests, reread=True)
     if faults:
@@ -87,4 +87,6 @@ def _parcel(store: Store, release: Release, images: Images) -> ExportSet:
         )
     label = str(release.manifest["dataset"])
     store.find(*label.split("/"))  # refuses what is damaged
-    return ExportSet(release, labels, ImageIndex.read(labels.dataset).only(labels.files), images)
+    manifest = release.manifest
+    origin = {"release": release.title, "digest": manifest["digest"], "made": manifest["made"]}
+    return ExportSet(release.title, labels, ImageIndex.read(labels.dataset).only(labels.files), images, origin)

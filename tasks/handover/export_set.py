@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,6 @@ from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, read_labels
 from tag2mask.tasks.release.label_sets import LabelSet
-from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.digests import files_below
 from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
 
@@ -30,11 +29,14 @@ class CannotExport(UserError, ValueError):
 class ExportSet:
     """What is handed over."""
 
-    release: Release
+    title: str
+    """Name and number of the release, or the run that made the labels."""
     labels: LabelSet
     index: ImageIndex
     """The labeled images."""
     images: Images
+    origin: Mapping[str, Any]
+    """What says where a hand-over comes from."""
 
     def place(self, record: ImageRecord, folder: Path) -> str:
         """Put an image into a folder; the name it has there."""
@@ -74,17 +76,6 @@ class ExportSet:
             labels = self.map(record)
             pixels, ignored = pixels + labels.size, ignored + int((labels == IGNORE).sum())
         return ignored / max(1, pixels)
-
-    @property
-    def title(self) -> str:
-        """Name and number of the release."""
-        return self.release.title
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        """What says where a hand-over comes from."""
-        manifest = self.release.manifest
-        return {"release": self.title, "digest": manifest["digest"], "made": manifest["made"]}
 
 
 @contextmanager

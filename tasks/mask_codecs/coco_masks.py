@@ -12,6 +12,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from tag2mask.tasks.dataset.label_maps import IGNORE
+from tag2mask.tasks.mask_codecs.runs import BadCode
 
 
 def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -52,3 +53,25 @@ def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
+
+
+def decode(segmentation: object, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool of COCO's polygons, or of its run lengths, compressed or not.
+
+    Raises:
+        BadCode: it is none of these, or of an image of another size.
+    """
+    height, width = size
+    try:
+        if isinstance(segmentation, list):
+            coded = coco.merge(coco.frPyObjects(segmentation, height, width)) if segmentation else None
+        elif isinstance(segmentation, dict) and list(segmentation["size"]) == [height, width]:
+            counts = segmentation["counts"]
+            coded = coco.frPyObjects(segmentation, height, width) if isinstance(counts, list) else dict(segmentation)
+            if isinstance(counts, str):
+                coded["counts"] = counts.encode("ascii")
+        else:
+            raise BadCode(f"is no polygon and no mask of {width}x{height} pixels")
+        return np.zeros(size, bool) if coded is None else np.asarray(coco.decode(coded), bool)
+    except Exception as error:  # pycocotools raises bare ones
+        raise error if isinstance(error, BadCode) else BadCode(f"cannot be read ({error})") from error

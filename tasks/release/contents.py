@@ -15,6 +15,8 @@ from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.manifest import DamagedArtifact
 
+CORRECTIONS = "corrections.csv"
+"""Of the labels: which images people corrected."""
 README = """Labels made from image-level tags.
 
 labels/<image_id>.png   8-bit palette PNG: 0 background, 1.. the classes of classes.csv, 255 ignored (trains nothing)
@@ -22,6 +24,7 @@ classes.csv             number, name and color of each label value
 tags.csv                the tags of each image
 images.csv              size and content digests (SHA-256) of each image and its labels
 signals.json            signals of quality that need no masks
+corrections.csv         the images that people corrected, where there are some
 comparison.json, .csv   what changed since the release before
 report.html             the run that made them
 manifest.json           artifacts, recipes, settings, versions, the gate's verdict, digests of all files
@@ -42,6 +45,12 @@ class Draft:
     def index(self) -> ImageIndex:
         """The images that have labels."""
         return ImageIndex.read(self.dataset.path).split("train")
+
+    @property
+    def corrected(self) -> int:
+        """Images that people corrected."""
+        table = self.labels.path / CORRECTIONS
+        return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
 
     def label_digests(self) -> dict[str, str]:
         """Image id -> SHA-256 of its label map.
@@ -80,6 +89,8 @@ class Draft:
         write_table(out / "tags.csv", tag_table(self.index))
         write_table(out / "images.csv", self._images())
         shutil.copyfile(self.signals.path / "signals.json", out / "signals.json")
+        if self.corrected:
+            shutil.copyfile(self.labels.path / CORRECTIONS, out / CORRECTIONS)
         page = None if self.report is None else self.report.path / "report.html"
         if page is not None and page.exists():
             shutil.copyfile(page, out / "report.html")

@@ -45,6 +45,8 @@ class Publication:
         else:
             forced = f", forced: {gate['forced']}" if gate["forced"] else ""
             first = [f"released: {title}{forced} ({self.release.path})"]
+        if corrected := manifest.get("corrected"):
+            first.append(f"{corrected} of {manifest['images']} images corrected by hand")
         lines = first + [f"failed: {failure}" for failure in gate["failures"]] + [_changes(manifest)]
         return lines + ([f"not measured: {', '.join(gate['not_measured'])}"] if gate["not_measured"] else []) + damaged
 
@@ -105,6 +107,7 @@ def publish(
             "name": name,
             "digest": digest,
             "images": len(draft.index),
+            "corrected": draft.corrected,
             "classes": list(draft.index.classes),
             "dataset": draft.dataset.label,
             "gate": judgement.as_json(),

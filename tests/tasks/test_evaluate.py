@@ -256,3 +256,21 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     assert names == {"scores.json", "metrics.json", "per_image.csv", "per_class.csv"}
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes() for name in names)
     assert told == [(n, 12) for n in range(1, 13)] * 2
+
+
+def test_corrected_images_are_not_measured(tmp_path: Path) -> None:
+    """What people drew is left out of the figures, and of the guard, which would take it for a leak."""
+    masks = {image_id: mask % 255 for image_id, mask in blocks(5, 4, 2).items()}
+    drawn = {"p00": masks["p00"], "p01": masks["p01"]}
+    labels = {image_id: drawn.get(image_id, np.roll(mask, 2, axis=1)) for image_id, mask in masks.items()}
+    subject = write_label_maps(tmp_path / "labels", "apply_corrections", labels)
+    corrections = write_label_maps(tmp_path / "corrections", "index_corrections", drawn)
+    dataset, truth = write_dataset(tmp_path / "data", CLASSES, masks), write_masks(tmp_path / "masks", masks)
+    given: dict[str, Any] = {"kind": "training_labels", "split": "train", "title": "x"}
+    given |= {"dataset": dataset, "masks": truth, "subject": subject}
+    with pytest.raises(GroundTruthLeak):
+        evaluate.run(Evaluation(), tmp_path / "leak", StageRuntime(), **given)
+    out = tmp_path / "out"
+    evaluate.run(Evaluation(), out, StageRuntime(), corrections=corrections, **given)
+    assert read_json(out / "scores.json")["images"] == 2
+    assert [row["image_id"] for row in rows(out / "per_image.csv")] == ["p02", "p03"]

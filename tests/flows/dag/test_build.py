@@ -37,6 +37,7 @@ CHANGES = {
     "refinement": ("refinement.iterations=3", {"refine_masks"}),
     "masking": ("masking.dilation=31", {"mask_nonsalient"}),
     "measurement": ("measurement.saliency=100", {"measure_labels"}),
+    "confidence": ("confidence.saliency=100", {"measure_confidence"}),
     "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
     "report": ("report.images=3", {"render_report"}),
     "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
@@ -60,6 +61,7 @@ VARIANTS: dict[str, list[str]] = {
     "best round": ["deliver=best"],
     "groups": [GROUPS],
     "test split": ["dataset.test_split=test.txt"],
+    "corrections": ["dataset.corrections=corrections"],
     "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
 }
 """Name -> changes of the demo's settings; together their runs have every stage."""
@@ -209,7 +211,8 @@ def test_the_prior_takes_the_place_of_a_network() -> None:
     nodes = {node.name: node for node in build_dag(config)}
     readers = {node.name: node.inputs["saliency"] for node in nodes.values() if "saliency" in node.inputs}
     assert readers == dict.fromkeys(
-        ["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2", "measure_labels-2"], "predict_prior"
+        ["mine_objects", "mask_nonsalient-1", "mask_nonsalient-2", "measure_labels-2", "measure_confidence-2"],
+        "predict_prior",
     )
     assert nodes["evaluate-saliency"].inputs["subject"] == "predict_prior"
 

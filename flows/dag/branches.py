@@ -1,10 +1,62 @@
-"""The part of the DAG that makes one map per image and tag; it is there only where a group system is chosen."""
+"""Parts of the DAG that stand by themselves: what looks at the data, and what makes one map per image and tag."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from tag2mask.configs.schema import NodeFacts
+from tag2mask.configs.schema import Dataset, NodeFacts
+from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.node import Source
 from tag2mask.flows.dag.node_list import NodeList
+
+
+def add_indexes(run: NodeList) -> None:
+    """Add the nodes for images and tags, and for masks, test images and corrections where there are some."""
+    data = run.config.dataset
+    images, image_tree = _images(data)
+    dataset = run.add(
+        "index_dataset",
+        "index_dataset",
+        data,
+        images=images,
+        image_tree=image_tree,
+        tags=data.root / data.tags if data.tags and not data.tags_are_folders else None,
+        tag_names=data.root / data.tag_names if data.tag_names else None,
+        train_split=data.root / data.train_split if data.train_split else None,
+        val_split=data.root / data.val_split if data.val_split else None,
+        test_split=data.root / data.test_split if data.test_split else None,
+    )
+    run.checks.append(dataset)
+    if data.test_split is not None:
+        _add_test(run, data, dataset)
+    if data.masks is not None:
+        masks = data.root / data.masks
+        run.checks.append(run.add("index_masks", "index_masks", Section(), dataset=dataset, masks=masks))
+    if data.corrections is not None:
+        name, place = "index_corrections", data.root / data.corrections
+        run.checks.append(run.add(name, name, Section(), dataset=dataset, corrections=place))
+    if run.config.saliency.is_trained and run.config.saliency.targets == "masks":
+        pairs = run.config.saliency_set
+        assert pairs is not None  # the settings' own validation
+        images, masks = pairs.root / pairs.images, pairs.root / pairs.masks
+        name = "index_saliency_set"
+        run.checks.append(run.add(name, name, pairs, images=images, masks=masks))
+
+
+def _add_test(run: NodeList, data: Dataset, dataset: str) -> None:
+    """Images to predict alone; a check, so that a list with faults does not come up after hours of training."""
+    read: dict[str, Any] = {"on_bad_image": data.on_bad_image, "maximum_megapixels": data.maximum_megapixels}
+    if data.tags_are_folders:
+        read["tags_format"] = data.tags_format
+    images, image_tree = _images(data)
+    test_split, name = data.root / str(data.test_split), "index_test"
+    given: dict[str, Any] = {"images": images, "image_tree": image_tree, "test_split": test_split}
+    run.checks.append(run.add(name, name, Section(), arguments=read, dataset=dataset, **given))
+
+
+def _images(data: Dataset) -> tuple[Path | None, Path | None]:
+    """The images as a folder, or as a tree where the folders' names are tags."""
+    path = data.root / data.images
+    return (None, path) if data.tags_are_folders else (path, None)
 
 
 def add_cosaliency(nodes: NodeList, saliency: str, saliency_model: Source | None) -> None:

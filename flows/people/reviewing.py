@@ -1,0 +1,106 @@
+"""The loop with people: what to correct is handed over, and what was corrected taken back."""
+
+from pathlib import Path
+
+from tag2mask.configs.errors import UserError
+from tag2mask.configs.schema import Config
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.dag.delivery import DATASET, delivery
+from tag2mask.flows.dag.record import RunRecord, latest
+from tag2mask.tasks.corrections.taking_back import read_review, take_back
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.handover.export_set import ExportSet
+from tag2mask.tasks.handover.review import CORRECTED, ReviewFormat, least_certain, write_review
+from tag2mask.tasks.release.label_sets import LabelSet
+from tag2mask.tasks.store.artifact import Artifact
+from tag2mask.tasks.store.store import Store
+
+USUAL = "corrections"
+"""Folder of corrections below the dataset, where the settings name none."""
+
+
+class NothingToReview(UserError, ValueError):
+    """A run has nothing that could be reviewed; the message says why."""
+
+
+def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path) -> str:
+    """Write the images of a run where a correction is worth most; what to print.
+
+    Args:
+        root: folder of the store.
+        name: of the run.
+        count: images at most.
+        form: what the masks are corrected with.
+        out: folder to write; it must not exist, or be empty.
+
+    Raises:
+        NoStore, NothingToReview, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+    """
+    store = Store.existing(root)
+    record, config = _last_run(store, name)
+    made = delivery(build_dag(config))
+    if made is None:
+        raise NothingToReview(f"{name}: makes no labels: set dataset.tags")
+    artifacts = {node: _artifact(store, record, node) for node in (DATASET, made.labels, made.confidence)}
+    labels = LabelSet.of_artifact(artifacts[made.labels], store.root)
+    index = ImageIndex.read(artifacts[DATASET].path).split("train")
+    corrected = _corrected(artifacts[made.labels].path)
+    chosen, rows = least_certain(artifacts[made.confidence].path / "confidence.csv", count, corrected)
+    origin = {"run": name, "labels": artifacts[made.labels].label, "dataset": artifacts[DATASET].label}
+    write_review(ExportSet(name, labels, index.only(chosen), "copy", origin), out.absolute(), form, rows, name)
+    aside = f", {len(corrected)} corrected before are left out" if corrected else ""
+    return "\n".join(
+        [
+            f"{name}: {len(chosen)} of {len(index)} images written to {out} ({form}), the least certain first{aside}",
+            f"put what was corrected into {out / CORRECTED}, then: tag2mask corrections {out}",
+        ]
+    )
+
+
+def take_corrections(root: Path, folder: Path, into: Path | None) -> str:
+    """Take the corrected masks of a review back; what to print.
+
+    Args:
+        root: folder of the store.
+        folder: of the review.
+        into: folder of corrections; None: that of the run's settings, or `corrections` below its dataset.
+
+    Raises:
+        NoStore, NothingToReview, BadCorrection, BadTable, NoRoomOnDisk: nothing was taken.
+    """
+    name = read_review(folder)["run"]
+    hint = ""
+    if into is None:
+        _, config = _last_run(Store.existing(root), name)
+        data = config.dataset
+        into = data.root / (data.corrections or USUAL)
+        if data.corrections is None:
+            hint = f"\nto use them, write into the settings: dataset.corrections: {USUAL}"
+    taken = take_back(folder, into.absolute())
+    same = f"; {taken.as_they_were} came back as they were and count as not looked at" if taken.as_they_were else ""
+    return f"{len(taken.taken)} masks corrected with {taken.source} taken into {into}{same}{hint}"
+
+
+def _last_run(store: Store, name: str) -> tuple[RunRecord, Config]:
+    record = latest(store.root, name)
+    if record is None:
+        raise NothingToReview(f"no run of the name {name!r} in {store.root}; `tag2mask run` its settings first")
+    return record, Config.model_validate(record.content["config"])
+
+
+def _artifact(store: Store, record: RunRecord, node: str) -> Artifact:
+    """What a node of a run made, looked over."""
+    label = record.labels.get(node)
+    found = store.find(*label.split("/")) if label is not None else None
+    if found is None:
+        raise NothingToReview(
+            f"{node} of the last run of {record.name} is not there; `tag2mask run` its settings again"
+        )
+    return found
+
+
+def _corrected(labels: Path) -> list[str]:
+    """Ids that were corrected already."""
+    table = labels / "corrections.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()[1:] if table.is_file() else []
+    return [line.split(",")[0] for line in lines]

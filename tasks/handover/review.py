@@ -1,0 +1,74 @@
+"""The images where a correction is worth most, handed over with their masks as pre-labels.
+
+what the format writes (Label Studio's predictions, CVAT's XML, or PNG files), and beside it
+prelabels/<id>.png   the masks as they are
+confidence.csv       why these images: the figures of `measure_confidence`, the least certain first
+review.json          the run, its classes, and the digest of each image: what `tag2mask corrections` reads
+corrected/           where the corrected masks are put
+"""
+
+import csv
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tag2mask.tasks.dataset.image_ids import checked_id
+from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.handover.cvat import write_cvat
+from tag2mask.tasks.handover.export_set import CannotExport, ExportSet, whole_folder
+from tag2mask.tasks.handover.label_studio import write_label_studio
+from tag2mask.tasks.handover.plain_folders import write_plain
+from tag2mask.tasks.store.digests import file_digest
+from tag2mask.tasks.store.files import write_json
+
+ReviewFormat = Literal["label-studio", "cvat", "folder"]
+WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
+REVIEW, CORRECTED, PRELABELS = "review.json", "corrected", "prelabels"
+
+
+def least_certain(confidence: Path, count: int, but: Sequence[str] = ()) -> tuple[list[str], list[dict[str, Any]]]:
+    """The images whose least certain class is the least certain, worst first, and the rows of the table about them.
+
+    Args:
+        confidence: `confidence.csv` of `measure_confidence`, the least certain first.
+        count: images at most.
+        but: images that were corrected already.
+    """
+    with confidence.open(newline="", encoding="utf-8") as file:
+        rows = [dict(row) for row in csv.DictReader(file)]
+    chosen = list(dict.fromkeys(row["image_id"] for row in rows if row["image_id"] not in set(but)))[:count]
+    return chosen, [row for row in rows if row["image_id"] in set(chosen)]
+
+
+def write_review(
+    export_set: ExportSet, out: Path, form: ReviewFormat, rows: Sequence[Mapping[str, Any]], run: str
+) -> None:
+    """Write a folder to review.
+
+    Args:
+        export_set: the images that were chosen, with their labels.
+        out: folder to write; it must not exist, or be empty.
+        form: what the masks are corrected with.
+        rows: of `least_certain`.
+        run: name of the run.
+
+    Raises:
+        CannotExport: `out` is not empty, or nothing was chosen.
+        NoRoomOnDisk: nothing was written.
+    """
+    if not len(export_set.index):
+        raise CannotExport(f"{export_set.title}: no image is left to be reviewed; all are corrected already")
+    with whole_folder(out) as aside:
+        WRITERS[form](export_set, aside)
+        for name in (PRELABELS, CORRECTED):
+            (aside / name).mkdir()
+        images = {}
+        for record in export_set.index:
+            image_id = checked_id(record.image_id, str(out))
+            shutil.copyfile(export_set.labels.files[image_id], aside / PRELABELS / f"{image_id}.png")
+            digest = file_digest(export_set.index.folder / record.file)
+            images[image_id] = {"sha256": digest, "width": record.width, "height": record.height}
+        write_table(aside / "confidence.csv", [dict(row) for row in rows])
+        about = {"run": run, "format": form, "classes": list(export_set.index.classes), "images": images}
+        write_json(aside / REVIEW, {**about, "origin": dict(export_set.origin)})
