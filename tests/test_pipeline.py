@@ -33,6 +33,8 @@ from tests.tasks.drawn_files import files_of
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 WHERE_ASKED_FOR = {
+    "index_corrections",
+    "apply_corrections",
     "deliver_round",
     "fuse_labels",
     "refine_cams",
@@ -42,7 +44,7 @@ WHERE_ASKED_FOR = {
     "train_cosaliency",
     "predict_cosaliency",
 }
-"""Stages that the demo's settings do without."""
+"""Stages that the small run's settings do without."""
 AFTER_MINING = {
     "mine_objects",
     "evaluate-labels_0",
@@ -58,6 +60,7 @@ AFTER_MINING = {
     "mask_nonsalient-1",
     "evaluate-labels_1",
     "measure_labels-1",
+    "measure_confidence-1",
     "train_segmenter-2",
     "predict_masks-2-val",
     "refine_masks-2-val",

@@ -7,7 +7,7 @@ from typing import Any
 
 SPECIAL = re.compile(r"[!-/:-@\[-`{-~]")
 """ASCII punctuation: whatever can begin a link, a picture, HTML, a list or emphasis; a backslash makes it plain."""
-LINKED = re.compile(r"https?:|www\.|@", re.IGNORECASE)
+LINKED = re.compile(r"https?:|www\.|\S@[\w-]+\.\w", re.IGNORECASE)
 """What an interface makes a link of although it is plain text (GitHub's extension of Markdown); it is shown as code."""
 TURNING = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), " ")
 """Characters that make what follows them run the other way."""

@@ -24,6 +24,7 @@ from tag2mask.tasks.demo.scenes import write_demo
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.benchmarks.saliency_systems import Benchmark, figures_of
 from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, told_every_100
+from tests.flows.published_way import PUBLISHED
 
 SEGMENTER = ("segmenter.iterations=500",)
 """A fifth of what the settings say: the systems are compared with each other, not with the finished run."""
@@ -51,7 +52,7 @@ def measured(benchmark: Benchmark, changes: tuple[str, ...]) -> dict[str, dict[s
         given = benchmark.group_settings(group) if group else []
         seeds = []
         for seed in SEEDS:
-            config = benchmark.configured([*given, *chosen, *changes, f"segmenter.seed={seed}"])
+            config = benchmark.configured([*PUBLISHED, *given, *chosen, *changes, f"segmenter.seed={seed}"])
             seeds.append(benchmark.made(config, "evaluate-labels_0", "evaluate-labels_1"))
         rows[system] = {
             "labels_0": figures_of(seeds[0]["evaluate-labels_0"]),

@@ -15,6 +15,7 @@ from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.systems import reciprocal
 from tag2mask.tasks.training.pseudo_targets import UNKNOWN, NothingAgreed, agreed_source, agreed_target
 from tag2mask.tasks.training.saliency_pairs import SaliencyPairs
 from tests.tasks.drawn_files import files_of
@@ -175,7 +176,7 @@ def test_unknown_pixels_enter_no_loss(tmp_path: Path, monkeypatch: pytest.Monkey
         write_gray(tmp_path / "targets" / f"{image_id}.png", target)
     given = {"dataset": dataset, "targets": tmp_path / "targets"}
     train_saliency.run(config, tmp_path / "one", StageRuntime(), **given)
-    monkeypatch.setattr(train_saliency, "SaliencyPairs", Inverted)
+    monkeypatch.setattr(reciprocal, "SaliencyPairs", Inverted)
     train_saliency.run(config, tmp_path / "other", StageRuntime(), **given)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "other")
     told = read_json(tmp_path / "one" / "model.json")["config"]

@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 def test_second_run_does_nothing_and_says_so(finished: Path) -> None:
     """A run of what is up to date says that, shows the report, and imports neither torch nor Prefect."""
     process = tag2mask(finished, "run", "small.yaml")
-    assert "nothing to do: all 32 stages are up to date" in process.stdout
+    assert "nothing to do: all 33 stages are up to date" in process.stdout
     assert imported(process) == set()
     report = next(line for line in process.stdout.splitlines() if line.startswith("report: "))
     page = Path(report.removeprefix("report: "))
@@ -75,7 +75,7 @@ def test_artifacts_are_listed_explained_and_verified(finished: Path) -> None:
     told = tag2mask(finished, "why", "mine_objects").stdout
     assert "foreground: 0.3" in told and "saliency: predict_saliency/" in told and "torch:" in told
     verified = tag2mask(finished, "verify")
-    assert verified.returncode == 0 and "32 artifacts are sound, 0 damaged" in verified.stdout
+    assert verified.returncode == 0 and "33 artifacts are sound, 0 damaged" in verified.stdout
     assert "would delete 0 items" in tag2mask(finished, "gc", "--dry-run").stdout
 
 

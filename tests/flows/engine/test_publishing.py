@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tag2mask.configs.load import load_config
 from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.main import app
 from tag2mask.flows.cli.release_listing import find_release, label_set
@@ -22,14 +21,15 @@ from tag2mask.tasks.release.gate import NoReason, judge
 from tag2mask.tasks.release.releases import NoSuchRelease, Releases
 from tag2mask.tasks.store.manifest import seal_of
 from tag2mask.tasks.store.store import Store
+from tests.flows.published_way import published as published_way
 from tests.tasks.drawn_store import LABELS, OTHER, draft_of, evaluation_of, published
 
 GATE = ("release.publish=true", "release.maximum_changed_images=null", "release.minimum_miou=null")
 
 
 def config(*changes: str) -> Config:
-    """The demo's settings, published by a gate that the drawn labels pass."""
-    return load_config(packaged("demo.yaml"), [*GATE, *changes])
+    """The demo's settings in the published way, released by a gate that the drawn labels pass."""
+    return published_way(*GATE, *changes)
 
 
 def result(settings: Config, store: Store, labels: dict[str, np.ndarray]) -> RunResult:
@@ -98,7 +98,7 @@ def test_a_run_that_failed_or_made_no_labels_publishes_nothing(tmp_path: Path) -
     node = whole.outcomes["render_report"].node
     partial = RunResult({"index_dataset": whole.outcomes["index_dataset"]})
     failed = RunResult(dict(whole.outcomes), {"render_report": Failure(node, "no ink")})
-    quiet = load_config(packaged("demo.yaml"), [])
+    quiet = published_way()
     assert publish_run(settings, store.root, partial) is None
     assert publish_run(settings, store.root, failed) is None
     assert publish_run(quiet, store.root, whole) is None
