@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from tests.small_run import SCENES, write_settings
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.xdist_group("dask")]
 ROOT = Path(__file__).parents[3]
-PATIENCE = 120.0
+PATIENCE = 400.0
 """Seconds for anything to come about."""
 
 
@@ -117,9 +117,13 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def at_work(client: Client) -> dict[str, list[str]]:
-    """Stage -> workers that have a shard of it."""
+    """Stage -> workers that have a shard of it; nothing where the scheduler is busy with a worker that is gone."""
     found: dict[str, list[str]] = {}
-    for worker, keys in client.processing().items():
+    try:
+        processing = client.processing()
+    except OSError:
+        return {}
+    for worker, keys in processing.items():
         for key in keys:
             found.setdefault(str(key).partition("-")[0], []).append(worker)
     return found
@@ -135,10 +139,10 @@ def test_a_worker_killed_in_every_stage_changes_no_byte(folder: Path, client: Cl
         while process.poll() is None:
             for stage, workers in at_work(client).items():
                 if stage not in killed:
-                    pids = client.run(os.getpid, workers=workers[:1], on_error="ignore")
-                    for pid in pids.values():
-                        killed[stage] = pid
-                        os.kill(pid, signal.SIGKILL)
+                    with suppress(OSError, ValueError):  # it was gone already
+                        for pid in client.run(os.getpid, workers=workers[:1], on_error="ignore").values():
+                            os.kill(pid, signal.SIGKILL)
+                            killed[stage] = pid
             time.sleep(0.02)
     assert process.returncode == 0, (folder / "run.log").read_text()
     stages = {name.partition("/")[0] for name in digests(folder / "here")}
