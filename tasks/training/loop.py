@@ -2,6 +2,9 @@
 
 Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is
 the network, the optimizer, the average of the weights and what the stage accumulated.
+
+Learning rates are set from the step likewise, and not by `LambdaLR`, whose state would be one more thing to resume; the
+factors are functions of the step as that takes them.
 """
 
 import io

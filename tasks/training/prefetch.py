@@ -1,4 +1,9 @@
-"""Prepare the next batches while the network works on this one, and decode each image once."""
+"""Prepare the next batches while the network works on this one, and decode each image once.
+
+Not torch's `DataLoader`: its workers are processes, each of which would keep decoded images of its own, where threads
+share one set; and a batch here follows from its step alone, so that a training resumes at any step to the same bytes
+without a sampler's state in the checkpoint.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
