@@ -1,10 +1,8 @@
 """The training loop that every network shares: it can be killed at any step and resumed to the same bytes.
 
 Nothing random has a hidden state: order and augmentation of a step follow from (seed, step) alone, so a checkpoint is
-the network, the optimizer, the average of the weights and what the stage accumulated.
-
-Learning rates are set from the step likewise, and not by `LambdaLR`, whose state would be one more thing to resume; the
-factors are functions of the step as that takes them.
+the network, the optimizer, the average of the weights and what the stage accumulated. Learning rates follow from the
+step likewise, and not by `LambdaLR`, whose state would be one more thing to resume.
 """
 
 import io

@@ -1,8 +1,7 @@
 """Prepare the next batches while the network works on this one, and decode each image once.
 
-Not torch's `DataLoader`: its workers are processes, each of which would keep decoded images of its own, where threads
-share one set; and a batch here follows from its step alone, so that a training resumes at any step to the same bytes
-without a sampler's state in the checkpoint.
+Not torch's `DataLoader`: its workers would each keep decoded images of their own, where threads share one set; and a
+batch that follows from its step alone needs no sampler's state in a checkpoint.
 """
 
 from collections.abc import Callable
