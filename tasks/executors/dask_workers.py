@@ -151,8 +151,7 @@ class DaskWorkers:
             resources=self._wants or None,
             pure=False,
         )
-        self._running[future] = shard
-        future.add_done_callback(self._ended.put)
+        self._watch(future, shard)
 
     def wait(self) -> Ended:
         """The first shard that is done, or that has cost as many workers as Dask allows.
@@ -174,6 +173,9 @@ class DaskWorkers:
                 future.release()
                 self._count_workers()
                 return Ended(shard, received)
+            if future.status == "lost":  # with the worker that had just done it; the scheduler has it done again
+                self._watch(future, shard)
+                continue
             error = future.exception() if future.status == "error" else None
             if isinstance(error, KilledWorker):
                 future.release()
@@ -181,6 +183,11 @@ class DaskWorkers:
             if isinstance(error, Exception):
                 raise error
             raise self._lost()
+
+    def _watch(self, future: Future, shard: Shard) -> None:
+        """Be told when a shard is done."""
+        self._running[future] = shard
+        future.add_done_callback(self._ended.put)
 
     def _look(self) -> None:
         """Whether anybody is still there."""

@@ -1,16 +1,18 @@
 """Images on the workers of a Dask cluster in this process: results, refusals, and a cluster that goes away."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from distributed import LocalCluster
 
 from tag2mask.tasks.executors import dask_workers, fellows
-from tag2mask.tasks.executors.dask_workers import LostCluster, device_of_workers
+from tag2mask.tasks.executors.dask_workers import DaskWorkers, LostCluster, device_of_workers
 from tag2mask.tasks.executors.fellows import UnlikeWorker, fault_of_this_process, origin
 from tag2mask.tasks.executors.images import process_in_parallel
+from tag2mask.tasks.executors.work import Answer, Order
 from tag2mask.tasks.store.runtime import Cluster, StageRuntime
 from tests.tasks.executors.toy_work import IDS, toy
 
@@ -72,6 +74,36 @@ def test_worker_that_sees_another_store_is_refused(tmp_path: Path) -> None:
         (tmp_path / "none").mkdir()
         fault_of_this_process.cache_clear()
         assert f"sees another folder at {tmp_path / 'none'}, where" in fault_of_this_process(elsewhere)
+
+
+class LostOnce:
+    """A future whose worker died with the result before anybody had fetched it; the scheduler has it done again."""
+
+    status = "lost"
+
+    def add_done_callback(self, tell: Callable[["LostOnce"], None]) -> None:
+        """Be done again at once."""
+        self.status = "finished"
+        tell(self)
+
+    def result(self) -> Answer:
+        """What the second worker answered."""
+        return Answer("worker 2")
+
+    def release(self) -> None:
+        """Let go."""
+
+
+def test_result_that_is_lost_with_its_worker_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result that was lost with its worker is no lost cluster: its shard is waited for again and its answer taken."""
+    with origin(tmp_path / "out", ()) as seen:
+        workers: Any = DaskWorkers(Cluster("tls://nobody:1"), Order(toy(tmp_path / "out"), "cpu", network=False), seen)
+    monkeypatch.setattr(workers, "_count_workers", lambda: 1)
+    future, shard = LostOnce(), IDS[:2]
+    workers._running[future] = shard
+    workers._ended.put(future)
+    ended = workers.wait()
+    assert ended.shard is shard and ended.answer.worker == "worker 2"
 
 
 def test_nobody_at_the_address_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
