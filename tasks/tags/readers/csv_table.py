@@ -8,8 +8,8 @@ import csv
 from collections.abc import Collection
 from pathlib import Path
 
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable, checked_id
-from tag2mask.tasks.stage import IMAGE_SUFFIXES
 from tag2mask.tasks.tags.readers.source import TagList
 
 COLUMNS = ("image_id", "labels")

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from tag2mask.configs.sections.data import TagsFormat
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.images import find_images
-from tag2mask.tasks.stage import IMAGE_SUFFIXES
 from tag2mask.tasks.store.digests import file_digest, names_below
 from tag2mask.tasks.tags.readers.source import Gathered, TagList
 

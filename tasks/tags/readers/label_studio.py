@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
-from tag2mask.tasks.stage import IMAGE_SUFFIXES
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, entries, member, read_json
 
 LABEL_KEYS = (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable, checked_id
-from tag2mask.tasks.stage import IMAGE_SUFFIXES
 
 TOLD = 5
 """Renamed classes that a note names."""
