@@ -20,7 +20,7 @@ from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest
 from tag2mask.flows.engine.retraining import Retrain
-from tag2mask.flows.engine.running import Selection, report_path, run_and_tell
+from tag2mask.flows.engine.running import Selection, conclude, report_path, run_config
 from tag2mask.flows.engine.session import Session
 from tag2mask.flows.node_task import Futures, settle_lost, submit_node
 from tag2mask.flows.pages.gate_page import show_measured, show_publication
@@ -128,7 +128,8 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
         mark_lost_runs(store)
     mark_alive(store, UUID(flow_run.id))
     try:
-        ending = run_and_tell(config, runtime, selection, partial(submit_all, config=config))
+        result = run_config(config, runtime, selection, partial(submit_all, config=config))
+        ending = conclude(config, store.root, result)
     except (RunFailed, UnknownNode, MissingInput, WeightsError) as error:
         return Failed(message=str(error))
     if ending.publication is not None:
@@ -136,8 +137,8 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
     record, report = latest(store.root, config.name), ending.report
     shown = None if report is None else f"report: {report_address(report) or report}"
     facts = {} if record is None else record.content
-    told = [facts.get("images"), facts.get("release", {}).get("told"), shown]
-    return Completed(message="; ".join(filter(None, told)) or None, data=None if report is None else str(report))
+    parts = [facts.get("images"), facts.get("release", {}).get("summary"), shown]
+    return Completed(message="; ".join(filter(None, parts)) or None, data=None if report is None else str(report))
 
 
 def submit_all(session: Session, config: Config) -> RunResult:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import RunFailed, RunStopped
-from tag2mask.flows.engine.running import Selection, run_and_tell
+from tag2mask.flows.engine.running import Selection, conclude, run_config
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
 from tag2mask.flows.serving.store_server import find_server
@@ -43,7 +43,8 @@ def run(request: Request) -> None:
         with _termination_interrupts():
             config = load_config(request.config_path, request.changes)
             if chosen(request.engine, request.runtime.root) == "local":
-                run_and_tell(config, request.runtime, request.selection, execute)
+                result = run_config(config, request.runtime, request.selection, execute)
+                conclude(config, request.runtime.root, result)
             else:
                 _run_with_prefect(request)
     except KeyboardInterrupt as interruption:

@@ -128,7 +128,7 @@ def publish_artifacts(
     if record is not None and record.labels.get(made.labels) == labels.label:
         gate: Mapping[str, Any] = publication.release.manifest["gate"]
         kept = {"state": publication.state, "title": publication.release.title, "failures": gate["failures"]}
-        note_in_record(record, release={**kept, "told": "; ".join(publication.lines())})
+        note_in_record(record, release={**kept, "summary": "; ".join(publication.lines())})
     return publication
 
 

@@ -145,8 +145,13 @@ class Ending:
     """What became of its labels, if they were published."""
 
 
-def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nodes: RunNodes) -> Ending:
-    """Run a configuration and print what came of it.
+def conclude(config: Config, root: Path, result: RunResult) -> Ending:
+    """Print what came of a run, and publish its labels where the settings ask for it.
+
+    Args:
+        config: the settings of the run.
+        root: folder of the artifact store.
+        result: how its nodes ended.
 
     Raises:
         RunFailed: a stage failed, or was needed and could not be had.
@@ -154,20 +159,19 @@ def run_and_tell(config: Config, runtime: Runtime, selection: Selection, run_nod
     """
     from tag2mask.flows.engine.console import print_result, standard_output
 
-    result = run_config(config, runtime, selection, run_nodes)
     console = standard_output()
     if result.built or result.failures:
         print_result(console, result)
     else:
         console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
-    for line in filter(None, (result.images, result.clock, holdings_line(runtime.root))):
+    for line in filter(None, (result.images, result.clock, holdings_line(root))):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.failures:
-        raise RunFailed(failure_message(result, runtime.root, config.name))
+        raise RunFailed(failure_message(result, root, config.name))
     report = report_path(result)
     if report is not None:
         console.print(f"report: {report}", markup=False, highlight=False, soft_wrap=True)
-    publication = publish_run(config, runtime.root, result)
+    publication = publish_run(config, root, result)
     for line in [] if publication is None else publication.lines():
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return Ending(report, publication)

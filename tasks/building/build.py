@@ -3,7 +3,7 @@
 import importlib
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +34,7 @@ class Order:
     inputs: Mapping[str, Path]
     """Name of each input -> the folder of its artifact, or a raw file or folder."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What the stage is told beside settings and inputs."""
+    """What the stage is given beside settings and inputs."""
     force: bool = False
     """Build it again from nothing, even if it or a part of it is there."""
 
@@ -116,20 +116,19 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
         keys = item_keys(recipe, _items(store, order, _check_inputs(store, order)))
+        if not order.force and (left := store.commit_finished(recipe)) is not None:
+            return left
         older = [] if order.force or not keys else reversed(store.artifacts(recipe.stage))
         earlier = EarlierParts.among(older, keys, store.digests)
-        about = {
-            "input_paths": {name: _told_path(store, path) for name, path in order.inputs.items()},
-            "versions": _versions(),
-            "device": runtime.device,
-            "precision": runtime.precision,
-            "executor": runtime.executor,
-            "devices": runtime.devices,
-            "reused_images": len(earlier),
-            "replaces": damage,
-        }
-        make = _make(stage.run, store, order, replace(runtime, earlier=earlier))
-        return store.build(recipe, make, keys=keys, about=about, afresh=order.force)
+        about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}
+        runtime = replace(runtime, earlier=earlier)
+        with store.making(recipe, keys=keys, about=about, afresh=order.force) as out:
+            if runtime.devices > 1:
+                run_on_ranks(recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
+            else:
+                stage.run(order.config, out, runtime, **order.arguments, **order.inputs)
+            _check_inputs_again(store, order, out)
+        return Artifact(place := store.path_of(recipe.stage, recipe.key), read_manifest(place))
 
 
 @contextmanager
@@ -142,21 +141,6 @@ def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None
             runtime.progress(0, 1, WAITS)
             held.enter_context(store.lock(name))
         yield
-
-
-def _make(run: Callable[..., None], store: Store, order: Order, runtime: StageRuntime) -> Callable[[Path], None]:
-    def make(out: Path) -> None:
-        if runtime.devices > 1:
-            run_on_ranks(order.recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
-        else:
-            run(order.config, out, runtime, **order.arguments, **order.inputs)
-        try:
-            _check_inputs(store, order)
-        except InputChanged:
-            shutil.rmtree(out)  # nobody can say which of its files were made of what
-            raise
-
-    return make
 
 
 def _find_or_set_aside(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
@@ -205,8 +189,29 @@ def _check_inputs(store: Store, order: Order) -> Listed:
     return listed
 
 
-def _told_path(store: Store, path: Path) -> str:
-    """A path as the manifest tells it: `stage/key` inside the store, as it is outside."""
+def _check_inputs_again(store: Store, order: Order, out: Path) -> None:
+    """Throw away a result whose inputs changed meanwhile: nobody can say which of its files were made of what."""
+    try:
+        _check_inputs(store, order)
+    except InputChanged:
+        shutil.rmtree(out)
+        raise
+
+
+def _about(store: Store, order: Order, runtime: StageRuntime) -> dict[str, Any]:
+    """What the manifest says of how a result came about, beside its recipe."""
+    return {
+        "input_paths": {name: _shown_path(store, path) for name, path in order.inputs.items()},
+        "versions": _versions(),
+        "device": runtime.device,
+        "precision": runtime.precision,
+        "executor": runtime.executor,
+        "devices": runtime.devices,
+    }
+
+
+def _shown_path(store: Store, path: Path) -> str:
+    """A path as the manifest has it: `stage/key` inside the store, as it is outside."""
     return path.relative_to(store.root).as_posix() if path.is_relative_to(store.root) else str(path)
 
 

@@ -15,21 +15,15 @@ builds from it, `run` (shared) by every run.
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.artifact import Artifact, Recipe
 from tag2mask.tasks.store.digests import DigestMemory
-from tag2mask.tasks.store.files import (
-    NoRoomOnDisk,
-    disk_full_as_error,
-    files_written,
-    free_bytes,
-    sync_files,
-)
+from tag2mask.tasks.store.files import NoRoomOnDisk, disk_full_as_error, files_written, free_bytes, sync_files
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.locks import StoreNotWritable, hold, read_only_as_error
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, faults_of, read_manifest
@@ -128,22 +122,27 @@ class Store:
     def _aside(self, stage: str, key: str) -> Path:
         return self.root / ".trash" / f"{stage}-{key}-{time.time_ns()}"
 
-    def build(
+    def commit_finished(self, recipe: Recipe) -> Artifact | None:
+        """Move a result to its place whose last attempt got as far as its manifest; None where there is more to do."""
+        work_dir = self.work_dir(recipe.stage, recipe.key)
+        with disk_full_as_error(self.root):
+            return self._commit(work_dir, recipe) if self._finished(work_dir) else None
+
+    @contextmanager
+    def making(
         self,
         recipe: Recipe,
-        make: Callable[[Path], None],
         *,
         keys: Mapping[str, str] | None = None,
         about: Mapping[str, Any] | None = None,
         afresh: bool = False,
-    ) -> Artifact:
-        """Make a result in its work_dir and move it to its place.  The caller holds the lock `<stage>-<key>`.
+    ) -> Iterator[Path]:
+        """Give the work_dir to make a result in, and move it to its place.  The caller holds the lock `<stage>-<key>`.
 
-        Whatever an interrupted attempt left in the work_dir is handed to `make`, which resumes from it.
+        Whatever an interrupted attempt left in the work_dir is there, to be resumed.
 
         Args:
             recipe: what the result is made of.
-            make: writes the files below the folder it is given.
             keys: image id -> digest of all that its part is made of, where parts may be taken over.
             about: further facts for the manifest, which do not enter the key.
             afresh: throw away what an interrupted attempt left.
@@ -166,15 +165,14 @@ class Store:
                 shutil.rmtree(work_dir)
             work_dir.mkdir(parents=True, exist_ok=True)
         with disk_full_as_error(self.root):
-            if not self._finished(work_dir):
-                (work_dir / MANIFEST).unlink(missing_ok=True)
-                started = time.monotonic()
-                with files_written(work_dir) as written:
-                    make(work_dir)
-                facts = {"seconds": round(time.monotonic() - started, 3), **(about or {})}
-                aside = self._aside(f"foreign-{recipe.stage}", recipe.key)
-                seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts, written, aside)
-            return self._commit(work_dir, recipe)
+            (work_dir / MANIFEST).unlink(missing_ok=True)
+            started = time.monotonic()
+            with files_written(work_dir) as written:
+                yield work_dir
+            facts = {"seconds": round(time.monotonic() - started, 3), **(about or {})}
+            aside = self._aside(f"foreign-{recipe.stage}", recipe.key)
+            seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts, written, aside)
+            self._commit(work_dir, recipe)
 
     def _finished(self, work_dir: Path) -> bool:
         """Whether an earlier attempt got as far as its manifest, so that only the rename is left."""

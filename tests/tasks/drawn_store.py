@@ -18,6 +18,7 @@ from tag2mask.tasks.store.files import note_written, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
+from tests.tasks.store.toy_artifacts import build_with
 
 CLASSES = ("ant", "bee", "cow")
 LENIENT = Rules(maximum_class_divergence=None, maximum_changed_images=None, minimum_miou=None, maximum_miou_drop=None)
@@ -45,7 +46,7 @@ def artifact(
 
     paths = {name: source.label for name, source in inputs.items()}
     about = {"input_paths": paths, "versions": {}, "item_keys": {}, "reused_images": 0}
-    return store.find(stage, recipe.key) or store.build(recipe, write, about=about)
+    return store.find(stage, recipe.key) or build_with(store, recipe, write, about=about)
 
 
 def write_all(out: Path, labels: Labels) -> None:

@@ -16,6 +16,7 @@ from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS
 from tests.flows import toys
+from tests.tasks.store.toy_artifacts import build_with
 from tests.tasks.toy_catalog import toy_stage
 
 
@@ -111,8 +112,8 @@ def test_log_tells_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.Mon
     assert "left 4/4, done, about 0:00 left" in lines
 
 
-def test_only_causes_are_told(tmp_path: Path) -> None:
-    """A failure is told once, not again for every stage that needs it; the table has them all."""
+def test_only_causes_are_reported(tmp_path: Path) -> None:
+    """A failure is reported once, not again for every stage that needs it; the table has them all."""
     lines = said(tmp_path, terminal=False, left={"does": "fail"})
     assert lines.count("cannot be done") == 1
     assert "needs left" not in lines
@@ -150,7 +151,7 @@ def test_a_stage_that_another_run_builds_waits_aloud_and_is_not_said_to_be_built
                 waiting = pool.submit(execute, second)
                 while WAITS not in text.getvalue():
                     time.sleep(0.05)
-                first.store.build(recipe, lambda out: write_json(out / "metrics.json", {"images": 1}))
+                build_with(first.store, recipe, lambda out: write_json(out / "metrics.json", {"images": 1}))
             result = waiting.result()
         console.print_result(out, result)
         assert f"left {TAKEN_OVER}" in text.getvalue() and result.outcomes["left"].cached

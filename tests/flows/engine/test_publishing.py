@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def told(store: Store, *arguments: str, fails: bool = False) -> str:
+def reported(store: Store, *arguments: str, fails: bool = False) -> str:
     """Output of a command; of one that is to fail, its error."""
     ran = CliRunner().invoke(app, [*arguments, "--root", str(store.root)], env={"COLUMNS": "300"})
     assert (ran.exit_code != 0) == fails, ran.output
@@ -77,7 +77,9 @@ def test_a_run_publishes_at_its_end_and_its_record_says_what_became(tmp_path: Pa
     assert record is not None
     noted = record.content["release"]
     assert (noted["state"], noted["title"], noted["failures"]) == ("released", "demo@1", [])
-    assert noted["told"].startswith("released: demo@1 (") and "not measured: prediction_agreement" in noted["told"]
+    assert (
+        noted["summary"].startswith("released: demo@1 (") and "not measured: prediction_agreement" in noted["summary"]
+    )
 
 
 def test_a_candidate_is_in_the_record_with_what_failed(tmp_path: Path) -> None:
@@ -139,35 +141,35 @@ def test_the_gate_is_not_passed_without_a_reason(tmp_path: Path, reason: str) ->
 
 
 def test_a_release_without_a_reason_shows_in_the_listing(store: Store) -> None:
-    """A set that was forced with an empty reason, before that was refused, is not told to have passed."""
+    """A set that was forced with an empty reason, before that was refused, is not said to have passed."""
     path = store.root / "releases" / "toy" / "2" / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["gate"]["forced"] = ""
     path.write_text(json.dumps({**manifest, "seal": seal_of(manifest)}))
-    assert "forced: no reason given" in told(store, "releases", "toy")
+    assert "forced: no reason given" in reported(store, "releases", "toy")
 
 
 def test_releases_are_listed_with_their_signals(store: Store) -> None:
     """The table marks the latest one, and a name's listing ends with the signals of its newest set."""
-    text = told(store, "releases", "toy")
+    text = reported(store, "releases", "toy")
     assert "toy@1" in text and "latest" in next(line for line in text.splitlines() if line.startswith("toy@2"))
     assert "1 of 6" in text and "signals of the newest, toy@2" in text and "prediction_agreement" in text
-    assert "toy@2" in told(store, "releases")
-    assert "no release of 'joy'" in told(store, "releases", "joy", fails=True)
+    assert "toy@2" in reported(store, "releases")
+    assert "no release of 'joy'" in reported(store, "releases", "joy", fails=True)
 
 
 def test_one_command_rolls_back(store: Store) -> None:
     """`latest NAME NUMBER` moves the pointer, `latest NAME` says where it is."""
-    assert told(store, "latest", "toy").startswith("toy@2 ")
-    assert told(store, "latest", "toy", "1") == "latest of toy: 2 → 1\n"
+    assert reported(store, "latest", "toy").startswith("toy@2 ")
+    assert reported(store, "latest", "toy", "1") == "latest of toy: 2 → 1\n"
     assert Releases(store, "toy").latest() == 1
-    assert "no release toy@9; toy has: 1, 2" in told(store, "latest", "toy", "9", fails=True)
+    assert "no release toy@9; toy has: 1, 2" in reported(store, "latest", "toy", "9", fails=True)
 
 
 def test_diff_writes_page_and_tables(store: Store, tmp_path: Path) -> None:
     """Figures are printed, and the folder holds the page, the JSON and the tables."""
     out = tmp_path / "diff"
-    text = told(store, "diff", "toy@1", "2", "--out", str(out))
+    text = reported(store, "diff", "toy@1", "2", "--out", str(out))
     assert "p01  50.0 %" in text and "1 of 6 images changed by more than 5 %, 1 in any pixel" in text
     assert json.loads((out / "comparison.json").read_text())["changed"] == 1
     assert (out / "images.csv").read_text().splitlines()[1].startswith("p01,changed,0.5,")
@@ -178,13 +180,13 @@ def test_diff_names_what_is_missing_or_in_the_way_before_it_compares(store: Stor
     """A file where the folder would be made, a release's missing label map and its missing table are named."""
     (tmp_path / "file").touch()
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        assert f"{tmp_path / 'file'} is a file" in told(store, "diff", "toy@1", "2", "--out", str(out), fails=True)
+        assert f"{tmp_path / 'file'} is a file" in reported(store, "diff", "toy@1", "2", "--out", str(out), fails=True)
     release = store.root / "releases" / "toy" / "1"
     (release / "labels" / "p00.png").unlink()
-    text = told(store, "diff", "toy@1", "toy@2", "--out", str(tmp_path / "diff"), fails=True)
+    text = reported(store, "diff", "toy@1", "toy@2", "--out", str(tmp_path / "diff"), fails=True)
     assert text.startswith("toy@1: ") and "labels/p00.png is missing; `tag2mask verify`" in text
     (release / "images.csv").unlink()
-    assert "toy/1/images.csv is missing" in told(store, "diff", "toy@1", "toy@2", fails=True)
+    assert "toy/1/images.csv is missing" in reported(store, "diff", "toy@1", "toy@2", fails=True)
     assert not (tmp_path / "diff").exists()
 
 
@@ -211,14 +213,14 @@ def test_a_wrong_name_is_answered_with_the_right_ones(store: Store, text: str, m
 
 def test_export_says_what_it_wrote(store: Store, tmp_path: Path) -> None:
     """The command takes a name, a folder and a format."""
-    text = told(store, "export", "toy", "--out", str(tmp_path / "out"), "--format", "plain")
+    text = reported(store, "export", "toy", "--out", str(tmp_path / "out"), "--format", "plain")
     assert text.startswith("toy@2: 6 images written to ") and (tmp_path / "out" / "index.csv").exists()
 
 
 def test_verify_reads_releases_again(store: Store) -> None:
     """A damaged release is named, and the exit code says so."""
     path = store.root / "releases" / "toy" / "1" / "labels" / "p00.png"
-    assert "0 damaged" in told(store, "verify")
+    assert "0 damaged" in reported(store, "verify")
     path.write_bytes(b"x")
     ran = CliRunner().invoke(app, ["verify", "--root", str(store.root)], env={"COLUMNS": "300"})
     assert ran.exit_code == 1

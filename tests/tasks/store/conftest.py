@@ -9,7 +9,7 @@ import pytest
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store
 from tests.tasks.store.build_bench import Bench
-from tests.tasks.store.toy_artifacts import RECIPE, make
+from tests.tasks.store.toy_artifacts import RECIPE, build_with, make
 from tests.tasks.store.toy_stages import (
     install,
 )
@@ -44,4 +44,4 @@ def store(tmp_path: Path, lasting_power: None) -> Store:
 @pytest.fixture
 def made(store: Store) -> Artifact:
     """The small artifact, in the store."""
-    return store.build(RECIPE, make)
+    return build_with(store, RECIPE, make)

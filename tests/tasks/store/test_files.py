@@ -1,4 +1,4 @@
-"""Writing files: complete or absent, and a full disk that is told as such."""
+"""Writing files: complete or absent, and a full disk that is reported as such."""
 
 import errno
 import os
@@ -67,7 +67,7 @@ def test_longest_name_that_the_system_allows_can_be_written(tmp_path: Path, dura
     "error",
     [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota")],
 )
-def test_full_disk_is_told_with_folder_and_remedy(tmp_path: Path, error: OSError) -> None:
+def test_full_disk_is_reported_with_folder_and_remedy(tmp_path: Path, error: OSError) -> None:
     """A full disk or a used-up quota ends in an error that names the folder and what to do, wherever it is noticed."""
     folder = tmp_path / "not" / "there"
     with pytest.raises(NoRoomOnDisk, match=rf"{folder}.*tag2mask gc"), disk_full_as_error(folder):

@@ -108,7 +108,7 @@ def test_forced_rebuilds_of_two_processes_do_not_break_each_other(tmp_path: Path
     assert len(digests) == 3 and artifact.digest in digests
 
 
-def test_waiting_for_another_run_is_told(bench: Bench) -> None:
+def test_waiting_for_another_run_is_reported(bench: Bench) -> None:
     """Whoever has to wait for another run says so, and then finds what that one made."""
     order = bench.order()
     notes: list[str] = []

@@ -55,7 +55,7 @@ class Inference:
         self.out, self.fail_at, self.leave_out = out, fail_at, leave_out
         self.processed: list[str] = []
         self.shards: list[list[str]] = []
-        self.told: list[tuple[int, int]] = []
+        self.reported: list[tuple[int, int]] = []
 
     def process(self, image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
         self.shards.append(image_ids)
@@ -73,7 +73,7 @@ class Inference:
             shard=shard,
             earlier=earlier,
             journal_seconds=journal_seconds,
-            report=lambda done, total, note: self.told.append((done, total)),
+            report=lambda done, total, note: self.reported.append((done, total)),
         )
         process_images(IDS, self.out, self.process, runtime)
         return self.processed
@@ -85,7 +85,7 @@ def test_images_are_handed_out_shard_by_shard_and_progress_rises_to_the_end(tmp_
     assert inference.run() == IDS
     assert inference.shards == [IDS[:4], IDS[4:8], IDS[8:]]
     assert finished_items(tmp_path) == IDS
-    assert inference.told == [(done, 10) for done in range(11)]
+    assert inference.reported == [(done, 10) for done in range(11)]
     assert Inference(tmp_path).run() == []
 
 
@@ -219,7 +219,7 @@ def test_earlier_result_that_vanished_is_computed(tmp_path: Path) -> None:
 
 
 def test_file_elsewhere_is_refused(tmp_path: Path) -> None:
-    """A stage that journals a file outside of its folder is told so."""
+    """A stage that journals a file outside of its folder is reported so."""
     (tmp_path / "a").touch()
     with pytest.raises(ValueError, match="/a"):
         record_items(tmp_path / "out", {"i": [tmp_path / "a"]})

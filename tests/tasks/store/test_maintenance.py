@@ -14,6 +14,7 @@ from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.journal import record_items
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import DamagedArtifact, Recipe, Store
+from tests.tasks.store.toy_artifacts import build_with
 from tests.tasks.store.toy_stages import Toy, contents, draw_images, order_index, order_maps
 
 RUNTIME = StageRuntime(shard=4)
@@ -74,7 +75,7 @@ def inodes_of(folder: Path) -> set[int]:
 
 
 def test_what_is_kept_keeps_its_inputs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kept artifact and all that it was made from stay, unharmed; the rest goes, with its size told."""
+    """A kept artifact and all that it was made from stay, unharmed; the rest goes, and its size is reported."""
     monkeypatch.setattr(digests, "RACY_NANOSECONDS", -(10**12))  # remember at once
     for artifact in (bench.maps, bench.other):
         bench.store.digests.of_path(artifact.path)
@@ -97,10 +98,10 @@ def test_dry_run_tells_the_same_and_removes_nothing(bench: Bench) -> None:
     """A dry run tells what would be removed, and leaves every file where it is."""
     bench.store.set_aside(bench.other.stage, bench.other.key)
     files = sorted(path for path in bench.store.root.rglob("*") if ".locks" not in path.parts)
-    told = bench.collect(bench.index.label, dry_run=True)
+    reported = bench.collect(bench.index.label, dry_run=True)
     assert sorted(path for path in bench.store.root.rglob("*") if ".locks" not in path.parts) == files
-    assert told == bench.collect(bench.index.label)
-    assert [label.split("/")[0] for label, _ in told] == ["toy_maps", ".trash"]
+    assert reported == bench.collect(bench.index.label)
+    assert [label.split("/")[0] for label, _ in reported] == ["toy_maps", ".trash"]
     assert bench.labels() == {bench.index.label} and not (bench.store.root / "toy_maps").exists()
 
 
@@ -153,15 +154,15 @@ def test_shared_files_count_with_the_last_artifact_that_holds_them(bench: Bench)
     old, bench.index = bench.maps, build(order_index(bench.store, bench.images), RUNTIME)
     new = bench.build_maps(1)
     own = sum((old.path / name).stat().st_size for name in ("manifest.json", "parts.jsonl", "metrics.json"))
-    told = dict(bench.collect(new.label, bench.other.label, dry_run=True))
-    assert told == {old.label: own}
+    reported = dict(bench.collect(new.label, bench.other.label, dry_run=True))
+    assert reported == {old.label: own}
     both = dict(bench.collect(dry_run=True))
     inodes = {path.stat().st_ino: path.stat().st_size for path in bench.store.root.glob("toy_*/**/*") if path.is_file()}
     assert sum(both.values()) == sum(inodes.values())
 
 
 def test_unreadable_manifest_of_a_kept_artifact_stops_everything(bench: Bench) -> None:
-    """If it cannot be told what a kept artifact was made from, nothing is removed, and the error names the remedy."""
+    """If nobody knows what a kept artifact was made from, nothing is removed, and the error names the remedy."""
     os.truncate(bench.maps.path / "manifest.json", 10)
     message = rf"{bench.maps.label}: manifest\.json.*nothing was removed.*{bench.maps.path}"
     with pytest.raises(DamagedArtifact, match=message):
@@ -207,10 +208,10 @@ def test_deleting_everything_by_hand_is_safe_with_an_interrupted_attempt(bench: 
 
     recipe = Recipe("toy", 1, {}, {})
     with pytest.raises(KeyboardInterrupt):
-        bench.store.build(recipe, stop)
+        build_with(bench.store, recipe, stop)
     for path in bench.store.root.glob("[!.]*"):
         shutil.rmtree(path)
-    made = bench.store.build(recipe, lambda out: None)
+    made = build_with(bench.store, recipe, lambda out: None)
     assert contents(made) == {"a.bin": b"1"}
 
 

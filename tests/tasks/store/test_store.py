@@ -10,7 +10,7 @@ import pytest
 
 from tag2mask.tasks.store import digests as digests_module
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Recipe, Store
-from tests.tasks.store.toy_artifacts import FILES, RECIPE, find, make
+from tests.tasks.store.toy_artifacts import FILES, RECIPE, build_with, find, make
 from tests.tasks.store.toy_stages import contents, start_child
 
 
@@ -32,7 +32,7 @@ def test_key_depends_on_everything_in_the_recipe_and_on_no_order() -> None:
 def test_result_is_found_with_its_manifest(store: Store) -> None:
     """A built result is found with the same bytes and a manifest that tells recipe, files, size, metrics and more."""
     assert find(store) is None
-    made = store.build(RECIPE, make, about={"reused_images": 3})
+    made = build_with(store, RECIPE, make, about={"reused_images": 3})
     assert find(store) == find(store, reread=True) == made
     assert contents(made) == FILES
     assert made.path == store.root / "toy" / RECIPE.key and made.label == f"toy/{RECIPE.key}"
@@ -78,7 +78,7 @@ def test_forced_rebuild_with_equal_bytes_leaves_the_files_in_place(store: Store,
     """Rebuilt with the same bytes, a result keeps its files and gets the new manifest, while others read it."""
     inodes = {path: path.stat().st_ino for path in made.path.rglob("*") if path.name != "manifest.json"}
     with store.lock(f"use-toy-{RECIPE.key}", shared=True):
-        again = store.build(RECIPE, make, about={"attempt": 2}, afresh=True)
+        again = build_with(store, RECIPE, make, about={"attempt": 2}, afresh=True)
     assert again.digest == made.digest and again.manifest["attempt"] == 2
     assert find(store, reread=True) == again
     assert {path: path.stat().st_ino for path in inodes} == inodes
@@ -88,14 +88,14 @@ def test_forced_rebuild_with_equal_bytes_leaves_the_files_in_place(store: Store,
 def test_forced_rebuild_of_a_damaged_result_replaces_it(store: Store, made: Artifact) -> None:
     """A damaged result is replaced by its rebuild, although their digests are equal on paper."""
     (made.path / "a.bin").write_bytes(b"bbbb")
-    store.build(RECIPE, make, afresh=True)
+    build_with(store, RECIPE, make, afresh=True)
     assert contents(find(store, reread=True) or made) == FILES
 
 
 def test_forced_rebuild_with_other_bytes_waits_until_nobody_reads_the_old_ones(store: Store, made: Artifact) -> None:
     """A result is replaced by other bytes only after those who build from it have ended; the old one is set aside."""
     rebuild = threading.Thread(
-        target=store.build, args=(RECIPE, lambda out: make(out, {"a.bin": b"new"})), kwargs={"afresh": True}
+        target=build_with, args=(store, RECIPE, lambda out: make(out, {"a.bin": b"new"})), kwargs={"afresh": True}
     )
     with store.lock(f"use-toy-{RECIPE.key}", shared=True):
         rebuild.start()
@@ -110,7 +110,7 @@ def test_forced_rebuild_with_other_bytes_waits_until_nobody_reads_the_old_ones(s
 def test_afresh_takes_nothing_from_an_interrupted_attempt(store: Store) -> None:
     """A result built afresh holds nothing that an earlier attempt left."""
     make(store.work_dir("toy", RECIPE.key), {"stale": b"1", ".resume/checkpoint": b"2"})
-    assert contents(store.build(RECIPE, make, afresh=True)) == FILES
+    assert contents(build_with(store, RECIPE, make, afresh=True)) == FILES
 
 
 def test_journaled_file_that_changes_before_the_end_is_noticed(store: Store) -> None:
@@ -132,15 +132,15 @@ def test_journaled_file_that_changes_before_the_end_is_noticed(store: Store) -> 
         return out / "i.bin"
 
     with pytest.raises(DamagedArtifact, match=r"i\.bin changed"):
-        store.build(RECIPE, careless)
-    assert contents(store.build(RECIPE, careful)) == {"i.bin": b"1"}
+        build_with(store, RECIPE, careless)
+    assert contents(build_with(store, RECIPE, careful)) == {"i.bin": b"1"}
 
 
 def test_listing_is_by_age_and_leaves_out_what_is_damaged(store: Store) -> None:
     """Results are listed oldest first, of one stage or of all, without those whose manifest cannot be trusted."""
     recipes = [Recipe(stage, version, {}, {}) for stage in ("one", "two") for version in range(3)]
     for number, recipe in enumerate(recipes):
-        made = store.build(recipe, make)
+        made = build_with(store, recipe, make)
         manifest = {**made.manifest, "made": f"2024-01-0{9 - number}T00:00:00Z"}
         manifest["seal"] = digests_module.json_digest({name: manifest[name] for name in manifest if name != "seal"})
         (made.path / "manifest.json").write_text(json.dumps(manifest))

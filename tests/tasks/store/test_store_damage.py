@@ -12,7 +12,7 @@ import pytest
 from tag2mask.tasks.store import digests as digests_module
 from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
-from tests.tasks.store.toy_artifacts import FILES, RECIPE, find, make
+from tests.tasks.store.toy_artifacts import FILES, RECIPE, build_with, find, make
 from tests.tasks.store.toy_stages import contents
 
 
@@ -61,7 +61,7 @@ def test_damage_is_noticed_and_named(
         find(store, reread=reread)
     aside = store.set_aside("toy", RECIPE.key)
     assert aside.is_dir() and find(store) is None
-    assert contents(store.build(RECIPE, make)) == FILES and find(store, reread=True) is not None
+    assert contents(build_with(store, RECIPE, make)) == FILES and find(store, reread=True) is not None
 
 
 def test_every_flipped_bit_of_a_manifest_is_noticed(store: Store, made: Artifact) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tag2mask.tasks.store.files import NoRoomOnDisk
 from tag2mask.tasks.store.journal import finished_items, record_items
 from tag2mask.tasks.store.store import Store, StoreNotWritable
-from tests.tasks.store.toy_artifacts import FILES, RECIPE, find, make
+from tests.tasks.store.toy_artifacts import FILES, RECIPE, build_with, find, make
 from tests.tasks.store.toy_stages import Toy, contents, draw_images, start_child
 
 Usage = namedtuple("Usage", "total used free")
@@ -32,9 +32,9 @@ def test_interrupted_attempt_is_handed_to_the_next(store: Store) -> None:
         make(out, {"second": b"5"})
 
     with pytest.raises(KeyError):
-        store.build(RECIPE, fail)
+        build_with(store, RECIPE, fail)
     assert find(store) is None
-    assert contents(store.build(RECIPE, resume)) == {"first": b"1", "second": b"5"}
+    assert contents(build_with(store, RECIPE, resume)) == {"first": b"1", "second": b"5"}
 
 
 def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -52,7 +52,7 @@ def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplo
         (out / "sub" / "added.png").write_bytes(b"meanwhile")
         (out / "linked").symlink_to(tmp_path / "elsewhere")
 
-    made = store.build(RECIPE, disturbed)
+    made = build_with(store, RECIPE, disturbed)
     foreign = ["items.json", "linked/own.png", "masks/left.png", "sub/added.png"]
     assert contents(made) == FILES and made.manifest["left_out"] == foreign and made.images == 0
     assert find(store, reread=True) == made and not (made.path / "masks").exists()
@@ -62,7 +62,7 @@ def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplo
     assert (tmp_path / "elsewhere" / "own.png").read_bytes() == b"own"
     (store.path_of("toy", RECIPE.key) / "manifest.json").unlink()
     store.set_aside("toy", RECIPE.key)
-    assert store.build(RECIPE, make).digest == made.digest
+    assert build_with(store, RECIPE, make).digest == made.digest
 
 
 @pytest.mark.parametrize("damaged", [False, True])
@@ -78,23 +78,25 @@ def test_attempt_that_got_as_far_as_its_manifest_is_only_brought_home(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Store, "_commit", Mock(side_effect=KeyboardInterrupt))
-        store.build(RECIPE, counted)
+        build_with(store, RECIPE, counted)
     if damaged:
         (store.work_dir("toy", RECIPE.key) / "a.bin").write_bytes(b"aaab")
-    assert contents(store.build(RECIPE, counted)) == FILES
+    assert contents(build_with(store, RECIPE, counted)) == FILES
     assert len(calls) == 1 + damaged
     assert find(store, reread=True) is not None
 
 
-def test_full_disk_before_the_start_is_told_and_nothing_is_done(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+def test_full_disk_before_the_start_is_reported_and_nothing_is_done(
+    monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
     """With less than 200 MiB free no stage starts, and the error says how much is free and what to do."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10, 0, 100 * 2**20))
     with pytest.raises(NoRoomOnDisk, match=r"only 100 MiB free.*200 MiB.*toy.*tag2mask gc"):
-        store.build(RECIPE, lambda out: pytest.fail("it was started"))
+        build_with(store, RECIPE, lambda out: pytest.fail("it was started"))
 
 
-def test_full_disk_inside_a_stage_is_told_and_can_be_resumed(store: Store) -> None:
-    """A full disk inside a stage, however it writes, is told as such; what is finished is kept for the next attempt."""
+def test_full_disk_inside_a_stage_is_reported_and_can_be_resumed(store: Store) -> None:
+    """A full disk inside a stage, however it writes, is reported; what is finished is kept for the next attempt."""
 
     def fill(out: Path) -> None:
         make(out, {"a": b"1"})
@@ -102,8 +104,8 @@ def test_full_disk_inside_a_stage_is_told_and_can_be_resumed(store: Store) -> No
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / "b"))
 
     with pytest.raises(NoRoomOnDisk, match=r"run again; finished work is kept"):
-        store.build(RECIPE, fill)
-    assert contents(store.build(RECIPE, lambda out: make(out, {"b": b"2"}))) == {"a": b"1", "b": b"2"}
+        build_with(store, RECIPE, fill)
+    assert contents(build_with(store, RECIPE, lambda out: make(out, {"b": b"2"}))) == {"a": b"1", "b": b"2"}
 
 
 def own_mounts() -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def own_mounts() -> tuple[str, ...]:
     return command
 
 
-def test_really_full_disk_is_told_and_resumed(tmp_path: Path) -> None:
+def test_really_full_disk_is_reported_and_resumed(tmp_path: Path) -> None:
     """A stage and numpy's writing run out of room on 2 MiB, say so, and leave no half file; with room it ends."""
     images = draw_images(tmp_path / "images", range(6))
     (tmp_path / "mount").mkdir()
