@@ -103,7 +103,7 @@ def _dataset(sources: Sources) -> tuple[Dataset, FoundTags]:
 
 
 def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[str]:
-    """Write where the saliency maps come from into the values; what to tell about it."""
+    """Write where the saliency maps come from into the values; what to say about it."""
     given = [name for name in ("images", "masks", "maps") if getattr(sources, f"saliency_{name}") is not None]
     values.pop("saliency_set", None)
     if not given:
@@ -161,9 +161,9 @@ def _counts(sources: Sources, dataset: Dataset, found: FoundTags) -> list[str]:
         lines.append(f"{len(missing)} tagged ids have no image: {', '.join(missing[:5])}")
     if untagged := sorted(images.intersection(found.read.untagged)):
         lines.append(f"{len(untagged)} images are listed without a tag: {', '.join(untagged[:5])}")
-    told = f"tags: {BY_NAME[found.format].title}, {relative(found.path, dataset.root)}"
+    found_tags = f"tags: {BY_NAME[found.format].title}, {relative(found.path, dataset.root)}"
     also = [f"not read: {relative(path, dataset.root)}" for path in found.others]
-    return [*lines, told, *found.read.notes, *also]
+    return [*lines, found_tags, *found.read.notes, *also]
 
 
 def _image_ids(sources: Sources, dataset: Dataset) -> set[str]:

@@ -1,4 +1,4 @@
-"""The bridge to Prefect: a node of the DAG as a task whose state tells the truth about the cache.
+"""The bridge to Prefect: a node of the DAG as a task whose state says truly what the cache held.
 
 Prefect's own cache is off.  A hit in our store is a completed state named `Cached` that says which artifact.
 """

@@ -125,10 +125,10 @@ class SaliencyRequest:
             raise ConfigError(
                 "--weights are ImageNet's, to start a training from; with --model it starts from the model"
             )
-        told = self.about is not None or self.shows_target_classes is not None
-        if told and self.train_images is None and self.settings is None:
+        describes_masks = self.about is not None or self.shows_target_classes is not None
+        if describes_masks and self.train_images is None and self.settings is None:
             raise ConfigError(
-                "--about and --shows-target-classes tell of the masks to train on: give --train-images, --train-masks"
+                "--about and --shows-target-classes describe the masks to train on: give --train-images, --train-masks"
             )
 
     def _check_training(self) -> None:
@@ -190,15 +190,15 @@ def make_saliency_maps(request: SaliencyRequest, runtime: Runtime, engine: Engin
     maps = next(artifact for artifact in reversed(made.values()) if CATALOG[artifact.stage].saliency)
     rows = write_saliency_folder(maps.path, out)
     nothing = [row.image_id for row in rows if row.nothing_salient]
-    told = f"{len(rows)} maps in {request.out}, with maps.csv"
+    summary = f"{len(rows)} maps in {request.out}, with maps.csv"
     if aside := made[DATASET].manifest["metrics"]["set_aside"]:
-        told += f"\n{aside} images are set aside: {made[DATASET].path / 'set_aside.csv'}"
+        summary += f"\n{aside} images are set aside: {made[DATASET].path / 'set_aside.csv'}"
     if unread := unread_files(request.images):
-        told += f"\n{unread}"
+        summary += f"\n{unread}"
     if nothing:
         more = f" and {len(nothing) - LISTED} more" if len(nothing) > LISTED else ""
-        told += f"\nnothing salient in {len(nothing)}: {', '.join(nothing[:LISTED])}{more}"
-    return told
+        summary += f"\nnothing salient in {len(nothing)}: {', '.join(nothing[:LISTED])}{more}"
+    return summary
 
 
 def _made(config: Config, store: Store) -> dict[str, Artifact]:

@@ -142,5 +142,5 @@ class _RunName:
         settings = parameters["settings"]
         given = settings.model_dump(mode="json", exclude_unset=True) if isinstance(settings, Section) else settings
         new = _merged(old, given)
-        told = [change.removeprefix(".") for change in settings_changes("", old, new)]
-        return ", ".join([f"{name} {told[0]}", *told[1:3]]) if told else name
+        changed = [change.removeprefix(".") for change in settings_changes("", old, new)]
+        return ", ".join([f"{name} {changed[0]}", *changed[1:3]]) if changed else name

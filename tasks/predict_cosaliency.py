@@ -101,12 +101,12 @@ class Groups:
         """What the references of a tag agree on, once per regrouping; worked out when first asked for."""
         if number not in self._agreed:
             sets = self.references[number]
-            told = {
+            described = {
                 position: self._network.describe(*self.prepare(self._index.records[position]))
                 for position in sorted({position for one in sets for position in one})
             }
             self._agreed[number] = [
-                self._network.consensus([torch.cat(parts) for parts in zip(*(told[p] for p in one), strict=True)])
+                self._network.consensus([torch.cat(parts) for parts in zip(*(described[p] for p in one), strict=True)])
                 for one in sets
             ]
         return self._agreed[number]
@@ -157,8 +157,8 @@ def run(
     provenance.write(out)
     references = references_of(index, config)
     counts = {index.classes[number - 1]: [len(one) for one in sets] for number, sets in references.items()}
-    told = {"images": len(index), "references": counts, "alone_share": dict(shares)}
-    write_json(out / "metrics.json", {**told, **provenance.as_metrics()})
+    metrics = {"images": len(index), "references": counts, "alone_share": dict(shares)}
+    write_json(out / "metrics.json", {**metrics, **provenance.as_metrics()})
 
 
 def open_work(

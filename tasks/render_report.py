@@ -9,7 +9,7 @@ Writes  report.html                the page
 The page needs no network and runs no script.  Like `evaluate` it stands on the side of measuring: it is given the masks
 to show them, and nothing that trains reads what it writes.
 
-It tells how long the stages took, so its bytes differ between two runs that made everything anew; nothing depends
+It says how long the stages took, so its bytes differ between two runs that made everything anew; nothing depends
 on it.
 """
 
@@ -143,8 +143,8 @@ def _about(steps: Sequence[Step]) -> list[str]:
     for step in steps:
         versions |= step.manifest.get("versions", {})
     seeds = sorted({step.seed for step in steps if step.seed is not None})
-    told = [f"{name} {version}" for name, version in versions.items()]
-    return told + ([f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"] if seeds else [])
+    shown = [f"{name} {version}" for name, version in versions.items()]
+    return shown + ([f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"] if seeds else [])
 
 
 def _provenance(steps: Sequence[Step]) -> list[str]:
@@ -158,8 +158,8 @@ def _corrected(corrections: Path | None) -> list[str]:
     if corrections is None:
         return []
     counts = read_json(corrections / "metrics.json")
-    told = f"{counts['corrected']} of {counts['images']} training images are corrected by hand"
-    return [f"{told}: their masks stand in every round, and nothing is measured on them."]
+    counted = f"{counts['corrected']} of {counts['images']} training images are corrected by hand"
+    return [f"{counted}: their masks stand in every round, and nothing is measured on them."]
 
 
 def _least_certain(steps: Sequence[Step]) -> list[dict[str, Any]]:

@@ -98,8 +98,8 @@ def _source(
 def _provenance(images: int, saliency: Path | None, training_set: Path | None) -> Provenance:
     """Which masks the network learns from."""
     if training_set is not None:
-        told = Provenance.read(training_set, otherwise="a folder of groups that says nothing of itself")
-        return told if told.images is not None else replace(told, images=images)
+        provenance = Provenance.read(training_set, otherwise="a folder of groups that says nothing of itself")
+        return provenance if provenance.images is not None else replace(provenance, images=images)
     assert saliency is not None  # seen to by _source
     behind = Provenance.read(saliency, otherwise="saliency maps that say nothing of them")
     return Provenance("none: tags, CAMs and saliency maps", "no", 0).after(behind)

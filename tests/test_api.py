@@ -85,7 +85,7 @@ def test_a_file_and_its_pixels_are_predicted_alike(folder: Path, tmp_path: Path)
 
 
 def test_a_release_reads_back_what_was_labeled(folder: Path, tmp_path: Path) -> None:
-    """Labels, tags, classes and items of the dataset are those of the run; a copy needs to be told its images."""
+    """Labels, tags, classes and items of the dataset are those of the run; a copy needs to be reported its images."""
     release = tag2mask.read_release(folder / "artifacts" / "releases" / "mine" / "latest")
     assert release.title == "mine@1" and release.classes == CLASSES and release.ids == tuple(LABELS)
     dataset = tag2mask.ReleaseDataset(release)

@@ -58,7 +58,7 @@ def test_a_figure_that_falls_short_is_named() -> None:
     figures = {"labels/miou": 0.5, "cams/miou": 0.4}
     assert fault_of({"figure": "labels/miou", "at_least": 0.5}, figures) == ""
     assert fault_of({"figure": "labels/miou", "above": "cams/miou", "by": 0.05}, figures) == ""
-    told = fault_of({"figure": "labels/miou", "above": "cams/miou", "by": 0.15}, figures)
-    assert told == "labels/miou is 0.500, at least 0.550 was wanted"
+    reported = fault_of({"figure": "labels/miou", "above": "cams/miou", "by": 0.15}, figures)
+    assert reported == "labels/miou is 0.500, at least 0.550 was wanted"
     for bound in yaml.safe_load(BOUNDS.read_text()):
         assert bound.keys() in ({"figure", "at_least"}, {"figure", "above", "by"})

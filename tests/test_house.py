@@ -25,7 +25,7 @@ def git_files() -> list[Path]:
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no git here: the tree cannot be told from what lies in it")
+        pytest.skip("no git here: nothing says what belongs to the tree")
     return [ROOT / name for name in listed if name and (ROOT / name).is_file()]
 
 

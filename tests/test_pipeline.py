@@ -287,11 +287,11 @@ def test_the_report_needs_nothing_but_itself(finished: Finished) -> None:
 
 def test_labels_that_are_the_masks_are_refused(finished: Finished, tmp_path: Path) -> None:
     """Evaluating the ground truth as training labels ends with an error that says so."""
-    told = {"kind": "training_labels", "split": "train", "title": "leak"}
+    arguments = {"kind": "training_labels", "split": "train", "title": "leak"}
     masks = finished.artifact("index_masks")
     given = {"dataset": finished.artifact("index_dataset"), "masks": masks, "subject": masks / "masks"}
     with pytest.raises(GroundTruthLeak, match="10 of 10"):
-        evaluate.run(Evaluation(), tmp_path, StageRuntime(), **told, **given)
+        evaluate.run(Evaluation(), tmp_path, StageRuntime(), **arguments, **given)
     assert not (tmp_path / "scores.json").exists()
 
 

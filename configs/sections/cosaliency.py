@@ -29,11 +29,11 @@ class GroupLosses(Section):
     triplet: float = Field(default=12.0, ge=0)
     """Images of a group are nearer to each other than to the other group's (published 12)."""
     classify: float = Field(default=3.0, ge=0)
-    """Each image's features tell its tags (published 3)."""
+    """Each image's features predict its tags (published 3)."""
     collaborate: float = Field(default=250.0, ge=0)
     """A group's consensus finds its own objects and nothing in the other group (published 250)."""
     recurrent: float = Field(default=10.0, ge=0)
-    """An image seen through its own map tells the group's tag alone (published 10)."""
+    """An image seen through its own map shows the group's tag alone (published 10)."""
 
 
 class PseudoTargets(Section):

@@ -1,7 +1,7 @@
 """The base of every section of the settings: frozen, documented, strict about unknown keys, without inf and nan.
 
 A section knows its recipe, the part of it that can change a result.  That is every field whose annotation does not say
-otherwise, by one of three marks: `ByContent`, `Unhashed`, `ReadBy`.  A fourth, `ShapesWeights`, tells which fields a
+otherwise, by one of three marks: `ByContent`, `Unhashed`, `ReadBy`.  A fourth, `ShapesWeights`, says which fields a
 trained network cannot change.
 """
 

@@ -1,4 +1,4 @@
-"""The commands `server` and `serve`: Prefect's server with our settings, and what it is told to run."""
+"""The commands `server` and `serve`: Prefect's server with our settings, and what it runs."""
 
 import ipaddress
 import os

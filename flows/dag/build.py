@@ -231,7 +231,7 @@ class _Builder:
     def _report(self) -> None:
         given = ("index_dataset", "index_masks", "index_test", "index_corrections")
         shown = {node.name: node for node in self.run.nodes if node.name not in given and node.facts.split != "test"}
-        told = {"title": self.config.name, "nodes": {name: node.facts for name, node in shown.items()}}
+        arguments = {"title": self.config.name, "nodes": {name: node.facts for name, node in shown.items()}}
         masks = "index_masks" if self.config.dataset.masks is not None else None
         inputs: dict[str, Any] = {name: name for name in shown} | {"corrections": self.run.corrections}
         name, config = "render_report", self.config.report
@@ -239,7 +239,7 @@ class _Builder:
             name,
             name,
             config,
-            arguments=told,
+            arguments=arguments,
             dataset="index_dataset",
             masks=masks,
             **inputs,

@@ -25,15 +25,15 @@ class Node:
     inputs: Mapping[str, Source]
     facts: NodeFacts
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What its stage is told beside settings and inputs: the split, the kind of what it measures."""
+    """What its stage is given beside settings and inputs: the split, the kind of what it measures."""
     after: tuple[str, ...] = ()
     """Nodes that must have succeeded first although nothing of theirs is read: checks of the data, guards."""
 
     @property
     def hashed(self) -> dict[str, Any]:
         """What of settings and arguments can change the result; what enters by content (paths) is not in it."""
-        told: dict[str, Any] = as_json(dict(self.arguments))
-        return self.config.recipe() | told
+        arguments: dict[str, Any] = as_json(dict(self.arguments))
+        return self.config.recipe() | arguments
 
     @property
     def wide(self) -> bool:

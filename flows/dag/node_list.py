@@ -37,7 +37,7 @@ class NodeList:
             name: of the node.
             stage: that it runs.
             config: settings of the stage.
-            arguments: what the stage is told beside settings and inputs.
+            arguments: what the stage is given beside settings and inputs.
             facts: its title, round, split; without them it bears the title of its stage and belongs to no round.
             after: nodes to wait for although nothing of theirs is read.
             inputs: what the stage reads.

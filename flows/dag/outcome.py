@@ -1,4 +1,4 @@
-"""How a node and a run end, and who is told."""
+"""How a node and a run end, and who is notified."""
 
 import traceback
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ class RunResult:
 
 
 class Listener(Protocol):
-    """Is told what happens in a run, from several threads."""
+    """Is notified of what happens in a run, from several threads."""
 
     def started(self, node: Node, threads: int) -> None:
         """A stage began to work, with so many threads."""

@@ -103,7 +103,7 @@ def kept_labels(root: Path, keep: int = KEPT_RECORDS) -> set[str]:
     """`stage/key` of all artifacts that the newest records of every name refer to.
 
     Raises:
-        DamagedRecord: what a record refers to cannot be told.
+        DamagedRecord: what a record refers to is not known.
     """
     for path in _paths(root):
         try:
@@ -111,7 +111,7 @@ def kept_labels(root: Path, keep: int = KEPT_RECORDS) -> set[str]:
         except FileNotFoundError:
             continue
         except DamagedRecord as error:
-            raise DamagedRecord(f"{error}; which artifacts that run needs cannot be told: delete the file") from error
+            raise DamagedRecord(f"{error}; which artifacts that run needs is not known: delete the file") from error
     by_name: dict[str, list[RunRecord]] = {}
     for record in records(root):
         by_name.setdefault(record.name, []).append(record)
@@ -164,7 +164,7 @@ def clock_jump(paths: list[Path], now: float) -> str:
         now: seconds since the epoch.
     """
     times = [match[2] for path in paths if (match := _NAME.fullmatch(path.name))]
-    last = max((calendar.timegm(time.strptime(told, "%Y%m%dT%H%M%S")) for told in times), default=0.0)
+    last = max((calendar.timegm(time.strptime(stamp, "%Y%m%dT%H%M%S")) for stamp in times), default=0.0)
     if last - now < JUMP_SECONDS:
         return ""
     return (

@@ -28,7 +28,7 @@ class Resolved:
         return f"{self.recipe.stage}/{self.recipe.key}"
 
     def order(self, store: Store, *, force: bool = False) -> Order:
-        """What a process needs to be told to build it."""
+        """What a process needs to build it."""
         paths = {name: artifact.path for name, artifact in self.artifacts.items()} | dict(self.files)
         return Order(store.root, self.recipe, self.node.config, paths, self.node.arguments, force=force)
 

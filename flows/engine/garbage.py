@@ -23,13 +23,13 @@ def collect(store: Store, keep: int = KEPT_RECORDS, *, dry_run: bool = False) ->
 
     Raises:
         StoreInUse: a run is at work.
-        DamagedRecord, DamagedArtifact: what a kept run or a release needs cannot be told; nothing was removed.
+        DamagedRecord, DamagedArtifact: what a kept run or a release needs is not known; nothing was removed.
     """
     return collect_garbage(store, keep=lambda: kept(store, keep), dry_run=dry_run)
 
 
 def holdings_line(root: Path) -> str:
-    """What a store holds, in a line; which of it can go, unless that cannot be told.  Empty for an empty store."""
+    """What a store holds, in a line; which of it can go, unless that is not known.  Empty for an empty store."""
     store = Store(root)
     try:
         found, unneeded = holdings(store, kept(store))

@@ -63,5 +63,5 @@ def images_summary(root: Path, now: Artifact, before: RunRecord | None) -> str:
     counts["removed"] = len(earlier.keys() - items.keys())
     if not any(counts.values()):
         return f"{now.images} images, none new, changed or removed since the last run"
-    told = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return f"{now.images} images: {told} since the last run"
+    changes = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return f"{now.images} images: {changes} since the last run"

@@ -60,11 +60,11 @@ class ProgressPages:
         due = page.started + LONG_SECONDS if page.artifact is None else page.updated + UPDATE_SECONDS
         if now >= due:
             page.updated = now
-            told = ", ".join(filter(None, (f"{done}/{total}", note, str(page.left))))
-            self._write(node, page, told)
+            progress = ", ".join(filter(None, (f"{done}/{total}", note, str(page.left))))
+            self._write(node, page, progress)
 
-    def _write(self, node: Node, page: _Page, told: str) -> None:
-        described = text(f"{node.name}: {told}")
+    def _write(self, node: Node, page: _Page, progress: str) -> None:
+        described = text(f"{node.name}: {progress}")
         with warn_on_failure(f"the progress of {node.name}"):
             if page.artifact is None:
                 key = page_key(self.dataset, node.name, "progress")

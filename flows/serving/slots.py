@@ -80,15 +80,15 @@ class TrainingSlot:
                     hold.release()
 
     def _wait(self, hold: "_Hold", node: Node) -> None:
-        told = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not hold.ready.wait(0.2):
             if self.stop.is_set():
                 raise Stopped("the run was stopped")
-            if time.monotonic() > told:
+            if time.monotonic() > deadline:
                 logger.info(
                     "%s waits for the slot %r: another run holds it, or the server is busy", node.name, self.name
                 )
-                told = math.inf
+                deadline = math.inf
         if hold.error is not None:
             raise hold.error
 

@@ -62,8 +62,8 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
     model = named_segmenter(request.model, runtime.root)
     prediction, refinement = model.settings(request.changes)
     images = images_named(request.images)
-    told = _told(model, request, prediction.model_dump(mode="json"), refinement.model_dump(mode="json"))
-    open_folder(request.out, told)
+    identity = _identity(model, request, prediction.model_dump(mode="json"), refinement.model_dump(mode="json"))
+    open_folder(request.out, identity)
     with loading_environment():  # torch reads it when it is loaded
         device = prepare_torch(runtime.device, runtime.cores)
     from tag2mask.tasks.prediction.predicted_folder import Extras, predict_folder
@@ -83,7 +83,7 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
                 journal_seconds=JOURNAL_SECONDS,
                 report=report,
             )
-            made = predict_folder(segmenter, images, request.out, told, extras, resources)
+            made = predict_folder(segmenter, images, request.out, identity, extras, resources)
     except KeyboardInterrupt as error:
         raise RunStopped(f"stopped; finished masks stay in {request.out}, and the same command goes on") from error
     return "\n".join(_summary(request, model, made.masks, made.set_aside))
@@ -120,7 +120,7 @@ def load_model(
     )
 
 
-def _told(
+def _identity(
     model: NamedModel, request: PredictRequest, prediction: dict[str, Any], crf: dict[str, Any]
 ) -> dict[str, Any]:
     """What decides the predictions, by which a folder is gone on with or refused."""

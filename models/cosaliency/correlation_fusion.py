@@ -1,4 +1,4 @@
-"""How the images of a group tell each other what they share: the parts of ICNet (Jin et al., NeurIPS 2020).
+"""How the images of a group exchange what they share: the parts of ICNet (Jin et al., NeurIPS 2020).
 
 Written so that an image needs nothing of the others but one vector each: a group of any size is processed image by
 image, with the same result as all at once.

@@ -113,11 +113,11 @@ class GCoNetPlus(nn.Module):
         return side_outputs(self.backbone, images, least=max(self.backbone.strides), reader="GCoNet+")
 
     def describe(self, sides: list[Tensor], saliency: Tensor | None = None) -> list[Tensor]:
-        """What N images tell their group: one tensor (N, C, h, w), the deepest side output; saliency is not used."""
+        """What N images give to their group: one tensor (N, C, h, w), the deepest side output; saliency is not used."""
         return [sides[-1]]
 
     def consensus(self, descriptions: list[Tensor]) -> list[Tensor]:
-        """What the group tells each image: one tensor (1, C, 1, 1), from the descriptions of all its images."""
+        """What the group passes on to each image: one tensor (1, C, 1, 1), from the descriptions of all its images."""
         return [self.affinity(descriptions[0])]
 
     def decode(self, sides: list[Tensor], consensus: Tensor, size: tuple[int, ...]) -> Decoded:

@@ -64,7 +64,7 @@ class GroupCollaboration(nn.Module):
     Args:
         channels: of the backbone's deepest side output.
         decoded_channels: of the decoder's features.
-        classes: C, what the classification tells apart.
+        classes: C, of the classification.
     """
 
     def __init__(self, channels: int, decoded_channels: int, classes: int) -> None:

@@ -106,12 +106,12 @@ class ICNet(nn.Module):
         return Encoded([F.normalize(layer(side), dim=1) for layer, side in pairs], details)
 
     def describe(self, encoded: Encoded, saliency: Tensor) -> list[Tensor]:
-        """What N images tell their group: three tensors (N, 2, C), foreground and background vector at each level."""
+        """What N images give to their group: three (N, 2, C), foreground and background vector at each level."""
         _check_saliency(encoded, saliency)
         return [both_vectors(features, saliency) for features in encoded.features]
 
     def consensus(self, descriptions: list[Tensor]) -> list[Tensor]:
-        """What the group tells each image: the descriptions of all its images, joined along their first axis."""
+        """What the group passes on to each image: the descriptions of all its images, joined along their first axis."""
         return descriptions
 
     def decode(

@@ -4,7 +4,7 @@ Every point lies in a simplex of the lattice, whose d + 1 vertices take its valu
 vertices blur along each of the d + 1 lattice directions with the weights 1/2, 1, 1/2, and give the values back by the
 same shares ("slice").  The time grows with the points, not with the reach of the filter.
 
-Nothing here loops over points: splat and slice are products with one sparse matrix, vertices are told apart by an
+Nothing here loops over points: splat and slice are products with one sparse matrix, vertices are distinguished by an
 integer code of their coordinates, which pandas' hash tables look up.
 """
 

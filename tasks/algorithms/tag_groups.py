@@ -1,4 +1,4 @@
-"""Groups of images from their tags: who speaks for a tag, and which tag is the hardest to tell from it.
+"""Groups of images from their tags: who speaks for a tag, and which tag is the hardest to distinguish from it.
 
 An image that shows several tagged things says nothing certain about either, and where two tags often occur together
 their groups are nearly the same.  So images with one tag speak first.  All functions are pure: what they return depends
@@ -123,12 +123,12 @@ def warn_of_tags_never_alone(tags: Sequence[Sequence[int]], names: Sequence[str]
     shares = {names[number - 1]: share for number, share in alone_shares(tags, len(names)).items()}
     unclear = {name: share for name, share in shares.items() if share < RARELY_ALONE}
     if unclear:
-        told = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in unclear.items())
+        rare = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in unclear.items())
         log.warning(
             "%d of %d tags have (next to) no image that shows them alone, so that their groups may agree on "
             "something else; add some with this tag alone: %s",
             len(unclear),
             len(shares),
-            told,
+            rare,
         )
     return shares

@@ -60,7 +60,7 @@ def collect_garbage(
         store: the store.
         keep: gives `stage/key` of the artifacts to keep, asked when no run can start; what they were made from is kept
             too, and an interrupted attempt at one of them.  Labels of artifacts that do not exist are ignored.
-        dry_run: only tell.
+        dry_run: only list what would go.
         abandoned_seconds: unfinished work that nothing was written to for this long counts as abandoned.
 
     Returns:
@@ -121,7 +121,7 @@ def _reachable(store: Store, keep: Iterable[str]) -> set[str]:
                 waiting += _inputs(Artifact(folder, read_manifest(folder)))
             except DamagedArtifact as damage:
                 raise DamagedArtifact(
-                    f"{damage}; what it was made from cannot be told, so nothing was removed: run again, which "
+                    f"{damage}; what it was made from is not known, so nothing was removed: run again, which "
                     f"rebuilds it, or delete {folder}"
                 ) from damage
     return reached

@@ -152,7 +152,7 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
 def unread_files(folder: Path) -> str:
     """What stands in a folder beside the images and is not looked at: `photos: not read: 2 .heic, 1 folder`.
 
-    Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to tell.
+    Files that are no pictures, and hidden ones, are not counted; empty where there is nothing to report.
     """
     pictures: Counter[str] = Counter()
     folders = broken = 0
@@ -164,9 +164,9 @@ def unread_files(folder: Path) -> str:
             pictures[suffix] += suffix in OTHER_PICTURES
             folders += os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
             broken += suffix in IMAGE_SUFFIXES and entry.is_symlink() and not os.path.exists(entry)
-    told = [f"{count} {suffix}" for suffix, count in sorted(pictures.items()) if count]
-    told += [_counted(folders, "folder")] * bool(folders) + [_counted(broken, "broken link")] * bool(broken)
-    return f"{folder}: not read: {', '.join(told)}" if told else ""
+    counts = [f"{count} {suffix}" for suffix, count in sorted(pictures.items()) if count]
+    counts += [_counted(folders, "folder")] * bool(folders) + [_counted(broken, "broken link")] * bool(broken)
+    return f"{folder}: not read: {', '.join(counts)}" if counts else ""
 
 
 def _counted(count: int, what: str) -> str:

@@ -105,7 +105,7 @@ Take = Callable[[str, Path, Path], tuple[IngestedImage, list[Path]]]
 
 
 def open_work(device: str, *, take: Take, folder: Path, out: Path) -> Process:
-    """What a worker does with items of `_item`; errors that are told all at once are results."""
+    """What a worker does with items of `_item`; errors that are reported all at once are results."""
 
     def attempt(item: str) -> tuple[IngestedImage, list[Path]] | BadImage | BadDataset:
         image_id, _, name = item.partition(SEPARATOR)

@@ -1,4 +1,4 @@
-"""Which masks a saliency model or a group system has seen: told beside the model, beside its maps, and by the report.
+"""Which masks a saliency model or a group system has seen: it lies beside the model and its maps, and in the report.
 
 `provenance.json` holds `masks` (in words), `shows_target_classes` (`yes`, `no` or `unknown`) and `images` (how many;
 null where nobody said).  What nobody said is `unknown`, never `no`.  Where the training started from another saliency
@@ -41,9 +41,9 @@ class Provenance:
         if not path.is_file():
             return cls(otherwise)
         try:
-            told: dict[str, Any] = read_json(path)
-            earlier = tuple(cls(**one) for one in told.pop("earlier", ()))
-            found = cls(**told, earlier=earlier)
+            content: dict[str, Any] = read_json(path)
+            earlier = tuple(cls(**one) for one in content.pop("earlier", ()))
+            found = cls(**content, earlier=earlier)
         except (ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: cannot be read ({error}); take it away or copy it again") from error
         for one in found.trainings():
@@ -57,7 +57,7 @@ class Provenance:
         return replace(self, earlier=tuple(start.trainings()))
 
     def beside(self, other: "Provenance") -> "Provenance":
-        """Of maps that are made of another's maps too; a training behind both is told once."""
+        """Of maps that are made of another's maps too; a training behind both is listed once."""
         more = [one for one in other.trainings() if one not in self.trainings()]
         return replace(self, earlier=(*self.earlier, *more))
 
@@ -67,8 +67,10 @@ class Provenance:
 
     def write(self, folder: Path) -> None:
         """Write `provenance.json`; `earlier` only where there is some."""
-        told = [{name: value for name, value in asdict(one).items() if name != "earlier"} for one in self.trainings()]
-        write_json(folder / PROVENANCE, told[0] | ({"earlier": told[1:]} if self.earlier else {}))
+        last, *earlier = (
+            {name: value for name, value in asdict(one).items() if name != "earlier"} for one in self.trainings()
+        )
+        write_json(folder / PROVENANCE, last | ({"earlier": earlier} if earlier else {}))
 
     def as_metrics(self) -> dict[str, str]:
         """The same of all trainings for a manifest's metrics; one that shows target classes is enough for a yes."""
@@ -79,14 +81,14 @@ class Provenance:
 
     def __str__(self) -> str:
         """The same in one sentence, and in another one for every training before."""
-        first, *before = (one._masks_told() for one in self.trainings())
-        told = [
+        first, *before = (one._masks_sentence() for one in self.trainings())
+        sentences = [
             f"Masks behind the saliency maps: {first}",
             *(f"Behind that, an earlier training: {one}" for one in before),
         ]
-        return " ".join(told)
+        return " ".join(sentences)
 
-    def _masks_told(self) -> str:
+    def _masks_sentence(self) -> str:
         count = "" if self.images is None else f" ({self.images} images)"
         answer = {"yes": "they show", "no": "they do not show", "unknown": "nobody has said whether they show"}
         return f"{self.masks}{count}; {answer[self.shows_target_classes]} target classes."

@@ -132,7 +132,7 @@ def _local_frame(row: FloatArray, column: FloatArray, rng: np.random.Generator) 
 def _colors(
     behind: FloatArray, rng: np.random.Generator, usual_hue: float | None
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Color of the body, which can be told from (3,) `behind`, and the dark and the light color of the part."""
+    """Color of the body, which differs clearly from (3,) `behind`, and the dark and the light color of the part."""
     body = random_color(rng)
     while np.linalg.norm(body - behind) < 0.25:
         body = random_color(rng)

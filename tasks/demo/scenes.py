@@ -1,6 +1,6 @@
 """The demo data set: cluttered scenes with tags and masks, and a saliency set of other shapes.
 
-What tells a class is its outline and the texture of one part (see `shapes`). Color only hints: in most objects one of
+What marks a class is its outline and the texture of one part (see `shapes`). Color only hints: in most objects one of
 the part's two colors lies about the class's usual hue, while bodies and backgrounds take every hue. Large objects tend
 to the middle, small ones to the border, where they may be cut. The saliency set is drawn the same way, but its masks
 hold the large objects alone, as people mark what is salient.

@@ -51,7 +51,7 @@ def connect(cluster: Cluster) -> Client:
 
 
 def workers_of(client: Client, address: str) -> dict[str, dict[str, Any]]:
-    """Address -> what the scheduler tells of each worker, waited for where there is none yet.
+    """Address -> what the scheduler knows of each worker, waited for where there is none yet.
 
     Raises:
         LostCluster: there is none.
@@ -80,7 +80,7 @@ def device_of_workers(cluster: Cluster, asked: str) -> str:
         return "cpu"
     with connect(cluster) as client:
         found = workers_of(client, cluster.address)
-    if any(has_gpu(told) for told in found.values()):
+    if any(has_gpu(worker) for worker in found.values()):
         return "cuda"
     if asked == "cuda":
         raise LostCluster(
@@ -90,9 +90,9 @@ def device_of_workers(cluster: Cluster, asked: str) -> str:
     return "cpu"
 
 
-def has_gpu(told: Mapping[str, Any]) -> bool:
+def has_gpu(worker: Mapping[str, Any]) -> bool:
     """Whether a worker says that it has a GPU."""
-    return bool(told.get("resources", {}).get("GPU", 0) > 0)
+    return bool(worker.get("resources", {}).get("GPU", 0) > 0)
 
 
 def run_shard(order: Order, shard: Shard, seen: Origin) -> Answer:
@@ -185,7 +185,7 @@ class DaskWorkers:
             raise self._lost()
 
     def _watch(self, future: Future, shard: Shard) -> None:
-        """Be told when a shard is done."""
+        """Note that a shard is done."""
         self._running[future] = shard
         future.add_done_callback(self._ended.put)
 
@@ -209,10 +209,10 @@ class DaskWorkers:
         if now - self._seen_at > LOOK_SECONDS:
             self._seen_at = now
             try:
-                told = self._client.scheduler_info(n_workers=-1)["workers"]
+                workers = self._client.scheduler_info(n_workers=-1)["workers"]
             except OSError as error:
                 raise self._lost() from error
-            fitting = [one for one in told.values() if not self._wants or has_gpu(one)]
+            fitting = [one for one in workers.values() if not self._wants or has_gpu(one)]
             self.width = sum(1 if self._wants else one["nthreads"] for one in fitting) or self.width
             return len(fitting)
         return self.width

@@ -22,7 +22,7 @@ from tag2mask.tasks.store.runtime import StageRuntime
 GIVEN = "TAG2MASK_RANK"
 """Environment variable of a rank: what it is to do, in JSON."""
 RESOURCES = ("device", "precision", "threads", "devices", "shard", "journal_seconds", "checkpoint_seconds")
-"""Fields of the runtime that every rank is told."""
+"""Fields of the runtime that every rank is given."""
 SAID = "tag2mask "
 """Before a line that the first rank says to the stage's process."""
 LAST_LINES = 12
@@ -155,10 +155,10 @@ def main() -> None:
             return
         log.handlers, log.propagate = [_Said()], False
         log.setLevel(logging.INFO)
-        told = replace(runtime, report=lambda done, total, note: _say("progress", done, total, note))
+        reporting = replace(runtime, report=lambda done, total, note: _say("progress", done, total, note))
         try:
             with files_written(out) as written:
-                run(config, out, told, **keywords)
+                run(config, out, reporting, **keywords)
         except UserError as error:
             _say("refused", str(error))
             raise

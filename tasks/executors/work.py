@@ -67,7 +67,7 @@ def compute_alone() -> None:
 
 @dataclass(frozen=True)
 class Order:
-    """Work, and how it is to be done: what a worker is told once."""
+    """Work, and how it is to be done: what a worker is sent once."""
 
     open_work: OpenWork
     device: str
@@ -133,7 +133,7 @@ def _sendable(error: Exception, worker: str) -> Exception:
 
 
 class _Kept(logging.Handler):
-    """Keeps what the stages' logger is told in this thread, for the process that writes the log."""
+    """Keeps what the stages log in this thread, for the process that writes the log."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from tag2mask.tasks.dataset.label_maps import IGNORE
 
 @dataclass(frozen=True)
 class ImageSignals:
-    """What one label map tells of itself."""
+    """The figures of one label map."""
 
     image_id: str
     tags: tuple[int, ...]

@@ -114,12 +114,12 @@ def check_start(config: schema.Saliency) -> None:
         found = {"provider": found["provider"]}
     wrong = {name: value for name, value in found.items() if _value(config, name) != value}
     if wrong:
-        told = "; ".join(
+        differ = "; ".join(
             f"{name} is {value!r} there and {_value(config, name)!r} here" for name, value in wrong.items()
         )
         right = " ".join(f"--set saliency.{name}={_plain(value)}" for name, value in wrong.items())
         raise WeightsError(
-            f"{config.start_from / 'model.json'}: a training cannot start from this model: {told}; give it the same "
+            f"{config.start_from / 'model.json'}: a training cannot start from this model: {differ}; give it the same "
             f"({right}), or name another model in saliency.start_from"
         )
 

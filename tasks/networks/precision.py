@@ -55,7 +55,7 @@ def cpu_support(capabilities: Mapping[str, Any], environment: Mapping[str, str])
     """Whether torch can use bfloat16 instructions of the processor, and what says so.
 
     Args:
-        capabilities: as `torch.cpu.get_capabilities()` tells them of the chip.
+        capabilities: as `torch.cpu.get_capabilities()` reports them of the chip.
         environment: variables of the process, as they were when torch was loaded.
     """
     found = [name for name in CPU_INSTRUCTIONS if capabilities.get(name)]

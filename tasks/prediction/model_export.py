@@ -43,7 +43,7 @@ Predict = Callable[[Images], np.ndarray]
 
 
 class CannotExport(UserError, ValueError):
-    """The file cannot be written, or would not say what the network says; the message tells why."""
+    """The file cannot be written, or would not say what the network says; the message says why."""
 
 
 class ServedSegmenter(nn.Module):
@@ -77,7 +77,7 @@ def export_model(folder: Path, out: Path, form: Format, about: Mapping[str, Any]
         folder: its model folder.
         out: the file; it appears whole or not at all.
         form: what to write.
-        about: what else to tell in the metadata, JSON values: the model's name, how it is applied, its provenance.
+        about: what else to put into the metadata, JSON values: the model's name, how it is applied, its provenance.
 
     Returns:
         The largest difference of a probability between file and network on the images compared.

@@ -92,7 +92,7 @@ def predict_folder(
         out: folder to make, or to go on with.
         request: the model and the settings, JSON values; kept, and compared with what an earlier attempt kept.
         extras: what to write beside the masks.
-        runtime: `workers` decode and write at once; `report` is told (images done, in all).
+        runtime: `workers` decode and write at once; `report` gets (images done, in all).
 
     Raises:
         OtherRequest: the folder was made with another model or other settings, or an id stands for another file there.

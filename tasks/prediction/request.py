@@ -36,14 +36,14 @@ def open_folder(out: Path, request: Mapping[str, Any]) -> None:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two requests, such as `flip was true and is false now`."""
-    told = []
+    found = []
     for name in sorted(before.keys() | now.keys()):
         old, new = before.get(name), now.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            told += differences(old, new)
+            found += differences(old, new)
         elif old != new:
-            told.append(f"{name} was {_shown(old)} and is {_shown(new)} now")
-    return told
+            found.append(f"{name} was {_shown(old)} and is {_shown(new)} now")
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -151,7 +151,7 @@ def compare(
         before: the earlier one.
         after: the later one.
         threads: images compared at once.
-        progress: told how many are done, and how many there are.
+        progress: called with how many are done, and how many there are.
 
     Raises:
         ValueError: a label map that cannot be read; the message names it.

@@ -28,7 +28,7 @@ from tag2mask.tasks.report.page import points, render
 from tag2mask.tasks.report.pictures import image_picture, label_picture, thumbnail_size
 
 KIND_COLORS = {GAINED: (31, 120, 200), LOST: (217, 95, 2), OTHER_CLASS: (140, 60, 170), IGNORED: (205, 165, 40)}
-"""Colors of changed pixels, told apart by readers who do not see red or green, too."""
+"""Colors of changed pixels, distinguished by readers who do not see red or green, too."""
 UNCHANGED_WHITE = 0.72
 """Share of white over the gray image where nothing changed."""
 
@@ -88,7 +88,9 @@ def _rows(changes: Sequence[ImageChange], before: LabelSet, after: LabelSet, sid
             Picture(before.title, label_picture(old, size), None),
             Picture(after.title, label_picture(new, size), None),
             Picture(
-                _told(change), None if change.resized else change_picture(changed_kinds(old, new), pixels, size), None
+                _caption(change),
+                None if change.resized else change_picture(changed_kinds(old, new), pixels, size),
+                None,
             ),
         ]
         return Row(record, None, tuple(parts))
@@ -118,7 +120,7 @@ def change_picture(kinds: np.ndarray, pixels: np.ndarray | None, size: tuple[int
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def _told(change: ImageChange) -> str:
+def _caption(change: ImageChange) -> str:
     if change.resized:
         return "of another size"
     parts = [name for kind, name in KINDS.items() if change.pixels(kind)]

@@ -71,7 +71,7 @@ class Latest:
             what[HISTORY] = wrong_history or ("is missing" if len(numbers) > 1 else "")
         elif numbers and link is None:
             what[LATEST] = wrong_link or f"is missing; last it pointed to {last}"
-        elif numbers and link != last and (link != numbers[-1] or _told(entries, link)):
+        elif numbers and link != last and (link != numbers[-1] or _listed(entries, link)):
             what[LATEST] = f"points to {link}, but last it was moved to {last}"
         return next((Fault(f"releases/{self.name}", file, wrong) for file, wrong in what.items() if wrong), None)
 
@@ -95,8 +95,8 @@ class Latest:
         return f"say which release is to be used (of {there}), e.g. `tag2mask latest {self.name} {likely}`"
 
     def unsettled(self, numbers: Sequence[int]) -> bool:
-        """Whether the newest release was committed and its publisher was killed before the history told of it."""
-        return bool(numbers) and not _told(self.entries(), numbers[-1])
+        """Whether the newest release was committed and its publisher was killed before the history listed it."""
+        return bool(numbers) and not _listed(self.entries(), numbers[-1])
 
     def point(self, number: int, why: str, entries: Sequence[Entry] | None = None) -> None:
         """Let the link point to a release, and write that down.
@@ -104,7 +104,7 @@ class Latest:
         Args:
             number: of the release.
             why: in the history.
-            entries: what the history tells before; without it what it told.
+            entries: of the history before this one; without it those that it has.
 
         Raises:
             DamagedArtifact: a folder stands where the link should be.
@@ -117,8 +117,8 @@ class Latest:
         os.symlink(str(number), aside)
         os.replace(aside, self.link)
         sync_files([], folders=[self.link.parent])
-        told = {"entries": [*before, {"latest": number, "why": why, "when": now()}]}
-        write_json(self._file, {**told, "seal": seal_of(told)})
+        history = {"entries": [*before, {"latest": number, "why": why, "when": now()}]}
+        write_json(self._file, {**history, "seal": seal_of(history)})
 
     def _read_link(self) -> tuple[int | None, str]:
         """What the link points to, and what is wrong with it."""
@@ -131,11 +131,11 @@ class Latest:
         return number, "" if number is not None else f"points to {target!r}, which is no release"
 
     def _read_history(self) -> tuple[list[Entry], str]:
-        """What the history tells, and what is wrong with it."""
+        """What the history says, and what is wrong with it."""
         try:
-            told = read_json(self._file)
-            sound = isinstance(told, dict) and told.get("seal") == seal_of(told)
-            return (list(told["entries"]), "") if sound else ([], "was changed after it was written")
+            history = read_json(self._file)
+            sound = isinstance(history, dict) and history.get("seal") == seal_of(history)
+            return (list(history["entries"]), "") if sound else ([], "was changed after it was written")
         except FileNotFoundError:
             return [], ""
         except (OSError, ValueError) as error:
@@ -148,5 +148,5 @@ def now() -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1e6):06d}Z"
 
 
-def _told(entries: Sequence[Entry], number: int | None) -> bool:
+def _listed(entries: Sequence[Entry], number: int | None) -> bool:
     return any(entry["latest"] == number for entry in entries)

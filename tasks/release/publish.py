@@ -33,7 +33,7 @@ class Publication:
     """What is wrong with releases and candidates that were there before, a line each."""
 
     def lines(self) -> list[str]:
-        """What to tell of it, the outcome first."""
+        """What to say of it, the outcome first."""
         manifest = self.release.manifest
         gate, title = manifest["gate"], self.release.title
         damaged = [f"damaged: {fault}: not compared with, delete its folder" for fault in self.damaged]
@@ -95,9 +95,9 @@ def publish(
         damaged = damage_of(releases, reread=False)
         spoilt = {store.root / fault.label for fault in damaged}
         standing = releases.with_digest(digest, but=spoilt)
-        told = tuple(map(str, damaged))
+        faults = tuple(map(str, damaged))
         if standing is not None:
-            return Publication(standing, "unchanged", releases.latest(), told)
+            return Publication(standing, "unchanged", releases.latest(), faults)
         before = _latest_sound(releases, damaged)
         comparison = _compared(store, draft, before, threads)
         figures = _figures(draft.signals, evaluation, before, comparison, rules)
@@ -122,7 +122,7 @@ def publish(
                 draft.expected(),
                 released=judgement.released,
             )
-        return Publication(release, "released" if judgement.released else "candidate", releases.latest(), told)
+        return Publication(release, "released" if judgement.released else "candidate", releases.latest(), faults)
 
 
 def _latest_sound(releases: Releases, damaged: Sequence[Fault]) -> Release | None:

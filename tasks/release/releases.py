@@ -8,8 +8,8 @@
 
 A folder is made aside, forced to the disk, and moved to its place by one rename; only then `latest` moves, by another.
 A publisher that was killed between the two is noticed by its successor, which moves `latest` as it would have been: the
-history tells such a release from one that a person has rolled back.  Where the history or the link is not what it was,
-nothing is published until a person has said which release is meant (`latest.py`).
+history distinguishes such a release from one that a person has rolled back.  Where the history or the link is not what
+it was, nothing is published until a person has said which release is meant (`latest.py`).
 
 Label files are copies.  A hard link would share its bytes with the artifact, and whoever opens a released file to write
 would damage both.
@@ -181,9 +181,9 @@ class Releases:
         return release
 
     def move_latest(self, number: int) -> int | None:
-        """Let `latest` point to a release.  Returns what it pointed to before; None where that cannot be told.
+        """Let `latest` point to a release.  Returns what it pointed to before; None where that is not known.
 
-        This also mends a link or a history that is not what it was: the releases tell which there are, the person which
+        This also mends a link or a history that is not what it was: the releases say which there are, the person which
         is meant.
 
         Raises:
@@ -200,7 +200,7 @@ class Releases:
             return before
 
     def _whole_history(self) -> list[Entry]:
-        """What can be trusted of the history, and what the releases tell that it does not: each was published once."""
+        """What can be trusted of the history, and what the releases say that it does not: each was published once."""
         entries = self.pointer.trusted()
         seen, made = {e["latest"] for e in entries}, {r.number: r.manifest["made"] for r in _trusted(self.folders())}
         missing = [number for number in self.numbers() if number not in seen]

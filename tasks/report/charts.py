@@ -80,12 +80,12 @@ def class_bars(figures: Mapping[str, float | None]) -> Markup:
     for number, (name, share) in enumerate(figures.items()):
         top = number * row
         length = max(1.0, (share or 0) * (width - label))
-        told = "–" if share is None else f"{100 * share:.1f}"
+        percent = "–" if share is None else f"{100 * share:.1f}"
         parts.append(
-            f'<g><title>{escape(name)}: {told}</title><rect class="track" x="0" y="{top + 3}" '
+            f'<g><title>{escape(name)}: {percent}</title><rect class="track" x="0" y="{top + 3}" '
             f'width="{width - label}" height="9" rx="2"/><rect class="series-{number}" x="0" y="{top + 3}" '
             f'width="{length:.1f}" height="9" rx="2"/>'
-            f'<text x="{width}" y="{top + 12}" text-anchor="end">{told}</text></g>'
+            f'<text x="{width}" y="{top + 12}" text-anchor="end">{percent}</text></g>'
         )
     return Markup(f'<svg viewBox="0 0 {width} {row * len(figures)}" role="img">{"".join(parts)}</svg>')
 

@@ -37,8 +37,8 @@ class Step:
     @property
     def figures(self) -> str:
         """The first six of its own figures, in a line."""
-        told = {k: v for k, v in self.manifest.get("metrics", {}).items() if isinstance(v, int | float | str)}
-        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in list(told.items())[:6])
+        shown = {k: v for k, v in self.manifest.get("metrics", {}).items() if isinstance(v, int | float | str)}
+        return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in list(shown.items())[:6])
 
     @property
     def seed(self) -> int | None:

@@ -11,7 +11,7 @@ from tag2mask.models.backbones import Backbone
 from tag2mask.models.cosaliency.group_collaboration import GroupBatch
 
 Consensus = list[Tensor]
-"""What a group tells each of its images."""
+"""What a group passes on to each of its images."""
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -22,10 +22,10 @@ class GroupNetwork(Protocol):
         """Features of (N, 3, S, S)."""
 
     def describe(self, encoded: Any, saliency: Tensor, /) -> list[Tensor]:
-        """What these images tell their group."""
+        """What these images contribute to their group."""
 
     def consensus(self, descriptions: list[Tensor]) -> Consensus:
-        """What the group tells each image."""
+        """What the group passes on to each image."""
 
     def maps(
         self, encoded: Any, saliency: Tensor, consensus: Consensus, size: tuple[int, ...], /
@@ -43,7 +43,7 @@ class GroupSystem(Generic[Network]):
     build: Callable[[Cosaliency, Backbone], Network]
     """The network on a backbone, without pre-trained weights; it calls the backbone `backbone`."""
     two_groups: bool
-    """Whether a step of its training takes a second group to tell the first one from."""
+    """Whether a step of its training takes a second group to contrast the first one with."""
     training_parts: Callable[[Network, int], Mapping[str, nn.Module]]
     """What its training alone needs beside the network, for a number of groups."""
     loss: Callable[[Cosaliency, nn.ModuleDict, GroupBatch, Tensor], Tensor]

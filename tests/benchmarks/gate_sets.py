@@ -169,10 +169,10 @@ def permute_tags(dataset: Path, share: float, out: Path) -> None:
 
 def predicted(name: str, config: Config, given: Evidence) -> Evidence:
     """Predictions of a model without mirroring and without the CRF, which save minutes and change little."""
-    settings, told = config.prediction.replaced(flip=False), {"dataset": given.dataset, "model": given.model}
+    settings, arguments = config.prediction.replaced(flip=False), {"dataset": given.dataset, "model": given.model}
     scores = made(
         f"{name}/scores",
-        lambda out: predict_masks.run(settings, out, RUNTIME, split="train", **told),
+        lambda out: predict_masks.run(settings, out, RUNTIME, split="train", **arguments),
     )
     off = Refinement(iterations=0)
     refined = made(
@@ -249,10 +249,10 @@ def label_sets(config: Config, given: Evidence) -> dict[str, tuple[Path, Evidenc
     sets["round 1, nothing ignored"] = (given.predictions, given)
     sets[MASKS] = (given.masks / "masks", given)
     sets["CAM above 0.3"] = (made("by_cam", by_cam(given)), given)
-    for share, told in ((1.0, "shuffled tags"), (0.5, "half the tags shuffled")):
+    for share, reported in ((1.0, "shuffled tags"), (0.5, "half the tags shuffled")):
         wrong = shuffled(config, given, share)
-        sets[f"{told}, mined"] = (wrong.labels, wrong)
-        sets[f"{told}, round 1"] = (made(f"shuffled_{share:g}/masked", masked(config, wrong)), wrong)
+        sets[f"{reported}, mined"] = (wrong.labels, wrong)
+        sets[f"{reported}, round 1"] = (made(f"shuffled_{share:g}/masked", masked(config, wrong)), wrong)
     untrained = trained_for(1, config, given, start)
     sets["untrained segmenter"] = (made("steps_1/masked", masked(config, untrained)), untrained)
     nothing = painted(given, lambda _, size: np.zeros(size, np.uint8))

@@ -59,8 +59,8 @@ class Bench:
         found: Seconds = {engine: [] for engine in self.environments}
         for number in range(repeats + 1):
             for engine in self.environments:
-                seconds, told = self.seconds(engine, "store")
-                assert "stages are up to date" in told, told
+                seconds, reported = self.seconds(engine, "store")
+                assert "stages are up to date" in reported, reported
                 if number:
                     found[engine].append(seconds)
                     say(f"cached, {engine}: {seconds:.2f} s")
@@ -75,7 +75,7 @@ def measure(folder: Path, *, whole: bool, scratch: int, cached: int, say: Callab
         whole: take the demo; otherwise a tiny run.
         scratch: runs from scratch of each engine.
         cached: cached runs of each engine.
-        say: is told every figure when it comes.
+        say: is reported every figure when it comes.
     """
     config = write_tiny(folder, "demo", whole=whole)
     server = environment_of(folder / "server", free_port())

@@ -75,8 +75,8 @@ class Benchmark:
         rows += sorted(groups, key=lambda row: row.system not in ("reciprocal", "reciprocal, gated"))
         table = markdown(rows, self.config, len(held_out))
         (self.work / "table.md").write_text(table, encoding="utf-8")
-        told = {"held_out": held_out, "budget": budget(self.config), "rows": [vars(row) for row in rows]}
-        (self.work / "table.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        reported = {"held_out": held_out, "budget": budget(self.config), "rows": [vars(row) for row in rows]}
+        (self.work / "table.json").write_text(json.dumps(reported, indent=1) + "\n", encoding="utf-8")
         print(table, flush=True)
         return rows
 
@@ -144,9 +144,9 @@ class Benchmark:
             with torch.inference_mode():
                 gray = (predict(record)[0, 0].numpy() * 255).round().clip(0, 255).astype(np.uint8)
             write_gray(folder / "saliency" / f"{record.image_id}.png", gray)
-        told = {"kind": "saliency", "split": "train", "title": "groups of one"}
+        arguments = {"kind": "saliency", "split": "train", "title": "groups of one"}
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
-        evaluate.run(Evaluation(), folder / "scores", self.runtime, **told, **given)
+        evaluate.run(Evaluation(), folder / "scores", self.runtime, **arguments, **given)
         figures = dict(read_json(folder / "scores" / "metrics.json"))
         seconds = median_seconds(predict, index)
         return Row("single", f"{provider}, trained on tags", figures, seconds, parameters, trained.manifest["seconds"])
@@ -197,9 +197,9 @@ class Benchmark:
             for number in record.tags:
                 gated = (gray * factors[number]).round().astype(np.uint8)
                 write_gray(folder / "cosaliency" / str(number) / f"{record.image_id}.png", gated)
-        told = {"kind": "cosaliency", "split": "val", "title": "the same map for every tag"}
+        arguments = {"kind": "cosaliency", "split": "val", "title": "the same map for every tag"}
         given = {"dataset": made["index_dataset"].path, "masks": made["index_masks"].path, "subject": folder}
-        evaluate.run(Evaluation(), folder / "scores", self.runtime, **told, **given)
+        evaluate.run(Evaluation(), folder / "scores", self.runtime, **arguments, **given)
         return dict(read_json(folder / "scores" / "metrics.json"))
 
     def configured(self, changes: Sequence[str]) -> Config:

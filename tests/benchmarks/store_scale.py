@@ -127,7 +127,7 @@ def measure(folder: Path, images: int, say: Callable[[str], None]) -> dict[str, 
     Args:
         folder: for the images and the store; the store is removed at the end.
         images: how many, before a hundredth is added.
-        say: is told every figure when it comes.
+        say: is reported every figure when it comes.
     """
     data, root, found = folder / "data", folder / "store", {}
     draw(data, range(images))

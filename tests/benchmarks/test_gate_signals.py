@@ -50,8 +50,8 @@ def measure(config: Config, given: Evidence, name: str, labels: Path, held_again
         saliency=held_against.saliency,
         predictions=held_against.predictions,
     )
-    told = {"kind": "labels", "split": "train", "title": name, "dataset": given.dataset, "masks": given.masks}
-    evaluate.run(Evaluation(), folder / "scores", RUNTIME, subject=labels, **told)
+    arguments = {"kind": "labels", "split": "train", "title": name, "dataset": given.dataset, "masks": given.masks}
+    evaluate.run(Evaluation(), folder / "scores", RUNTIME, subject=labels, **arguments)
     signals, scores = read_json(folder / "signals" / "metrics.json"), read_json(folder / "scores" / "metrics.json")
     ids = ImageIndex.read(given.dataset).split("train").ids
     pairs = ((read_labels(path / f"{image_id}.png") for path in (given.labels, labels)) for image_id in ids)
@@ -79,8 +79,8 @@ def correlations(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         values = [row[figure] for row in known]
         row: dict[str, Any] = {"signal": figure, "sets": len(known)}
         for score in ("miou", "miou_labeled"):
-            told = len(set(values)) > 1
-            row[score] = float(stats.spearmanr(values, [r[score] for r in known]).statistic) if told else math.nan
+            varies = len(set(values)) > 1
+            row[score] = float(stats.spearmanr(values, [r[score] for r in known]).statistic) if varies else math.nan
         found.append(row)
     return sorted(found, key=lambda row: -abs(row["miou"]) if math.isfinite(row["miou"]) else 1)
 

@@ -16,13 +16,13 @@ SCRATCH, CACHED = 2, 3
 @pytest.mark.benchmark
 def test_the_measurement_runs(tmp_path: Path) -> None:
     """With a tiny run it times each engine, and leaves one store that all of them find complete."""
-    told: list[str] = []
-    found = measure(tmp_path, whole=False, scratch=1, cached=1, say=told.append)
+    reported: list[str] = []
+    found = measure(tmp_path, whole=False, scratch=1, cached=1, say=reported.append)
     assert {run: list(engines) for run, engines in found.items()} == {
         "from scratch": [LOCAL, SERVER],
         "cached": [LOCAL, SERVER, EPHEMERAL],
     }
-    assert len(told) == 5 and all(len(seconds) == 1 for engines in found.values() for seconds in engines.values())
+    assert len(reported) == 5 and all(len(seconds) == 1 for engines in found.values() for seconds in engines.values())
     assert not (tmp_path / "scratch").exists()
     print(table(found))
 

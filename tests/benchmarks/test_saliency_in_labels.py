@@ -23,7 +23,7 @@ from tag2mask.configs.runtime import available_cores
 from tag2mask.tasks.demo.scenes import write_demo
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.benchmarks.saliency_systems import Benchmark, figures_of
-from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, told_every_100
+from tests.benchmarks.test_saliency_systems import CONFIGS, SETTINGS, TINY, report_every_100
 from tests.flows.published_way import PUBLISHED
 
 SEGMENTER = ("segmenter.iterations=500",)
@@ -102,7 +102,7 @@ def percent(figure: float | None) -> str:
 def test_saliency_in_labels_of_images() -> None:
     """Labels 0 from reciprocal attention are better than those from the prior."""
     torch.set_num_threads(available_cores())
-    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=told_every_100)
+    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=report_every_100)
     work = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "saliency-systems"
     lender = os.environ.get("TAG2MASK_VOC_STORE")
     benchmark = Benchmark(SETTINGS, work, runtime, lender=Path(lender) if lender else None)

@@ -56,7 +56,7 @@ def test_saliency_systems_on_images() -> None:
         if not root.is_dir():
             pytest.skip(f"{root} is not there")
     torch.set_num_threads(available_cores())
-    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=told_every_100)
+    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=report_every_100)
     work = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "saliency-systems"
     lender = os.environ.get("TAG2MASK_VOC_STORE")
     rows = Benchmark(SETTINGS, work, runtime, lender=Path(lender) if lender else None).run()
@@ -84,13 +84,13 @@ def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.Capture
         ("groups", "icnet"),
         ("groups", "gconet_plus"),
     ]
-    told = json.loads((tmp_path / "work" / "table.json").read_text())
+    reported = json.loads((tmp_path / "work" / "table.json").read_text())
     learned = {path.stem for path in (tmp_path / "work" / "trained-on" / "images").iterdir()}
-    assert len(told["held_out"]) == 3 and len(learned) == 9 and learned.isdisjoint(told["held_out"])
+    assert len(reported["held_out"]) == 3 and len(learned) == 9 and learned.isdisjoint(reported["held_out"])
     table = (tmp_path / "work" / "table.md").read_text()
     assert all(f"| {row.system} | " in table for row in rows) and "20 steps of 4 images at 64 pixels" in table
     first = capsys.readouterr().out
-    assert f"held out, 3 images: {' '.join(told['held_out'])}" in first and "train_saliency" in first
+    assert f"held out, 3 images: {' '.join(reported['held_out'])}" in first and "train_saliency" in first
     lender = tmp_path / "work" / "store"
     again = Benchmark(CONFIGS / "demo.yaml", tmp_path / "other", StageRuntime(), lender=lender, **given).run()
     assert [row.figures for row in again] == [row.figures for row in rows]
@@ -109,7 +109,7 @@ def test_older_artifacts_lack_only_settings_at_their_default() -> None:
     assert not same_settings(node, {name: value for name, value in older.items() if name != "jitter"})
 
 
-def told_every_100(done: int, total: int, note: str) -> None:
+def report_every_100(done: int, total: int, note: str) -> None:
     """A line for every hundred steps."""
     if done % 100 == 0:
         print(json.dumps({"done": done, "of": total, "note": note}), flush=True)

@@ -31,7 +31,7 @@ def test_segmenter_trained_on_masks() -> None:
     if not data.root.is_dir():
         pytest.skip(f"{data.root} is not there")
     torch.set_num_threads(available_cores())
-    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=_told_every_100)
+    runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=_report_every_100)
     assert data.train_split and data.val_split and data.masks
     folders = {name: _fresh(name) for name in ("dataset", "masks", "scores", "refined", "plain", "crf")}
     model = WORK / "model"  # kept, so that an interrupted benchmark resumes
@@ -75,6 +75,6 @@ def _fresh(name: str) -> Path:
     return folder
 
 
-def _told_every_100(done: int, total: int, note: str) -> None:
+def _report_every_100(done: int, total: int, note: str) -> None:
     if done % 100 == 0:
         print(json.dumps({"done": done, "of": total, "note": note}), flush=True)

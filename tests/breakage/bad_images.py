@@ -71,8 +71,8 @@ def _without_one_reading(rng: np.random.Generator) -> Iterator[Case]:
 
 def _bombs() -> Iterator[Case]:
     for width, height in ((100_000, 100_000), (60_000, 10), (2**31 - 1, 2**31 - 1)):
-        told = BOMB if width * height > 10_000_000 else DAMAGED
-        yield Case(f"a bomb of {width}x{height}", png((width, height), b"\0" * 50), told, "x.png")
+        reported = BOMB if width * height > 10_000_000 else DAMAGED
+        yield Case(f"a bomb of {width}x{height}", png((width, height), b"\0" * 50), reported, "x.png")
     header = struct.pack("<2sIHHI", b"BM", 100, 0, 0, 54)
     bmp = header + struct.pack("<IiiHHIIiiII", 40, 90_000, 90_000, 1, 24, *[0] * 6) + bytes(46)
     yield Case("a bomb as BMP", bmp, BOMB, "x.bmp")

@@ -55,8 +55,8 @@ def _documents(rng: np.random.Generator) -> Iterator[Case]:
         "megabytes": (f"a: {'x' * MAXIMUM_BYTES}", "is larger than"),
         "a section that does not exist": (f"{text}\nmineing: {{}}\n", "mineing"),
     }
-    for name, (content, told) in documents.items():
-        yield Case(name, content if isinstance(content, bytes) else content.encode(), told, FILE)
+    for name, (content, reported) in documents.items():
+        yield Case(name, content if isinstance(content, bytes) else content.encode(), reported, FILE)
 
 
 def _wrong_values() -> Iterator[Case]:
@@ -93,7 +93,7 @@ def _wrong(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield "too large", schema.get("maximum", schema.get("exclusiveMaximum")) + 1
 
 
-def _with(section: str, key: str, value: Any, what: str, told: str) -> Case:
+def _with(section: str, key: str, value: Any, what: str, reported: str) -> Case:
     values = yaml.safe_load(DEMO.read_text())
     values[section] = {**(values.get(section) or {}), key: value}
-    return Case(f"{section}.{key}, {what}", yaml.safe_dump(values).encode(), told, FILE)
+    return Case(f"{section}.{key}, {what}", yaml.safe_dump(values).encode(), reported, FILE)

@@ -26,12 +26,12 @@ def sound(rng: np.random.Generator) -> list[str]:
     return ["image_id,labels", *(f"{i},{' '.join(rng.permutation(CLASSES)[: rng.integers(1, 4)])}" for i in IDS)]
 
 
-def _table(rng: np.random.Generator, name: str, line: str, told: str) -> Case:
+def _table(rng: np.random.Generator, name: str, line: str, reported: str) -> Case:
     """A sound table with one line among the others."""
     lines = sound(rng)
     place = int(rng.integers(1, len(lines) + 1))
     text = "\n".join([*lines[:place], line, *lines[place:]]) + "\n"
-    return Case(name, text.encode(), f"line {place + 1}: .*{told}", "labels.csv")
+    return Case(name, text.encode(), f"line {place + 1}: .*{reported}", "labels.csv")
 
 
 def _headers() -> Iterator[Case]:
@@ -49,20 +49,20 @@ def _headers() -> Iterator[Case]:
         "a header of three languages": ("image_id,étiquettes,labels", FIRST),
         "a header in quotes that stay open": ('"image_id,labels', "is not a table"),
     }
-    for name, (header, told) in headers.items():
-        yield Case(name, (header + rest).encode(), told, "labels.csv")
+    for name, (header, reported) in headers.items():
+        yield Case(name, (header + rest).encode(), reported, "labels.csv")
     yield Case("nothing", b"", FIRST, "labels.csv")
     yield Case("blank lines alone", b"\n\n\n", FIRST, "labels.csv")
 
 
 def _encodings(rng: np.random.Generator) -> Iterator[Case]:
     text = "image_id,labels\na,cat\nb,L\xf6we\n"
-    told = "is not a table in UTF-8 text"
+    reported = "is not a table in UTF-8 text"
     for encoding in ("latin-1", "utf-16", "utf-16-le", "utf-32", "cp437"):
-        yield Case(f"in {encoding}", text.encode(encoding), f"{told}|{FIRST}|NUL", "labels.csv")
+        yield Case(f"in {encoding}", text.encode(encoding), f"{reported}|{FIRST}|NUL", "labels.csv")
     noise = b"\x80" + rng.bytes(300)
-    yield Case("noise", noise, told, "labels.csv")
-    yield Case("an archive", b"PK\x03\x04\xff" + noise, told, "labels.csv")
+    yield Case("noise", noise, reported, "labels.csv")
+    yield Case("an archive", b"PK\x03\x04\xff" + noise, reported, "labels.csv")
 
 
 def _lines(rng: np.random.Generator) -> Iterator[Case]:
@@ -73,8 +73,8 @@ def _lines(rng: np.random.Generator) -> Iterator[Case]:
     yield _table(rng, "blank labels", "d,   ", "image 'd' has no tag")
     for image_id in ("a", "007"):
         lines = [*sound(rng), f"{image_id},owl"]
-        told = f"line {len(lines)}: id '{image_id}' stands there a second time"
-        yield Case(f"{image_id} twice", "\n".join(lines).encode(), told, "labels.csv")
+        reported = f"line {len(lines)}: id '{image_id}' stands there a second time"
+        yield Case(f"{image_id} twice", "\n".join(lines).encode(), reported, "labels.csv")
     for line in ('d,"cat', '"d,cat', 'd,"cat"s'):
         yield Case(f"a quote in {line}", "\n".join([*sound(rng), line]).encode(), "is not a table", "labels.csv")
     yield Case("a field of a megabyte", f"image_id,labels\na,{'x' * 2**20}\n".encode(), "field larger", "labels.csv")

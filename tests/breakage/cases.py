@@ -13,7 +13,7 @@ class Case:
     """What is broken, in words."""
     content: bytes
     """Of the file."""
-    told: str
+    reported: str
     """Regular expression that the message matches."""
     file: str = ""
     """Name of the file."""

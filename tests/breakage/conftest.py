@@ -10,7 +10,7 @@ Tally = Callable[[str, int], None]
 
 @pytest.fixture
 def survived(record_property: Callable[[str, object], None]) -> Tally:
-    """Told what was tried, and how often; called after all of it was survived."""
+    """Notified of what was tried, and how often; called after all of it was survived."""
     return lambda what, times: record_property("survived", (what, times))
 
 

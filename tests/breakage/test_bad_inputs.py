@@ -54,5 +54,5 @@ def test_every_broken_input_is_refused_with_the_error_that_is_wanted(
         path.write_bytes(case.content)
         for read in readers:
             message = refusal(read, path, (error,))
-            assert re.search(case.told, message), f"{case.name}: {message}"
+            assert re.search(case.reported, message), f"{case.name}: {message}"
     survived(f"broken {kind}, each refused with the error that is wanted", len(cases))

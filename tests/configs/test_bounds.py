@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ("rounds=999999999", "rounds 1e+09 is above 20: labels hardly change after the third round"),
         ("classifier.image_size=10000000", "classifier: image_size 1e+07 is above 4096: an image of this side takes"),
@@ -32,12 +32,12 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
         ("segmenter.seed=100000000000000000000", "segmenter: seed 1e+20 is above 9.22337e+18"),
     ],
 )
-def test_a_slip_of_a_digit_is_refused_with_a_reason(change: str, told: str | None) -> None:
+def test_a_slip_of_a_digit_is_refused_with_a_reason(change: str, reported: str | None) -> None:
     """The message names the field, the value, the bound and why there is one; a large value within it is taken."""
-    if told is None:
+    if reported is None:
         load_config(DEMO, ["classifier.image_size=4000", change])
         return
-    with pytest.raises(ConfigError, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(reported)):
         load_config(DEMO, [change])
 
 

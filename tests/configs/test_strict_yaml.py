@@ -24,15 +24,15 @@ def refusal(content: bytes | str, folder: Path) -> str:
     """What is said of a settings file, without its name."""
     path = folder / "settings.yaml"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as raised:
         load_config(path)
-    message = str(told.value)
+    message = str(raised.value)
     assert message.startswith(f"{path}: ") and "\n" not in message, message
     return message.removeprefix(f"{path}: ")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         ("dataset: {}\nname: x\ndataset: {}\n", "line 3: 'dataset' stands in line 1 already; write it once"),
         ("name: x\ncams: {flip: on, scales: [1], flip: off}", "line 2: 'flip' stands in line 2 already; write it once"),
@@ -53,9 +53,9 @@ def refusal(content: bytes | str, folder: Path) -> str:
         (f"a: {'x' * MAXIMUM_BYTES}", f"is larger than {MAXIMUM_BYTES} bytes, so it holds no settings"),
     ],
 )
-def test_what_nobody_can_have_meant_is_refused_in_one_line(tmp_path: Path, content: bytes | str, told: str) -> None:
+def test_what_nobody_can_have_meant_is_refused_in_one_line(tmp_path: Path, content: bytes | str, reported: str) -> None:
     """Keys written twice, exploding anchors, deep nesting, other encodings and broken values are named by line."""
-    assert refusal(content, tmp_path) == told
+    assert refusal(content, tmp_path) == reported
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_no_message_quotes_a_file(tmp_path: Path, content: str) -> None:
 
 def test_devices_and_folders_are_no_settings(tmp_path: Path) -> None:
     """What never ends or is no file is refused at once."""
-    for path, told in ((Path("/dev/zero"), "is no regular file"), (tmp_path, "is a folder")):
-        with pytest.raises(ConfigError, match=told):
+    for path, reported in ((Path("/dev/zero"), "is no regular file"), (tmp_path, "is a folder")):
+        with pytest.raises(ConfigError, match=reported):
             load_config(path)
 
 

@@ -52,7 +52,7 @@ def test_value_that_no_stage_takes_is_refused(change: str, message: str) -> None
         load_config(DEMO, [change])
 
 
-def test_a_key_of_earlier_versions_is_told_what_became_of_it(tmp_path: Path) -> None:
+def test_a_key_of_earlier_versions_is_reported_what_became_of_it(tmp_path: Path) -> None:
     """Settings that still choose the precision are refused by file and section, with the option that does it now."""
     path = tmp_path / "old.yaml"
     path.write_text("name: old\ndataset: {root: .}\nclassifier: {precision: bfloat16}\n")

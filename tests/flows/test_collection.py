@@ -30,7 +30,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(tmp_path / "store")
 
 
-def test_what_a_store_holds_is_told(store: Store, tmp_path: Path) -> None:
+def test_what_a_store_holds_is_reported(store: Store, tmp_path: Path) -> None:
     """The line counts the artifacts and those that no kept run needs, and an empty store has none."""
     assert holdings_line(store.root) == (
         "the store holds 8 artifacts, 0.0 MB (files that artifacts share counted in each); no kept run "

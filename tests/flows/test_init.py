@@ -36,34 +36,38 @@ def test_settings_are_written_for_a_folder_and_a_table(images: Path, tmp_path: P
     out = tmp_path / "holiday" / "my run.yaml"
     maps = images.parent / "maps"
     maps.mkdir()
-    told = write_settings(Sources(images, saliency_maps=maps), out)
+    reported = write_settings(Sources(images, saliency_maps=maps), out)
     config = load_config(out)
     assert (config.name, config.dataset.root) == ("my-run", images.parent)
     assert (config.dataset.images, config.dataset.tags) == ("pictures", "labels.csv")
     assert (config.saliency.provider, config.saliency.maps) == ("folder", maps)
     assert config.saliency_set is None and config.dataset.masks is None
     assert str(tmp_path) not in out.read_text()
-    assert "3 images, 2 of them tagged" in told
-    assert "2 classes: cat 1, dog 2" in told
-    assert "1 tagged ids have no image: d" in told
-    assert "it does not run yet: " in told and "1 ids have no image: d" in told and "1 images have no tag: c" in told
-    assert told.endswith(f"next: mend that, then tag2mask run {out}")
+    assert "3 images, 2 of them tagged" in reported
+    assert "2 classes: cat 1, dog 2" in reported
+    assert "1 tagged ids have no image: d" in reported
+    assert (
+        "it does not run yet: " in reported
+        and "1 ids have no image: d" in reported
+        and "1 images have no tag: c" in reported
+    )
+    assert reported.endswith(f"next: mend that, then tag2mask run {out}")
     assert build_dag(config)
 
 
 def test_a_dataset_that_fits_is_next_to_run(images: Path, tmp_path: Path) -> None:
-    """Where images and tags fit the command that runs them is told; ids with a suffix are pointed at."""
+    """Where images and tags fit the command that runs them is reported; ids with a suffix are pointed at."""
     maps = images.parent / "maps"
     maps.mkdir()
     table = images.parent / "labels.csv"
     for image_id in ("d", "e", "f"):
         Image.new("RGB", (40, 30)).save(images / f"{image_id}.jpg")
     table.write_text("image_id,labels\na,dog\nb,cat dog\nc,cat\nd,cat\ne,dog\nf,dog\n")
-    told = write_settings(Sources(images, saliency_maps=maps), tmp_path / "good.yaml")
-    assert told.endswith(f"next: tag2mask run {tmp_path / 'good.yaml'}") and "does not run" not in told
+    reported = write_settings(Sources(images, saliency_maps=maps), tmp_path / "good.yaml")
+    assert reported.endswith(f"next: tag2mask run {tmp_path / 'good.yaml'}") and "does not run" not in reported
     table.write_text(table.read_text().replace("a,dog", "a.jpg,dog"))
-    told = write_settings(Sources(images, saliency_maps=maps), tmp_path / "suffix.yaml")
-    assert "ids are names without suffix: a, not a.jpg" in told
+    reported = write_settings(Sources(images, saliency_maps=maps), tmp_path / "suffix.yaml")
+    assert "ids are names without suffix: a, not a.jpg" in reported
 
 
 def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) -> None:
@@ -88,9 +92,9 @@ def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) 
 
 def test_without_saliency_it_is_learned_without_masks(images: Path, tmp_path: Path) -> None:
     """With images and tags alone targets are mined; the file says what was chosen and what else there is."""
-    told = write_settings(Sources(images), tmp_path / "out.yaml")
+    reported = write_settings(Sources(images), tmp_path / "out.yaml")
     config = load_config(tmp_path / "out.yaml")
-    assert "saliency will be learned without masks" in told
+    assert "saliency will be learned without masks" in reported
     assert (config.saliency.targets, config.saliency_set) == ("prior", None)
     assert {"predict_prior", "make_saliency_pseudo_labels-1", "train_saliency-1"} <= {
         node.name for node in build_dag(config)

@@ -110,14 +110,14 @@ def times_of(folder: Path, name: str) -> int:
     return toys.times_run(folder).count(name)
 
 
-@pytest.mark.parametrize(("does", "told"), [("fail", "cannot be done"), ("exhaust", "lower toy_read.batch_size")])
+@pytest.mark.parametrize(("does", "reported"), [("fail", "cannot be done"), ("exhaust", "lower toy_read.batch_size")])
 def test_what_cannot_pass_is_not_tried_again(
-    regenerate: Regenerate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, told: str
+    regenerate: Regenerate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, reported: str
 ) -> None:
     """A wrong setting or too little memory fails at the first attempt, and the run says what to do."""
     monkeypatch.setattr("tag2mask.flows.node_task.DELAYS", (0.1, 0.1))
     state = regenerate({"left": {"does": does}})
-    assert state.is_failed() and told in state.message
+    assert state.is_failed() and reported in state.message
     assert times_of(tmp_path, "left") == 1
 
 

@@ -14,7 +14,7 @@ from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tests.small_run import SmallRun
 
 
-def told(run: SmallRun, *arguments: str) -> str:
+def reported(run: SmallRun, *arguments: str) -> str:
     """Output of a command that ends well."""
     ran = CliRunner().invoke(app, [*arguments, "--root", str(run.root)], env={"COLUMNS": "300"})
     assert ran.exit_code == 0, ran.output + str(ran.exception)
@@ -25,7 +25,7 @@ def told(run: SmallRun, *arguments: str) -> str:
 def test_corrections_stand_in_the_next_run(small_run: SmallRun, tmp_path: Path) -> None:
     """The least certain images are given out, what comes back stands in every round and is not measured."""
     run, out = small_run.copied(tmp_path / "run"), tmp_path / "review"
-    said = told(run, "review", "small", "--count", "3", "--out", str(out))
+    said = reported(run, "review", "small", "--count", "3", "--out", str(out))
     about = json.loads((out / "review.json").read_text())
     ids = list(about["images"])
     assert f"small: 3 of 10 images written to {out} (folder), the least certain first" in said and len(ids) == 3
@@ -35,10 +35,10 @@ def test_corrections_stand_in_the_next_run(small_run: SmallRun, tmp_path: Path) 
     corrected = {image_id: np.roll(mask, 5, axis=1) for image_id, mask in before.items()}
     for image_id, mask in corrected.items():
         write_labels(out / "corrected" / f"{image_id}.png", mask)
-    said = told(run, "corrections", str(out), "--into", str(run.data / "corrections"))
+    said = reported(run, "corrections", str(out), "--into", str(run.data / "corrections"))
     assert said.startswith("2 masks corrected with PNG taken into")
     change = ["--set", "dataset.corrections=corrections", "--engine", "local", "--until", "evaluate-labels_1"]
-    told(run, "run", str(run.folder / "small.yaml"), *change)
+    reported(run, "run", str(run.folder / "small.yaml"), *change)
     record = latest(run.root, "small")
     assert record is not None
     for node in ("apply_corrections-0", "apply_corrections-1"):
@@ -46,4 +46,6 @@ def test_corrections_stand_in_the_next_run(small_run: SmallRun, tmp_path: Path) 
             assert np.array_equal(read_labels(run.root / record.labels[node] / f"{image_id}.png"), mask)
     scores = json.loads((run.root / record.labels["evaluate-labels_1"] / "scores.json").read_text())
     assert scores["images"] == 8
-    assert "corrected 2" in told(run, "why", record.labels["apply_corrections-1"]).replace("│", " ").replace(":", "")
+    assert "corrected 2" in reported(run, "why", record.labels["apply_corrections-1"]).replace("│", " ").replace(
+        ":", ""
+    )

@@ -51,8 +51,8 @@ def asked(folders: Path, name: str = "maps", **options: object) -> SaliencyReque
 def test_a_folder_of_images_gets_maps(folders: Path) -> None:
     """Each image gets a map of its size and a row of the table; a second request trains nothing."""
     runtime = Runtime(root=folders / "store", cores=1)
-    told = make_saliency_maps(asked(folders), runtime, "local")
-    assert told.startswith("3 maps in ")
+    reported = make_saliency_maps(asked(folders), runtime, "local")
+    assert reported.startswith("3 maps in ")
     with (folders / "maps" / "maps.csv").open(newline="") as file:
         assert [row["image_id"] for row in csv.DictReader(file)] == ["p0", "p1", "p2"]
     for photo in (folders / "photos").iterdir():
@@ -91,8 +91,8 @@ def test_another_run_that_ends_in_between_changes_nothing(folders: Path, monkeyp
     monkeypatch.setattr(saliency_maps, "run", with_company)
     (folders / "photos" / "more").mkdir()
     save_image(folders / "photos" / "p9.gif", 5, (40, 50))
-    told = make_saliency_maps(SaliencyRequest(folders / "photos", folders / "own", "prior"), runtime, "local")
-    assert told.startswith("3 maps") and told.endswith("photos: not read: 1 .gif, 1 folder")
+    reported = make_saliency_maps(SaliencyRequest(folders / "photos", folders / "own", "prior"), runtime, "local")
+    assert reported.startswith("3 maps") and reported.endswith("photos: not read: 1 .gif, 1 folder")
     assert sorted(path.stem for path in (folders / "own").glob("*.png")) == ["p0", "p1", "p2"]
     assert [path.stem for path in (folders / "of-others").glob("*.png")] == ["q"]
 
@@ -105,15 +105,15 @@ def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
 
 
 def test_a_model_is_fine_tuned(folders: Path) -> None:
-    """With masks a training starts from the model, whose architecture and size it takes; both masks are told."""
+    """With masks a training starts from the model, whose architecture and size it takes; both masks are reported."""
     runtime = Runtime(root=folders / "store", cores=1)
     make_saliency_maps(asked(folders, about="drawn squares", shows_target_classes="yes"), runtime, "local")
     first = next((folders / "store" / "train_saliency").iterdir())
     few = ("saliency.iterations=1", "saliency.batch_size=2")
     own = asked(folders, "tuned", model=Path(first.name), about="own", shows_target_classes="no", changes=few)
     make_saliency_maps(own, runtime, "local")
-    told = read_json(folders / "tuned" / "provenance.json")
-    assert told == {
+    reported = read_json(folders / "tuned" / "provenance.json")
+    assert reported == {
         "masks": "own",
         "shows_target_classes": "no",
         "images": 3,

@@ -84,7 +84,7 @@ def test_packaged_weights_name_what_an_image_shows(name: str) -> None:
 
 
 def test_foreign_weights_are_refused() -> None:
-    """Keys of another network, another number of blocks and other shapes are told; nothing is loaded by half."""
+    """Keys of another network, another number of blocks and other shapes are reported; nothing is loaded by half."""
     state = read_state(packaged_weights(LITE))
     backbone = build_timm_backbone(LITE, output_stride=16)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}

@@ -18,7 +18,7 @@ class Interrupted(RuntimeError):
 
 
 def interrupted_after(step: int, **resources: Any) -> StageRuntime:
-    """Resources of a stage that is interrupted once it has told of a step."""
+    """Resources of a stage that is interrupted once it has reported a step."""
 
     def report(done: int, total: int, note: str) -> None:
         if done >= step:

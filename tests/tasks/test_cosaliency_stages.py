@@ -115,7 +115,7 @@ def test_a_frozen_backbone_stays(tmp_path: Path, inputs: dict[str, Path]) -> Non
     assert "backbone" not in moved and {"affinity", "top", "enhance"} <= moved
 
 
-def test_nothing_to_train_on_is_told(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_nothing_to_train_on_is_reported(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Thresholds that no pixel passes, and missing inputs, end with an error before the first step."""
     config = settings("icnet", targets={"salient": 1.0, "cam": 1.0})
     with pytest.raises(NoTargets, match="no group has two .* of cosaliency.targets, 0 are not"):
@@ -168,7 +168,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("provider", "behind"), [("icnet", ["none", "cats", "dogs"]), ("gconet_plus", ["none", "cats"])]
 )
-def test_masks_behind_the_maps_are_told(
+def test_masks_behind_the_maps_are_reported(
     tmp_path: Path, inputs: dict[str, Path], caplog: pytest.LogCaptureFixture, provider: str, behind: list[str]
 ) -> None:
     """A model names the masks behind the saliency it learned from; ICNet's maps, and a warning, those they read too."""
@@ -182,8 +182,8 @@ def test_masks_behind_the_maps_are_told(
     assert ("saliency from other masks (none: tags, CAMs and saliency maps; cats)" in caplog.text) == (
         provider == "icnet"
     )
-    told = Provenance.read(tmp_path / "maps", otherwise="")
-    assert [one.masks.partition(":")[0] for one in told.trainings()] == behind
+    reported = Provenance.read(tmp_path / "maps", otherwise="")
+    assert [one.masks.partition(":")[0] for one in reported.trainings()] == behind
     answer = "yes" if "dogs" in behind else "no"
     assert read_json(tmp_path / "maps" / "metrics.json")["masks_show_target_classes"] == answer
 
@@ -293,7 +293,7 @@ def test_validation_has_groups_of_its_own_and_one_image_is_a_group(
     assert all(name in caplog.text for name in never)
 
 
-def test_missing_inputs_are_told(tmp_path: Path, inputs: dict[str, Path]) -> None:
+def test_missing_inputs_are_reported(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """Saliency for ICNet and class maps for the gate are asked for before anything is done, by the ids without."""
     model = model_folder(tmp_path / "model", "icnet")
     given = {"dataset": inputs["dataset"], "model": model}

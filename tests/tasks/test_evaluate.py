@@ -109,8 +109,8 @@ def test_saliency_is_measured_without_void_pixels(tmp_path: Path) -> None:
     maps["b"][0, 3] = 255  # one of eight pixels is wrong
     found = []
     for number, void in enumerate((0, 255)):
-        told = {i: np.where(masks[i] == 255, void, pixels).astype(np.uint8) for i, pixels in maps.items()}
-        subject = write_saliency(tmp_path / f"saliency{number}", told)
+        reported = {i: np.where(masks[i] == 255, void, pixels).astype(np.uint8) for i, pixels in maps.items()}
+        subject = write_saliency(tmp_path / f"saliency{number}", reported)
         found.append(score(tmp_path, masks, subject, "saliency"))
     assert found[0] == found[1]
     scores = found[0]
@@ -247,15 +247,15 @@ def test_threads_do_not_change_a_byte(tmp_path: Path) -> None:
     masks = blocks(3, 12, 2)
     dataset, truth = write_dataset(tmp_path / "data", CLASSES, masks), write_masks(tmp_path / "masks", masks)
     subject = write_class_maps(tmp_path / "cams", "infer_cams", {i: maps_of(mask) for i, mask in masks.items()})
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     given = {"kind": "class_maps", "split": "train", "title": "CAM", "dataset": dataset, "masks": truth}
     for threads in (1, 4):
-        runtime = StageRuntime(workers=threads, report=lambda done, total, _: told.append((done, total)))
+        runtime = StageRuntime(workers=threads, report=lambda done, total, _: reported.append((done, total)))
         evaluate.run(Evaluation(), tmp_path / str(threads), runtime, subject=subject, **given)
     names = {path.name for path in (tmp_path / "1").iterdir()}
     assert names == {"scores.json", "metrics.json", "per_image.csv", "per_class.csv"}
     assert all((tmp_path / "1" / name).read_bytes() == (tmp_path / "4" / name).read_bytes() for name in names)
-    assert told == [(n, 12) for n in range(1, 13)] * 2
+    assert reported == [(n, 12) for n in range(1, 13)] * 2
 
 
 def test_corrected_images_are_not_measured(tmp_path: Path) -> None:

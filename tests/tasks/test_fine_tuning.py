@@ -43,9 +43,9 @@ def saliency_set(folder: Path, count: int, about: dict[str, Any]) -> Path:
         mask = np.zeros((48, 60), np.uint8)
         mask[10:30, 12 + seed : 40] = 255
         save_mask(folder / "raw/masks" / f"s{seed}.png", mask)
-    told = SaliencySet(root=folder, about=about["masks"], shows_target_classes=about["shows_target_classes"])
+    reported = SaliencySet(root=folder, about=about["masks"], shows_target_classes=about["shows_target_classes"])
     raw = {"images": folder / "raw/images", "masks": folder / "raw/masks"}
-    index_saliency_set.run(told, folder / "set", StageRuntime(), **raw)
+    index_saliency_set.run(reported, folder / "set", StageRuntime(), **raw)
     return folder / "set"
 
 
@@ -86,7 +86,9 @@ def test_training_starts_from_the_model(
     assert not all(torch.allclose(before[name], other[name], rtol=0, atol=1e-12) for name in learned)
 
 
-def test_the_masks_of_all_trainings_are_told(models: dict[str, Path], sets: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_masks_of_all_trainings_are_reported(
+    models: dict[str, Path], sets: tuple[Path, Path], tmp_path: Path
+) -> None:
     """Model and maps list the masks of every training, the latest first, also over two fine-tunings."""
     once = fine_tuned(tmp_path / "once", "reciprocal", models["reciprocal"], sets[1])
     assert read_json(once / "provenance.json") == {**SECOND, "earlier": [FIRST]}

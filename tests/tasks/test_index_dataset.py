@@ -200,7 +200,7 @@ def test_items_change_with_image_and_tags_alone(raw: Path) -> None:
 
 
 def test_progress_reaches_the_end(raw: Path) -> None:
-    """Progress is told image by image."""
-    told: list[tuple[int, int]] = []
-    index(raw, runtime=StageRuntime(shard=2, report=lambda done, total, note: told.append((done, total))))
-    assert told == [(done, 5) for done in range(6)]
+    """Progress is reported image by image."""
+    reported: list[tuple[int, int]] = []
+    index(raw, runtime=StageRuntime(shard=2, report=lambda done, total, note: reported.append((done, total))))
+    assert reported == [(done, 5) for done in range(6)]

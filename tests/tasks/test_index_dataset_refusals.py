@@ -179,7 +179,7 @@ def test_names_that_no_table_can_hold_are_refused(raw: Path, name: bytes) -> Non
     path = os.path.join(os.fsencode(raw / "photos"), name)
     with open(path, "wb"):
         pass
-    with pytest.raises(BadImage, match=re.escape("photos: 1 images have names that are not UTF-8, or have")) as told:
+    with pytest.raises(BadImage, match=re.escape("photos: 1 images have names that are not UTF-8, or have")) as raised:
         index(raw)
-    assert repr(name) in str(told.value) and str(told.value).isprintable()
+    assert repr(name) in str(raised.value) and str(raised.value).isprintable()
     assert not (raw.parent / "out").exists()

@@ -112,14 +112,14 @@ def test_what_tags_are_read_from_enters_the_key_by_content(photos: Path) -> None
 
 @pytest.mark.parametrize("kind", ["coco", "folders", "yolo"])
 def test_init_writes_settings_that_name_the_format(photos: Path, kind: str) -> None:
-    """What was found is told and stands in the file, and the run that it describes has its inputs."""
+    """What was found is reported and stands in the file, and the run that it describes has its inputs."""
     images = folders(photos) if kind == "folders" else photos / "photos"
     if kind != "folders":
         WRITERS[kind](photos)
     out = photos / "run.yaml"
-    told = write_settings(Sources(images), out)
+    reported = write_settings(Sources(images), out)
     config = load_config(out)
-    assert config.dataset.tags_format == kind and f"tags: {told.partition('tags: ')[2]}" in told
-    assert "3 images, 3 of them tagged" in told and "read 'traffic light' as 'traffic-light'" in told
-    assert "'dog' has 1, 'traffic-light' has 1" in told  # too few to run, and said so
+    assert config.dataset.tags_format == kind and f"tags: {reported.partition('tags: ')[2]}" in reported
+    assert "3 images, 3 of them tagged" in reported and "read 'traffic light' as 'traffic-light'" in reported
+    assert "'dog' has 1, 'traffic-light' has 1" in reported  # too few to run, and said so
     assert build_dag(config)

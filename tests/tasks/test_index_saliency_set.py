@@ -173,9 +173,9 @@ def test_interrupted_run_resumes(raw: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_it_says_which_masks_these_are(raw: Path) -> None:
     """The set carries what the settings say of its masks, and where they say nothing, that nobody has."""
-    told = {"about": "drawn by hand", "shows_target_classes": "no"}
+    reported = {"about": "drawn by hand", "shows_target_classes": "no"}
     found = [
-        json.loads((index(raw, name, **s) / "provenance.json").read_text()) for name, s in (("a", told), ("b", {}))
+        json.loads((index(raw, name, **s) / "provenance.json").read_text()) for name, s in (("a", reported), ("b", {}))
     ]
     assert found[0] == {"masks": "drawn by hand", "shows_target_classes": "no", "images": 4}
     assert found[1]["shows_target_classes"] == "unknown" and "saliency_set.about" in found[1]["masks"]

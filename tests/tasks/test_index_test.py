@@ -20,8 +20,8 @@ def index_of_test(raw: Path, dataset: Path, ids: list[str], name: str = "test", 
     listed, out = raw / "test.txt", raw.parent / name
     listed.write_text("\n".join(ids))
     given = {"dataset": dataset, "images": raw / "photos", "test_split": listed}
-    told = {"on_bad_image": "error", "maximum_megapixels": 10.0, **settings}
-    index_test.run(Section(), out, IN_PAIRS, **told, **given)
+    arguments = {"on_bad_image": "error", "maximum_megapixels": 10.0, **settings}
+    index_test.run(Section(), out, IN_PAIRS, **arguments, **given)
     return out
 
 

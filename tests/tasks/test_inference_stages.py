@@ -140,7 +140,7 @@ def test_maps_of_another_size_are_listed(tmp_path: Path, inputs: dict[str, Path]
 
 
 def test_maps_of_0_and_1_are_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Masks of 0 and 1 in place of maps would make everything background: they are told, with the remedy."""
+    """Masks of 0 and 1 in place of maps would make everything background: they are reported, with the remedy."""
     maps = write_maps(tmp_path / "maps", inputs["dataset"])
     for path in maps.glob("*.png"):
         write_gray(path, (read_gray(path) > 50).astype(np.uint8))

@@ -317,7 +317,7 @@ def test_class_saliency_is_the_evidence_of_its_class_and_the_background_of_none(
 
 
 def test_class_saliency_settles_what_attention_leaves_open() -> None:
-    """Two classes of equal attention are told apart by their maps, and conflict where both are certain."""
+    """Two classes of equal attention are distinguished by their maps, and conflict where both are certain."""
     attention, cams = maps([1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0]), maps([0.0] * 4, [0.0] * 4)
     by_class = np.array([[[255, 30, 255, 0]], [[30, 255, 255, 0]]], np.uint8)
     assert mined([255] * 4, attention, cams, numbers(1, 2), class_saliency=by_class) == [1, 2, 255, 0]

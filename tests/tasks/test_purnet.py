@@ -1,4 +1,4 @@
-"""The purnet network as a provider: trained on drawn pairs, applied, and told apart from the other network."""
+"""The purnet network as a provider: trained on drawn pairs, applied, and distinguished from the other network."""
 
 import io
 from pathlib import Path
@@ -42,7 +42,7 @@ SETTINGS: dict[str, Any] = {
         "stages": [{"share": 0.25, "attention": False}, {"share": 0.75, "structural_similarity": 1.0}],
     },
 }
-TOLD = {"masks": "drawn squares", "shows_target_classes": "no", "images": 4}
+REPORTED = {"masks": "drawn squares", "shows_target_classes": "no", "images": 4}
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +190,9 @@ def test_the_other_network_is_refused(model: Path, dataset: Path, tmp_path: Path
 
 def test_which_masks_were_seen_is_handed_on(model: Path, dataset: Path, tmp_path: Path) -> None:
     """Model and maps say which masks they come from; a model without a word, and the user's maps, are unknown."""
-    assert read_json(model / "provenance.json") == TOLD
+    assert read_json(model / "provenance.json") == REPORTED
     predict_saliency.run(Prediction(), tmp_path / "one", StageRuntime(), dataset=dataset, model=model)
-    assert read_json(tmp_path / "one/provenance.json") == TOLD
+    assert read_json(tmp_path / "one/provenance.json") == REPORTED
     short = {"masks_seen": "drawn squares", "masks_show_target_classes": "no"}
     assert read_json(tmp_path / "one/metrics.json") == short
     (tmp_path / "silent").mkdir()

@@ -143,8 +143,8 @@ def render(
     threads: int = 2,
 ) -> Path:
     """Render a page; returns its file."""
-    told: dict[str, Any] = {"title": title, "nodes": nodes_of(inputs), "dataset": dataset, "masks": masks}
-    render_report.run(config, root, StageRuntime(threads=threads), **told, **inputs)
+    arguments: dict[str, Any] = {"title": title, "nodes": nodes_of(inputs), "dataset": dataset, "masks": masks}
+    render_report.run(config, root, StageRuntime(threads=threads), **arguments, **inputs)
     return root / "report.html"
 
 
@@ -174,7 +174,7 @@ def test_the_page_shows_every_step_and_fetches_nothing(tmp_path: Path) -> None:
 
 
 def test_maps_by_tag_are_shown_beside_single_image_saliency(tmp_path: Path) -> None:
-    """Figures of co-saliency stand in the table of saliency, and the masks behind two saliency steps are told once."""
+    """Figures of co-saliency stand in the table of saliency, and masks behind two saliency steps are listed once."""
     dataset, masks, inputs = draw_run(tmp_path)
     for image_id, mask in blocks(5, 10, 3).items():
         for number in set(np.unique(mask).tolist()) - {0, 255}:

@@ -38,7 +38,7 @@ class Interrupted(RuntimeError):
 
 
 def interrupted_after(step: int) -> StageRuntime:
-    """Resources of a stage that is interrupted once it has told of a step."""
+    """Resources of a stage that is interrupted once it has reported a step."""
 
     def report(done: int, total: int, note: str) -> None:
         if done >= step:
@@ -179,8 +179,8 @@ def test_unknown_pixels_enter_no_loss(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(reciprocal, "SaliencyPairs", Inverted)
     train_saliency.run(config, tmp_path / "other", StageRuntime(), **given)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "other")
-    told = read_json(tmp_path / "one" / "model.json")["config"]
-    assert "targets" not in told and "self_training_rounds" not in told
+    reported = read_json(tmp_path / "one" / "model.json")["config"]
+    assert "targets" not in reported and "self_training_rounds" not in reported
 
 
 def test_training_needs_something_to_learn_from(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ def test_features_are_computed_once(tmp_path: Path, inputs: dict[str, Path], sta
     kind = Classifier if stage == "classifier" else Attention
     config = kind.model_validate(TAGGER | FROZEN_BACKBONE | {"flip": True})
     given = {name: inputs[name] for name in ("dataset", *(["classifier"] if stage == "attention" else []))}
-    told: list[tuple[int, int, str]] = []
-    run(config, tmp_path / "whole", StageRuntime(report=lambda *report: told.append(report)), **given)
-    assert [done for done, _, note in told if note == "features"] == list(range(8))
-    assert [done for done, total, note in told if note.startswith("loss") and total == 9] == list(range(1, 10))
+    reported: list[tuple[int, int, str]] = []
+    run(config, tmp_path / "whole", StageRuntime(report=lambda *report: reported.append(report)), **given)
+    assert [done for done, _, note in reported if note == "features"] == list(range(8))
+    assert [done for done, total, note in reported if note.startswith("loss") and total == 9] == list(range(1, 10))
     parts = tmp_path / "parts"
 
     def stop(at: int, of: int) -> StageRuntime:
@@ -83,9 +83,9 @@ def test_features_are_computed_once(tmp_path: Path, inputs: dict[str, Path], sta
     features = sorted((parts / ".resume" / "features").glob("*.npy"))
     assert len(features) == 7
     features[4].write_bytes(features[3].read_bytes())  # a failing disk: its digest is no longer the journaled one
-    told.clear()
-    run(config, parts, StageRuntime(report=lambda *report: told.append(report)), **given)
-    assert [done for done, _, note in told if note == "features"] == [6, 7]
+    reported.clear()
+    run(config, parts, StageRuntime(report=lambda *report: reported.append(report)), **given)
+    assert [done for done, _, note in reported if note == "features"] == [6, 7]
     assert files_of(parts) == files_of(tmp_path / "whole")
 
 

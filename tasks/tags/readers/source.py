@@ -10,7 +10,7 @@ from typing import Any
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable, checked_id
 
-TOLD = 5
+SHOWN = 5
 """Renamed classes that a note names."""
 AGAIN = "it may be cut short: export it again"
 
@@ -71,8 +71,8 @@ class Gathered:
         """What was gathered, with notes on the reading."""
         renamed = [f"{name!r} as {word!r}" for word, name in sorted(self._classes.items()) if word != name]
         if renamed:
-            more = f", and {len(renamed) - TOLD} more" if len(renamed) > TOLD else ""
-            notes = (*notes, f"classes are one word: read {', '.join(renamed[:TOLD])}{more}")
+            more = f", and {len(renamed) - SHOWN} more" if len(renamed) > SHOWN else ""
+            notes = (*notes, f"classes are one word: read {', '.join(renamed[:SHOWN])}{more}")
         tags = {image_id: tuple(sorted(names)) for image_id, names in self._tags.items() if names}
         untagged = {image_id: self._places[image_id] for image_id, names in self._tags.items() if not names}
         return TagList(tags, untagged, notes)

@@ -95,6 +95,6 @@ def test_strides_of_the_settings_are_those_of_the_backbones(name: str) -> None:
     ],
 )
 def test_networks_that_cannot_be_are_refused_on_reading(changes: list[str], message: str) -> None:
-    """A contradiction in an architecture is told before anything is built, with what is possible."""
+    """A contradiction in an architecture is reported before anything is built, with what is possible."""
     with pytest.raises(ConfigError, match=message):
         load_config(VOC_MINI, changes)

@@ -72,8 +72,8 @@ def test_artifacts_are_listed_explained_and_verified(finished: Path) -> None:
     """`ls`, `why`, `verify` and `gc` read the store back."""
     listing = tag2mask(finished, "ls", "evaluate").stdout
     assert listing.count("evaluate/") == 11 and "small: evaluate-labels_1" in listing and "miou" in listing
-    told = tag2mask(finished, "why", "mine_objects").stdout
-    assert "foreground: 0.3" in told and "saliency: predict_saliency/" in told and "torch:" in told
+    reported = tag2mask(finished, "why", "mine_objects").stdout
+    assert "foreground: 0.3" in reported and "saliency: predict_saliency/" in reported and "torch:" in reported
     verified = tag2mask(finished, "verify")
     assert verified.returncode == 0 and "33 artifacts are sound, 0 damaged" in verified.stdout
     assert "would delete 0 items" in tag2mask(finished, "gc", "--dry-run").stdout
@@ -142,7 +142,7 @@ def test_a_failure_is_one_message(finished: Path) -> None:
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_told_in_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_mistake_is_reported_in_one_message(tmp_path: Path, arguments: list[str], message: str) -> None:
     """Every mistake ends with exit code 1, what is wrong and the remedy, and no traceback."""
     write_settings(tmp_path)
     process = tag2mask(tmp_path, *arguments)

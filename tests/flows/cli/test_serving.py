@@ -17,9 +17,9 @@ def test_without_a_server_it_says_how_to_start_one(tmp_path: Path, monkeypatch: 
     """Where nothing answers, the message names the address and the command."""
     address = f"http://127.0.0.1:{free_port()}/api"
     monkeypatch.setenv("PREFECT_API_URL", address)
-    with pytest.raises(NoServer) as told:
+    with pytest.raises(NoServer) as raised:
         check_server(tmp_path)
-    assert address in str(told.value) and "tag2mask server" in str(told.value)
+    assert address in str(raised.value) and "tag2mask server" in str(raised.value)
 
 
 @pytest.fixture
@@ -51,13 +51,17 @@ def test_the_server_is_guarded_by_default(tmp_path: Path, started: list[str]) ->
 
 def test_a_password_is_made_kept_and_laid_down(tmp_path: Path, started: list[str]) -> None:
     """Once made it is asked for at every start, until somebody says otherwise or names another one."""
-    told = {}
+    reported = {}
     for name, wanted in (("none", None), ("made", True), ("kept", None), ("off", False)):
         os.environ.pop("PREFECT_SERVER_API_AUTH_STRING", None)
         server(port=free_port(), root=tmp_path, password=wanted)
-        told[name] = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    assert told["none"] is None and told["off"] is None
-    assert told["made"] is not None and told["made"].startswith("tag2mask:") and told["kept"] == told["made"]
+        reported[name] = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    assert reported["none"] is None and reported["off"] is None
+    assert (
+        reported["made"] is not None
+        and reported["made"].startswith("tag2mask:")
+        and reported["kept"] == reported["made"]
+    )
     os.environ["PREFECT_SERVER_API_AUTH_STRING"] = "team:words"
     server(port=free_port(), root=tmp_path, password=True)
     assert os.environ["PREFECT_SERVER_API_AUTH_STRING"] == "team:words"

@@ -146,7 +146,7 @@ def test_the_best_round_is_chosen_among_all() -> None:
 
 
 def test_rounds_are_compared_on_images_kept_aside_alone() -> None:
-    """Without a validation split the best round cannot be told, which is said before the run."""
+    """Without a validation split the best round cannot be known, which is said before the run."""
     with pytest.raises(ConfigError, match="set dataset.val_split, or deliver to 'last'"):
         demo("deliver=best", "dataset.val_split=null")
 

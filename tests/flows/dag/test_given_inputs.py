@@ -39,7 +39,7 @@ def model_folder(folder: Path, kind: str, provider: str) -> Path:
 
 
 def test_every_missing_file_is_named_before_the_first_stage(tmp_path: Path) -> None:
-    """All files that do not exist are told at once, with their settings, and nothing is begun."""
+    """All files that do not exist are reported at once, with their settings, and nothing is begun."""
     changes = (f"segmenter.backbone.weights={tmp_path / 'a.pth'}", f"saliency.start_from={tmp_path / 'gone'}")
     config = settings(tmp_path, *changes)
     begun: list[object] = []
@@ -125,7 +125,7 @@ def test_a_model_to_start_from_is_compared(tmp_path: Path) -> None:
         ("{name: vit_tiny_patch16_224, output_stride: 32}", "strides 16, and 4, 8, 16, 32 are needed"),
     ],
 )
-def test_a_backbone_that_cannot_serve_is_told_before_the_first_stage(
+def test_a_backbone_that_cannot_serve_is_reported_before_the_first_stage(
     tmp_path: Path, backbone: str, message: str
 ) -> None:
     """A name that timm does not have, or an encoder without the side outputs, is refused with the setting."""
@@ -134,7 +134,7 @@ def test_a_backbone_that_cannot_serve_is_told_before_the_first_stage(
         check_given(config, build_dag(config))
 
 
-def test_missing_packaged_weights_are_told_before_the_first_stage(
+def test_missing_packaged_weights_are_reported_before_the_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights of a package pass where it is installed as known, and are refused with the command that installs it."""
@@ -149,7 +149,7 @@ def test_missing_packaged_weights_are_told_before_the_first_stage(
         check_given(config, build_dag(config))
 
 
-def test_an_incomplete_folder_of_groups_is_told_before_the_first_stage(tmp_path: Path) -> None:
+def test_an_incomplete_folder_of_groups_is_reported_before_the_first_stage(tmp_path: Path) -> None:
     """An image without its mask is named, with the setting, when the run begins."""
     (tmp_path / "groups" / "images" / "boats").mkdir(parents=True)
     (tmp_path / "groups" / "images" / "boats" / "x0.png").touch()

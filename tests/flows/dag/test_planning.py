@@ -95,7 +95,7 @@ def test_changed_input_is_named_with_its_node(tmp_path: Path) -> None:
     assert row.reason == "toy_join.batch_size: 8 → 9; parent (left) has other content"
 
 
-def test_force_missing_and_removed_are_told(tmp_path: Path) -> None:
+def test_force_missing_and_removed_are_reported(tmp_path: Path) -> None:
     """Forced stages, missing files and artifacts that were removed each have their reason."""
     record = built(tmp_path)
     nodes = toys.toy_dag(tmp_path)

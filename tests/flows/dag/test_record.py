@@ -100,7 +100,7 @@ def test_a_record_of_another_shape_is_named_and_left_out(
     for _ in range(2):
         assert [found.path for found in records(tmp_path / "store")] == [record.path]
     assert caplog.text.count(f"{other}: ") == 1
-    with pytest.raises(DamagedRecord, match=rf"{other}: .*cannot be told: delete the file"):
+    with pytest.raises(DamagedRecord, match=rf"{other}: .*is not known: delete the file"):
         kept_labels(tmp_path / "store")
     assert run(tmp_path, "next").path.name.startswith("000010-")
 
@@ -115,7 +115,7 @@ def test_no_flipped_bit_of_a_record_is_taken_for_a_label(tmp_path: Path) -> None
             kept_labels(tmp_path / "store")
 
 
-def test_a_clock_that_jumped_is_told_and_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumped_is_reported_and_loses_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are kept in the order in which they ended, although one of them ended in the future by its clock."""
     now, labels = time.time(), []
     jumps = (0.0, 10 * 365 * 86_400.0, 3600.0, 7200.0, 10_800.0)
@@ -125,8 +125,8 @@ def test_a_clock_that_jumped_is_told_and_loses_no_run(tmp_path: Path, monkeypatc
             clock.time = lambda jump=jump: now + jump
             made = run(tmp_path, str(number))
             labels.append(made.labels["join"])
-            told = made.content["clock"]
-            assert bool(told) == (number in (2, 3, 4)) and ("it has jumped" in told) == bool(told)
+            reported = made.content["clock"]
+            assert bool(reported) == (number in (2, 3, 4)) and ("it has jumped" in reported) == bool(reported)
     found = records(tmp_path / "store", "demo")
     assert [record.labels["join"] for record in found] == labels[-3:]
     assert kept_labels(tmp_path / "store", 1) & set(labels) == {labels[-1]}

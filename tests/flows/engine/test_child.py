@@ -62,7 +62,7 @@ def wait_for_line(process: subprocess.Popen[str], *starts: str) -> None:
     raise AssertionError(f"the program ended without {missing}: {process.communicate()[1]}")
 
 
-def test_stages_run_in_their_own_processes_and_crashes_are_told(tmp_path: Path) -> None:
+def test_stages_run_in_their_own_processes_and_crashes_are_reported(tmp_path: Path) -> None:
     """A killed stage fails with its signal and what to lower; an error comes over whole; the rest runs."""
     with program(tmp_path, "left=die", "right_child=fail") as process:
         out, err = process.communicate(timeout=60)

@@ -83,7 +83,7 @@ def test_always_trains_anew(run: Run) -> None:
     assert not result.outcomes["model"].cached and result.outcomes["maps"].cached
 
 
-def test_settings_that_are_not_heeded_are_told(run: Run) -> None:
+def test_settings_that_are_not_heeded_are_reported(run: Run) -> None:
     """A kept model was trained with other settings, and the note says with which."""
     run("old")
     assert "train_toy.text: model → other" in run("old", "never", "other").outcomes["model"].note
@@ -107,7 +107,7 @@ def index_of(folder: Path, items: dict[str, str]) -> Artifact:
 
 
 @pytest.mark.parametrize(
-    ("old", "told"),
+    ("old", "reported"),
     [
         (None, "3 images"),
         ({"a": "1", "b": "1", "c": "1"}, "3 images, none new, changed or removed since the last run"),
@@ -115,10 +115,10 @@ def index_of(folder: Path, items: dict[str, str]) -> Artifact:
     ],
 )
 def test_images_are_counted(
-    old: dict[str, str] | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old: dict[str, str] | None, reported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """New, changed and removed images are told from the digests of two indexes."""
+    """New, changed and removed images are reported from the digests of two indexes."""
     now, before = index_of(tmp_path / "now", {"a": "1", "b": "1", "c": "1"}), index_of(tmp_path / "old", old or {})
     monkeypatch.setattr(retraining, "_sound", lambda store, label: before if old else None)
     record = RunRecord(tmp_path, {"nodes": {}})
-    assert images_summary(tmp_path / "store", now, record) == told
+    assert images_summary(tmp_path / "store", now, record) == reported

@@ -114,7 +114,7 @@ def test_a_refusal_to_build_names_the_remedy(tmp_path: Path) -> None:
     assert message.endswith("stages asked for: leave out --only or --from, or use --until join")
 
 
-def test_damaged_artifact_is_rebuilt_and_told(tmp_path: Path) -> None:
+def test_damaged_artifact_is_rebuilt_and_reported(tmp_path: Path) -> None:
     """An artifact with a flipped byte is set aside, rebuilt, and the reason is noted."""
     first = execute(toys.session(toys.toy_dag(tmp_path), tmp_path / "store"))
     file = first.outcomes["left_child"].artifact.path / "result.txt"
@@ -233,7 +233,7 @@ def test_budget_releases_those_that_wait_at_a_stop() -> None:
     assert ended == ["stopped"]
 
 
-def test_precision_is_told_once_and_kept_in_manifests_alone(
+def test_precision_is_reported_once_and_kept_in_manifests_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first training says what the machine gets, every manifest what its stage got, and another choice is a hit."""

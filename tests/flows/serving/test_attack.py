@@ -56,14 +56,14 @@ class Attacked:
         page.route(f"{origin}/attack?**", lambda route: route.fulfill(body=PAGE, content_type="text/html"))
         page.goto(f"{origin}/attack?{query}")
         page.wait_for_function("window.outcome")
-        told = page.evaluate("window.outcome")
+        reported = page.evaluate("window.outcome")
         frame = page.frame(name="shown")
-        told["showsThePage"] = frame is not None and "Deployments" in frame.content()
-        told |= {name: count > before[name] for name, count in self._changes().items()}
+        reported["showsThePage"] = frame is not None and "Deployments" in frame.content()
+        reported |= {name: count > before[name] for name, count in self._changes().items()}
         if SCREENSHOTS:
             page.screenshot(path=Path(SCREENSHOTS) / f"attack-{picture}.png")
         page.close()
-        return told
+        return reported
 
     def _changes(self) -> dict[str, int]:
         runs = self.api.call("flow_runs/filter", {"flow_runs": {"name": {"any_": ["foreign"]}}})
@@ -130,34 +130,34 @@ def guarded_door(tmp_path_factory: pytest.TempPathFactory, foreigner: Any) -> It
 
 def test_an_unguarded_server_lets_a_foreign_page_in(open_door: Attacked) -> None:
     """Without the guard the page reads events over the WebSocket, starts a run and shows the UI in a frame."""
-    told = open_door.attack("http://attacker.test", open_door.base, "before")
-    assert told["readsByWebSocket"] and told["startsARun"] and told["showsThePage"], told
+    reported = open_door.attack("http://attacker.test", open_door.base, "before")
+    assert reported["readsByWebSocket"] and reported["startsARun"] and reported["showsThePage"], reported
 
 
 def test_an_unguarded_server_answers_to_a_name_made_to_point_to_it(open_door: Attacked) -> None:
     """Without the guard a page whose name was rebound to the server reads and changes everything."""
     rebound = open_door.base.replace("127.0.0.1", "rebound.test")
-    told = open_door.attack(rebound, rebound, "rebound-before")
-    assert told["readsByFetch"] and told["readsByWebSocket"] and told["startsARun"], told
+    reported = open_door.attack(rebound, rebound, "rebound-before")
+    assert reported["readsByFetch"] and reported["readsByWebSocket"] and reported["startsARun"], reported
 
 
 def test_a_foreign_page_gets_nowhere(guarded_door: Attacked) -> None:
     """No attempt of a page of another name against our server succeeds."""
-    told = guarded_door.attack("http://attacker.test", guarded_door.base, "after")
-    assert len(told) == 6 and not any(told.values()), told
+    reported = guarded_door.attack("http://attacker.test", guarded_door.base, "after")
+    assert len(reported) == 6 and not any(reported.values()), reported
 
 
 def test_a_page_of_another_port_gets_nowhere(guarded_door: Attacked) -> None:
     """A page of this machine's own address but another port, which browsers count to the same site, gets nowhere."""
-    told = guarded_door.attack(f"http://127.0.0.1:{free_port()}", guarded_door.base, "port-after")
-    assert not any(told.values()), told
+    reported = guarded_door.attack(f"http://127.0.0.1:{free_port()}", guarded_door.base, "port-after")
+    assert not any(reported.values()), reported
 
 
 def test_a_name_made_to_point_here_gets_nowhere(guarded_door: Attacked) -> None:
     """A page whose name was rebound to our server gets no answer from it."""
     rebound = guarded_door.base.replace("127.0.0.1", "rebound.test")
-    told = guarded_door.attack(rebound, rebound, "rebound-after")
-    assert not any(told.values()), told
+    reported = guarded_door.attack(rebound, rebound, "rebound-after")
+    assert not any(reported.values()), reported
 
 
 def test_the_own_page_works_by_every_name_of_this_machine(guarded_door: Attacked) -> None:

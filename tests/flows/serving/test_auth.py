@@ -18,7 +18,7 @@ SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
 
 
 def test_nobody_gets_in_without_the_password_and_serve_and_run_have_it(tmp_path: Path) -> None:
-    """The API refuses, the UI asks; `serve` and `run`, told nothing, offer their deployments and carry out runs."""
+    """The API refuses, the UI asks; `serve` and `run`, without options, offer their deployments and carry out runs."""
     config, environment = write_tiny(tmp_path), environment_of(tmp_path, free_port())
     with running_server(tmp_path, environment, "--password") as api, browser() as started:
         words = password_of(tmp_path / "store")

@@ -156,7 +156,9 @@ def test_changes_need_a_token_and_our_own_commands_have_it(shown: Shown) -> None
     assert refused.value.code == HTTPStatus.FORBIDDEN and b"CSRF" in refused.value.read()
     command = [sys.executable, "-m", "tag2mask.flows.cli.main", "run", str(served.folder / "demo.yaml")]
     command += ["--root", str(served.root), "--engine", "prefect"]
-    told = subprocess.run(command, env=served.environment, capture_output=True, text=True, timeout=SECONDS, check=True)
-    assert "stages are up to date" in told.stdout
+    reported = subprocess.run(
+        command, env=served.environment, capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    assert "stages are up to date" in reported.stdout
     chosen = {"flow_runs": {"deployment_id": {"is_null_": True}}}
     assert [run["state_type"] for run in served.api.call("flow_runs/filter", chosen)] == ["COMPLETED"]

@@ -85,8 +85,8 @@ def test_cancelling_in_the_pause_before_another_attempt(served: Served) -> None:
         # the slot of the test before comes back after a minute; what works without one is no training
         training = until(lambda: served.stage_of(run_id) if served.slots == 1 else None, 150)
         os.kill(training, signal.SIGTERM)
-        told = f"train_classifier is tried again {pause}: its process was killed by SIGTERM"
-        until(lambda told=told: told in api.logs(run_id) or None, 30)
+        reported = f"train_classifier is tried again {pause}: its process was killed by SIGTERM"
+        until(lambda reported=reported: reported in api.logs(run_id) or None, 30)
     assert served.slots == 0
     started = time.monotonic()
     api.set_state(run_id, "CANCELLING")

@@ -115,19 +115,19 @@ async def _answering(scope: Message, receive: Receive, send: Send) -> None:
 
 def answers(kind: str, *headers: tuple[str, str], ours_alone: bool = False) -> list[Message]:
     """What a guarded application sends."""
-    told: list[Message] = []
+    reported: list[Message] = []
     raw = [(name.encode(), value.encode()) for name, value in headers]
     scope: dict[str, Any] = {"type": kind, "method": "GET", "path": "/api/events/out", "headers": raw}
     scope |= {"client": ("127.0.0.1", 9), "server": ("127.0.0.1", 9)}  # a connection that does not exist
 
     async def send(message: Message) -> None:
-        told.append(message)
+        reported.append(message)
 
     async def receive() -> Message:
         return {}
 
     asyncio.run(Guard(_answering, RULES, ours_alone=ours_alone)(scope, receive, send))
-    return told
+    return reported
 
 
 def test_a_refused_request_gets_the_reason() -> None:
@@ -192,7 +192,7 @@ def test_the_owner_of_a_socket_is_read_from_the_kernels_table(tmp_path: Path, na
     assert is_of_this_user(*ends, tables=[mapped]) is sound
 
 
-def test_without_the_kernels_table_nobody_is_told_apart(tmp_path: Path) -> None:
+def test_without_the_kernels_table_nobody_is_distinguished(tmp_path: Path) -> None:
     """A system that does not say whose a connection is lets all of this machine's programs in."""
     assert is_of_this_user(("127.0.0.1", 1), ("127.0.0.1", 2), tables=[tmp_path / "absent"])
 
@@ -213,7 +213,7 @@ def connect(port: int, user: int) -> int:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the administrator can connect as somebody else")
 @pytest.mark.parametrize(("user", "sound"), [(0, True), (65534, False)])
-def test_another_users_program_is_told_apart_by_a_real_connection(user: int, sound: bool) -> None:
+def test_another_users_program_is_distinguished_by_a_real_connection(user: int, sound: bool) -> None:
     """A connection made by a process of another user is seen as such, and one of ours as ours."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)

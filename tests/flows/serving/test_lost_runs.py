@@ -1,4 +1,4 @@
-"""Runs whose process is gone are told from those that live by their lock, and marked as the server knows them."""
+"""Runs whose process is gone are reported from those that live by their lock, and marked as the server knows them."""
 
 import os
 import time
@@ -24,7 +24,7 @@ class Server:
     def __init__(self) -> None:
         self.runs: dict[uuid.UUID, State[Any]] = {}
         self.tasks: dict[uuid.UUID, dict[str, State[Any]]] = {}
-        self.told: list[object] = []
+        self.reported: list[object] = []
 
     def read_flow_run(self, run: uuid.UUID) -> Any:
         """A run, if it is known."""
@@ -40,13 +40,13 @@ class Server:
     def set_flow_run_state(self, run: uuid.UUID, state: State[Any], force: bool) -> None:
         """End a run."""
         assert force
-        self.told.append(run)
+        self.reported.append(run)
         self.runs[run] = state
 
     def set_task_run_state(self, task: tuple[uuid.UUID, str], state: State[Any], force: bool) -> None:
         """End a task."""
         assert force
-        self.told.append(task[1])
+        self.reported.append(task[1])
         self.tasks[task[0]][task[1]] = state
 
 
@@ -85,7 +85,7 @@ def test_tasks_are_marked_before_their_run(tmp_path: Path, server: Server) -> No
     server.runs[run] = Running()
     server.tasks[run] = {"infer_cams": Completed(), "train_attention": Running()}
     assert mark_lost_runs(store) == [run]
-    assert server.told == ["train_attention", run]
+    assert server.reported == ["train_attention", run]
     assert server.tasks[run]["infer_cams"].is_completed() and server.tasks[run]["train_attention"].is_crashed()
 
 
@@ -107,7 +107,7 @@ def test_a_run_that_ended_by_itself_keeps_its_tasks(tmp_path: Path, server: Serv
     store, run = Store(tmp_path), uuid.uuid4()
     path = lock_of(store, run)
     server.runs[run], server.tasks[run] = ending, {"render_report": Running()}
-    assert mark_lost_runs(store) == [] and server.told == [] and not path.exists()
+    assert mark_lost_runs(store) == [] and server.reported == [] and not path.exists()
 
 
 def test_runs_that_others_ended(tmp_path: Path, server: Server) -> None:

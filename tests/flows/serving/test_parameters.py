@@ -26,9 +26,9 @@ def test_the_file_that_is_served_is_read(served: Served) -> None:
 def test_no_other_file_is_read(served: Served, tmp_path: Path, name: str) -> None:
     """Another file is refused by its name, whatever is in it, and none of it comes back."""
     (tmp_path / "other.yaml").write_text("secret: line")
-    with pytest.raises(ConfigError, match="is none of the files that are served") as told:
+    with pytest.raises(ConfigError, match="is none of the files that are served") as raised:
         load_permitted(tmp_path / name, [], served.root, served)
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
 def test_no_other_store_is_written(served: Served, tmp_path: Path) -> None:

@@ -86,9 +86,9 @@ def test_the_log_has_a_line_per_event(served: Served, regenerated: str) -> None:
     """A run's log has one line when the run begins, one when a stage or the run ends, the precision, and no other."""
     until(lambda: any("report:" in line for line in served.api.logs(regenerated)) or None, 20)
     lines = served.api.logs(regenerated)
-    told = [line for line in lines if not line.startswith("precision: ")]
-    assert [line for line in told if not line.startswith(("Beginning flow run", "Finished in state"))] == []
-    assert len(told) == len(served.api.tasks(regenerated)) + 2
+    reported = [line for line in lines if not line.startswith("precision: ")]
+    assert [line for line in reported if not line.startswith(("Beginning flow run", "Finished in state"))] == []
+    assert len(reported) == len(served.api.tasks(regenerated)) + 2
 
 
 def test_repeating_is_cached(served: Served, regenerated: str) -> None:

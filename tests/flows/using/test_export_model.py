@@ -15,11 +15,11 @@ from tests.tasks.drawn_store import artifact
 
 def test_the_file_tells_how_its_run_applies_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Size, mirroring, CRF and recipe of a run's model stand in the metadata; a file that exists is not replaced."""
-    told: dict[str, Any] = {}
+    reported: dict[str, Any] = {}
 
     def write(folder: Path, out: Path, form: str, about: dict[str, Any]) -> float:
         out.write_bytes(b"model")
-        told.update(about, folder=folder, form=form)
+        reported.update(about, folder=folder, form=form)
         return 0.0
 
     monkeypatch.setattr(model_export, "export_model", write)
@@ -27,10 +27,10 @@ def test_the_file_tells_how_its_run_applies_the_model(tmp_path: Path, monkeypatc
     made = artifact(Store(tmp_path / "store").create(), "train_segmenter", write_segmenter, {}, "settings")
     write_run(tmp_path / "store", "mine", 1, {"train_segmenter-1": made})
     assert export_model("mine", "onnx", None, tmp_path / "store").startswith(f"wrote {made.key}.onnx (")
-    assert told["folder"] == made.path and told["form"] == "onnx"
-    assert told["preprocessing"]["image_size"] == 64 and told["preprocessing"]["flip"] is True
-    assert told["refinement"]["iterations"] == 2
-    assert told["provenance"]["recipe"]["config"] == {"content": "settings"}
-    assert told["provenance"]["model"] == made.label and len(told["provenance"]["model_sha256"]) == 64
+    assert reported["folder"] == made.path and reported["form"] == "onnx"
+    assert reported["preprocessing"]["image_size"] == 64 and reported["preprocessing"]["flip"] is True
+    assert reported["refinement"]["iterations"] == 2
+    assert reported["provenance"]["recipe"]["config"] == {"content": "settings"}
+    assert reported["provenance"]["model"] == made.label and len(reported["provenance"]["model_sha256"]) == 64
     with pytest.raises(FileInTheWay, match="exists; name another file with --out"):
         export_model("mine", "onnx", None, tmp_path / "store")

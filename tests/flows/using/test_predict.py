@@ -112,9 +112,9 @@ def test_images_get_masks_and_a_summary(tmp_path: Path) -> None:
     """The folder says which model and settings made it, the summary how many masks there are and what is set aside."""
     request = asked(tmp_path, write_segmenter(tmp_path / "model"), crf=True, changes=["refinement.iterations=1"])
     (tmp_path / "photos" / "bad.jpg").write_text("no image")
-    told = predict(request, Runtime(root=tmp_path / "store", cores=1))
-    assert told.startswith("2 masks of ") and "with CRF" in told
-    assert "1 images are set aside" in told and "bad.jpg: is not an image" in told
+    reported = predict(request, Runtime(root=tmp_path / "store", cores=1))
+    assert reported.startswith("2 masks of ") and "with CRF" in reported
+    assert "1 images are set aside" in reported and "bad.jpg: is not an image" in reported
     kept = read_json(tmp_path / "out" / "prediction.json")
     assert kept["crf"]["iterations"] == 1 and kept["prediction"]["image_size"] == 72
     assert not (tmp_path / "store").exists()

@@ -158,7 +158,7 @@ def test_published_layout_on_vgg16() -> None:
     assert affinity == pytest.approx(0.79, abs=0.01)
 
 
-def test_too_small_images_are_told() -> None:
+def test_too_small_images_are_reported() -> None:
     """Images smaller than the deepest stride end with a message that says what is needed."""
     with pytest.raises(ValueError, match="8x48 pixels are too small: GCoNet\\+ on tiny at stride 16 needs 16"):
         network()(torch.randn(1, 3, 48, 8))

@@ -250,7 +250,7 @@ def test_dilated_backbones_have_a_level_at_each_stride(name: str) -> None:
     assert len(model(torch.randn(1, 3, 256, 256), torch.rand(1, 1, 256, 256))) == 2
 
 
-def test_wrong_shapes_are_told() -> None:
+def test_wrong_shapes_are_reported() -> None:
     """Too small images, missing saliency maps and impossible networks end with a message that says what is needed."""
     model = network()
     with pytest.raises(ValueError, match="16x40 pixels are too small: ICNet on tiny at stride 16 needs 32"):

@@ -71,7 +71,7 @@ def test_a_class_of_the_labels_alone_gets_a_plane() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "trust", "told"),
+    ("classes", "trust", "reported"),
     [
         (CLASSES, 1.0, "trust must be at least 1 / 3 and below 1, not 1"),
         (CLASSES, 0.2, "trust must be at least 1 / 3"),
@@ -79,8 +79,8 @@ def test_a_class_of_the_labels_alone_gets_a_plane() -> None:
         (np.array([0, 4, 8], np.uint8), 0.7, r"the classes \[9\], of which there are no probabilities"),
     ],
 )
-def test_what_does_not_fit_is_refused(classes: np.ndarray, trust: float, told: str) -> None:
+def test_what_does_not_fit_is_refused(classes: np.ndarray, trust: float, reported: str) -> None:
     """A trust that is certain or worse than chance, too few planes, or a class without one is named."""
     probabilities, labels = random_case(5)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         fuse(probabilities, classes, labels, trust)

@@ -88,7 +88,7 @@ def test_without_a_class_everything_is_background() -> None:
 
 
 @pytest.mark.parametrize(
-    ("saliency", "cams", "told"),
+    ("saliency", "cams", "reported"),
     [
         (np.zeros((4, 5), np.float32), np.zeros((1, 4, 5)), "must be .H, W. uint8"),
         (np.zeros((4, 6), np.uint8), np.zeros((1, 4, 5)), "of the same size"),
@@ -96,7 +96,7 @@ def test_without_a_class_everything_is_background() -> None:
         (np.zeros((4, 5), np.uint8), np.full((1, 4, 5), np.nan), "lie in .0, 1."),
     ],
 )
-def test_what_does_not_fit_is_refused(saliency: np.ndarray, cams: np.ndarray, told: str) -> None:
+def test_what_does_not_fit_is_refused(saliency: np.ndarray, cams: np.ndarray, reported: str) -> None:
     """Another size, another type, or maps that are not in [0, 1] are named."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=reported):
         class_evidence(saliency, cams, power=2, saliency_weight=0.5)

@@ -1,4 +1,4 @@
-"""What is told of the masks behind a model."""
+"""What is reported of the masks behind a model."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from tag2mask.tasks.dataset.provenance import Provenance
 
 def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     """A folder tells what was written into it; one that holds nothing is unknown, never a no."""
-    told = Provenance("masks of anything", "yes", 12)
-    told.write(tmp_path / "told")
-    assert Provenance.read(tmp_path / "told", otherwise="") == told
+    reported = Provenance("masks of anything", "yes", 12)
+    reported.write(tmp_path / "reported")
+    assert Provenance.read(tmp_path / "reported", otherwise="") == reported
     silent = Provenance.read(tmp_path, otherwise="the user's maps: unknown")
     assert silent == Provenance("the user's maps: unknown", "unknown", None)
 
 
-def test_what_is_behind_two_kinds_of_maps_is_told_once() -> None:
+def test_what_is_behind_two_kinds_of_maps_is_reported_once() -> None:
     """Maps made of another's maps tell the trainings behind both, each once; one that shows the classes is a yes."""
     salient, groups = Provenance("objects", "yes", 9), Provenance("none: tags", "no", 0)
     model = groups.after(salient)

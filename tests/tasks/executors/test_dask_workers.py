@@ -35,7 +35,7 @@ def runtime(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> StageRunt
 def test_all_images_are_made_and_the_log_says_by_whom(
     tmp_path: Path, runtime: StageRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every image's file is there, each worker's share is told, and nothing of the hand-shake is left."""
+    """Every image's file is there, each worker's share is reported, and nothing of the hand-shake is left."""
     caplog.set_level("INFO", logger="tag2mask")
     process_in_parallel(IDS, tmp_path / "out", toy(tmp_path / "out"), runtime)
     assert {path.stem for path in (tmp_path / "out").glob("*.txt")} == set(IDS)

@@ -51,13 +51,13 @@ def test_every_executor_makes_and_journals_every_image_once(tmp_path: Path, name
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_results_come_in_the_order_asked_for(tmp_path: Path, name: str) -> None:
     """Whoever is done first, results are handed on in order, and progress rises one by one."""
-    told: list[int] = []
+    reported: list[int] = []
     kind = RUNTIMES[name]
     runtime = StageRuntime(
-        shard=2, workers=kind.workers, executor=kind.executor, report=lambda done, total, _: told.append(done)
+        shard=2, workers=kind.workers, executor=kind.executor, report=lambda done, total, _: reported.append(done)
     )
     found = [image_id for image_id, _ in map_in_parallel(IDS, tmp_path, toy(tmp_path), runtime)]
-    assert found == list(IDS) and told == list(range(1, len(IDS) + 1))
+    assert found == list(IDS) and reported == list(range(1, len(IDS) + 1))
 
 
 def test_images_of_a_lost_worker_are_done_elsewhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

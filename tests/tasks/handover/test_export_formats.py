@@ -1,4 +1,4 @@
-"""Releases for other programs, read back as each format's description says; what is lost is told and measured."""
+"""Releases for other programs, read back as each format's description says; what is lost is reported and measured."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -42,7 +42,7 @@ def written(released: tuple[Store, Release], out: Path, form: Format) -> HandOve
 
 def test_panoptic_files_hold_every_pixel(released: tuple[Store, Release], tmp_path: Path) -> None:
     """Ids of R + 256 G + 256² B are background, classes, and void for what is ignored, with their areas and boxes."""
-    told = written(released, tmp_path / "out", "coco_panoptic")
+    reported = written(released, tmp_path / "out", "coco_panoptic")
     content = json.loads((tmp_path / "out/panoptic.json").read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}
     assert names == {**dict(enumerate(CLASSES, start=1)), 256: "background"}
@@ -62,13 +62,13 @@ def test_panoptic_files_hold_every_pixel(released: tuple[Store, Release], tmp_pa
             inside = ids[top : top + height, left : left + width] == segment["id"]
             assert inside.sum() == segment["area"] and inside.any(axis=0).all() and inside.any(axis=1).all()
     assert len(COCO(str(tmp_path / "out/annotations.json")).imgs) == len(LABELS)
-    assert "nothing is lost in the panoptic files" in told.losses[0]
+    assert "nothing is lost in the panoptic files" in reported.losses[0]
 
 
-def test_yolo_polygons_are_those_of_the_masks_but_for_what_is_told(
+def test_yolo_polygons_are_those_of_the_masks_but_for_what_is_reported(
     released: tuple[Store, Release], tmp_path: Path
 ) -> None:
-    """Drawn again, the polygons overlap with the masks as told; holes stay open, and ignored pixels are told lost."""
+    """Drawn again, polygons overlap the masks as the summary says; holes stay, ignored pixels are reported lost."""
     losses = written(released, tmp_path / "out", "yolo").losses
     about = yaml.safe_load((tmp_path / "out/data.yaml").read_text())
     assert list(about["names"].values()) == list(CLASSES) and about["train"] == "images/train"
@@ -86,8 +86,8 @@ def test_yolo_polygons_are_those_of_the_masks_but_for_what_is_told(
             mask, again = expected == number, drawn == number
             shares.append((mask & again).sum() / (mask | again).sum())
     polygons, holes, ignored = losses
-    told = f"mean IoU {np.mean(shares):.4f} of {len(shares)} masks, lowest {min(shares):.4f}"
-    assert min(shares) > 0.95 and told in polygons
+    reported = f"mean IoU {np.mean(shares):.4f} of {len(shares)} masks, lowest {min(shares):.4f}"
+    assert min(shares) > 0.95 and reported in polygons
     assert holes == "YOLO's polygons have no holes: 1 are cut in by bridges"
     share = sum((m == 255).sum() for m in LABELS.values()) / sum(m.size for m in LABELS.values())
     assert ignored == f"YOLO has no ignored pixels: {100 * share:.2f} % become background"
@@ -147,8 +147,8 @@ def test_every_format_is_whole_and_says_what_it_loses(
     released: tuple[Store, Release], tmp_path: Path, form: Format
 ) -> None:
     """Each format holds all images and tells its losses, and those that hold tags are read back by our own readers."""
-    told = written(released, tmp_path / "out", form)
-    assert told.images == len(LABELS) and told.losses
+    reported = written(released, tmp_path / "out", form)
+    assert reported.images == len(LABELS) and reported.losses
     if form in ("coco", "hugging_face"):
         path = tmp_path / "out" / {"coco": "annotations.json", "hugging_face": "train/metadata.jsonl"}[form]
         read = read_tags(path)

@@ -147,7 +147,7 @@ def test_a_model_of_an_earlier_version_stays_usable(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_its_description_is_refused(tmp_path: Path) -> None:
-    """A model folder without a readable `model.json` is refused and told what belongs there."""
+    """A model folder without a readable `model.json` is refused and reported what belongs there."""
     with pytest.raises(WeightsError, match="model.json: cannot be read .*; a model folder holds it beside model.pt"):
         read_architecture(tmp_path, "classifier")
 
@@ -176,7 +176,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
 
 
 def test_pretrained_weights_are_whose_the_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packaged weights fill the backbone, timm's are asked of timm, and what cannot be fetched is told in a line."""
+    """Packaged weights fill the backbone, timm's are asked of timm, and what cannot be fetched is named in a line."""
     settings = Backbone(name="tf_efficientnet_lite0", output_stride=16, weights="packaged")
     network, other = (classifier_network(tagger(backbone=settings), 3).backbone for _ in range(2))
     load_pretrained(network, settings, None)

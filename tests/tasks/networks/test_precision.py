@@ -62,8 +62,8 @@ def test_auto_takes_what_the_machine_does_fast(monkeypatch: pytest.MonkeyPatch) 
     on_chip(monkeypatch, avx512_bf16=True)
     assert str(choose_precision("auto", "cpu")) == "bfloat16 (the processor has avx512_bf16)"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    told = "float32 (ONEDNN_MAX_CPU_ISA=AVX2 rules out the processor's bfloat16 instructions)"
-    assert str(choose_precision("auto", "cpu")) == told
+    reported = "float32 (ONEDNN_MAX_CPU_ISA=AVX2 rules out the processor's bfloat16 instructions)"
+    assert str(choose_precision("auto", "cpu")) == reported
     on_chip(monkeypatch, avx2=True)
     assert str(choose_precision("auto", "cpu")) == "float32 (the processor has no bfloat16 instructions)"
 

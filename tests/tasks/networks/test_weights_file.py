@@ -80,15 +80,15 @@ def test_what_torch_refuses_is_refused_in_one_line(tmp_path: Path, name: str) ->
     path = tmp_path / "weights.pth"
     path.write_bytes(BROKEN[name])
     for read in (check_weights_file, read_state):
-        with pytest.raises(WeightsError) as told:
+        with pytest.raises(WeightsError) as raised:
             read(path)
-        message = str(told.value)
+        message = str(raised.value)
         assert message.startswith(f"{path}: ") and "\n" not in message and len(message) < len(str(path)) + 300
         assert "weights_only" not in message
 
 
 def test_a_folder_and_nothing_are_no_weights(tmp_path: Path) -> None:
     """A path that is no file is refused by its name."""
-    for path, told in ((tmp_path, "is a folder"), (tmp_path / "absent.pth", "no such file")):
-        with pytest.raises(WeightsError, match=told):
+    for path, reported in ((tmp_path, "is a folder"), (tmp_path / "absent.pth", "no such file")):
+        with pytest.raises(WeightsError, match=reported):
             check_weights_file(path)

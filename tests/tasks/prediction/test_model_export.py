@@ -46,8 +46,8 @@ def served(path: Path, form: Format) -> tuple[Served, str]:
 def test_the_file_says_what_the_network_says(tmp_path: Path, segmenter_folder: Path, form: Format) -> None:
     """On images of any number and size its probabilities are the network's, and its metadata say how to use it."""
     path = tmp_path / "model"
-    told = export_model(segmenter_folder, path, form, {"preprocessing": {"image_size": 72}})
-    assert told < 1e-4
+    reported = export_model(segmenter_folder, path, form, {"preprocessing": {"image_size": 72}})
+    assert reported < 1e-4
     predict, metadata = served(path, form)
     about = json.loads(metadata)
     assert about["classes"] == ["background", *CLASSES] and about["preprocessing"] == {"image_size": 72}
@@ -65,7 +65,7 @@ def test_the_file_says_what_the_network_says(tmp_path: Path, segmenter_folder: P
         assert np.abs(found - expected).max() < 1e-4 and np.abs(found.sum(1) - 1).max() < 1e-4
 
 
-def test_without_its_packages_the_remedy_is_told(
+def test_without_its_packages_the_remedy_is_reported(
     tmp_path: Path, segmenter_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the extra is not installed one line says which packages are missing and how to get them."""

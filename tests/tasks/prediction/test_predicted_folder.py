@@ -87,9 +87,11 @@ def test_masks_are_those_of_the_stages(
         confidence = np.mean([[full[labels[y, x], y, x] for x in range(labels.shape[1])] for y in range(len(labels))])
         assert float(row["confidence"]) == pytest.approx(confidence, abs=0.005)
         shares = {CLASSES[n - 1]: np.mean(labels == n) for n in np.unique(labels).tolist() if n}
-        told = dict(zip(row["classes"].split(), map(float, row["shares"].split()), strict=True))
-        assert told == pytest.approx(shares, abs=1e-4) and list(told.values()) == sorted(told.values(), reverse=True)
-        shown |= told.keys()
+        reported = dict(zip(row["classes"].split(), map(float, row["shares"].split()), strict=True))
+        assert reported == pytest.approx(shares, abs=1e-4) and list(reported.values()) == sorted(
+            reported.values(), reverse=True
+        )
+        shown |= reported.keys()
     assert len(rows(tmp_path / "out")) == 5 and len(shown) >= 2
 
 

@@ -41,7 +41,7 @@ def square(*values: int) -> np.ndarray:
 
 
 def test_planted_changes_are_found_and_ranked(tmp_path: Path) -> None:
-    """Shares are exact, the most changed comes first, and added and removed images are told apart."""
+    """Shares are exact, the most changed comes first, and added and removed images are distinguished."""
     before = {"a": square(0, 0, 1, 1), "b": square(1, 1, 2, 0), "c": square(0, 0, 0, 0), "gone": square(1)}
     after = {"a": square(0, 0, 1, 2), "b": square(255, 0, 1, 0), "c": square(0, 0, 0, 0), "new": square(2)}
     comparison = compare(label_set(tmp_path / "1", before), label_set(tmp_path / "2", after), threads=2)

@@ -44,7 +44,7 @@ def test_a_value_at_its_threshold_passes(signal: Signal) -> None:
 
 
 def test_a_missing_signal_is_listed_and_fails_only_where_it_is_required() -> None:
-    """What was not measured is told, and keeps a set back if the settings ask for it."""
+    """What was not measured is reported, and keeps a set back if the settings ask for it."""
     figures = {**GOOD, "miou": None}
     del figures["changed_images"]
     noted = judge(figures, Release())

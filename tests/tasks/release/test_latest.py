@@ -70,11 +70,11 @@ LOSSES: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_a_lost_or_changed_pointer_stops_publishing_until_a_person_says_what_was_meant(store: Store, loss: str) -> None:
     """`verify` and `publish` name what is wrong and the command that mends it; nothing moves before, all does after."""
     releases = toy(store)
-    spoil, told = LOSSES[loss]
+    spoil, reported = LOSSES[loss]
     spoil(releases.folder)
     before, link = files_of(releases.folder), os.path.lexists(releases.folder / "latest")
     (fault,) = map(str, release_faults(store))
-    assert fault.startswith(f"releases/toy: {told}") and "`tag2mask latest toy " in fault
+    assert fault.startswith(f"releases/toy: {reported}") and "`tag2mask latest toy " in fault
     for labels in (OTHER, THIRD):
         with pytest.raises(DamagedArtifact, match=r"releases/toy: .*say which release.*`tag2mask latest toy [12]`"):
             published(store, draft_of(store, labels, LABELS))
@@ -106,14 +106,14 @@ def test_a_folder_in_the_place_of_the_link_is_left_alone(store: Store) -> None:
         toy(store).move_latest(1)
 
 
-def test_a_damaged_release_is_told_by_publish_and_not_taken_for_sound(store: Store) -> None:
+def test_a_damaged_release_is_reported_by_publish_and_not_taken_for_sound(store: Store) -> None:
     """Its labels published again are a new release; the damaged one is named, whether or not anything is new."""
     (toy(store).folder / "2" / "labels" / "p03.png").write_bytes(b"x")
     again = published(store, draft_of(store, OTHER, LABELS))
     assert again.release.title == "toy@3" and again.latest == 3
     damaged = [line for line in again.lines() if line.startswith("damaged: ")]
-    told = "releases/toy/2: labels/p03.png has other bytes than when it was made"
-    assert damaged == [f"damaged: {told}: not compared with, delete its folder"]
+    reported = "releases/toy/2: labels/p03.png has other bytes than when it was made"
+    assert damaged == [f"damaged: {reported}: not compared with, delete its folder"]
     unchanged = published(store, draft_of(store, OTHER, LABELS))
     assert unchanged.lines() == ["release: these labels are toy@3 already", *damaged]
     (toy(store).folder / "2" / "manifest.json").write_text("{}")

@@ -77,7 +77,7 @@ def test_changed_labels_are_the_next_number_and_say_what_changed(store: Store) -
     assert "since toy@1: 1 of 6 images changed, 0 added, 0 removed" in second.lines()
 
 
-def test_added_and_removed_images_are_told(store: Store) -> None:
+def test_added_and_removed_images_are_reported(store: Store) -> None:
     """Images that one of the two releases lacks are listed, and do not count as changed."""
     published(store, draft_of(store, {i: LABELS[i] for i in ("p00", "p01", "p02")}))
     second = published(store, draft_of(store, {i: LABELS[i] for i in ("p01", "p02", "p03", "p04")}))
@@ -193,7 +193,7 @@ def test_a_name_cannot_lead_out_of_the_releases(store: Store, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("file", "spoil", "told"),
+    ("file", "spoil", "reported"),
     [
         ("labels/p00.png", lambda path: path.write_bytes(b"x"), "labels/p00.png has other bytes"),
         ("labels/p01.png", lambda path: path.unlink(), "labels/p01.png is missing"),
@@ -202,13 +202,13 @@ def test_a_name_cannot_lead_out_of_the_releases(store: Store, name: str) -> None
         ("../latest", lambda path: (path.unlink(), path.symlink_to("9")), "latest points to 9, which is no release"),
     ],
 )
-def test_a_damaged_release_is_noticed(store: Store, file: str, spoil: Callable[[Path], object], told: str) -> None:
+def test_a_damaged_release_is_noticed(store: Store, file: str, spoil: Callable[[Path], object], reported: str) -> None:
     """Each way of damage is named with the release and the file."""
     release = published(store, draft_of(store, LABELS)).release
     assert release_faults(store) == []
     spoil(release.path / file)
     faults = [str(fault) for fault in release_faults(store)]
-    assert len(faults) == 1 and told in faults[0] and faults[0].startswith("releases/toy")
+    assert len(faults) == 1 and reported in faults[0] and faults[0].startswith("releases/toy")
 
 
 def test_damaged_labels_are_not_published(store: Store) -> None:

@@ -87,7 +87,7 @@ def test_thumbnails_keep_their_proportions_and_are_never_enlarged() -> None:
     assert thumbnail_size((5000, 1), 100) == (100, 1)
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0.4 s"), (61, "1 min 01 s"), (3 * 3600 + 65, "3 h 01 min")])
-def test_durations_are_readable(seconds: float, told: str) -> None:
-    """Seconds, minutes and hours are told in their own units."""
-    assert duration(seconds) == told
+@pytest.mark.parametrize(("seconds", "reported"), [(0.4, "0.4 s"), (61, "1 min 01 s"), (3 * 3600 + 65, "3 h 01 min")])
+def test_durations_are_readable(seconds: float, reported: str) -> None:
+    """Seconds, minutes and hours are reported in their own units."""
+    assert duration(seconds) == reported

@@ -45,7 +45,7 @@ def test_a_truncated_file_is_named(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_file_is_named(tmp_path: Path, kind: str) -> None:
-    """An empty file is refused by name; YOLO's mean an image without a tag, which is told apart."""
+    """An empty file is refused by name; YOLO's mean an image without a tag, which is distinguished."""
     path, file = spoiled(tmp_path, kind, lambda data: b"")
     if kind == "yolo":
         assert list(read_tags(path).untagged) == ["b"]
@@ -203,8 +203,8 @@ def test_what_does_not_fit_is_named_with_its_place(tmp_path: Path, fault: str) -
     """An unknown class or image, and what the layout lacks, is refused with the place and what is wrong there."""
     kind, spoil, message = UNKNOWN[fault]
     path, file = spoiled(tmp_path, kind, spoil)
-    told = refusal(path, kind)
-    assert re.search(message, told) and file.name in told
+    reported = refusal(path, kind)
+    assert re.search(message, reported) and file.name in reported
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"images": ' * 50_000, "[" + "9" * 5000 + "]", "[]" * 2, "nul"])

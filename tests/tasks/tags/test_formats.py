@@ -26,7 +26,7 @@ def test_every_format_of_the_settings_has_its_record() -> None:
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_the_same_tags_are_read_from_every_format(tmp_path: Path, kind: str) -> None:
-    """Each format is recognized and gives what was written; names of two words get a hyphen, which is told."""
+    """Each format is recognized and gives what was written; names of two words get a hyphen, which is reported."""
     path, form = WRITERS[kind](tmp_path), FORMAT_OF.get(kind, kind)
     found = recognize(path)
     assert found is not None and found.name == form
@@ -55,7 +55,7 @@ def test_init_finds_each_format_beside_the_images(tmp_path: Path, kind: str) -> 
     assert not found.others
 
 
-def test_what_else_holds_tags_is_told(tmp_path: Path) -> None:
+def test_what_else_holds_tags_is_reported(tmp_path: Path) -> None:
     """Where two files hold tags the table is taken, and the other is named."""
     save_image(tmp_path / "images" / "a.jpg")
     WRITERS["csv"](tmp_path)
@@ -70,7 +70,7 @@ def test_what_else_holds_tags_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind not in FORMAT_OF])
 @pytest.mark.parametrize("wanted", [form for form in BY_NAME if form != "folder_paths"])
 def test_another_format_is_refused_with_what_it_looks_like(tmp_path: Path, kind: str, wanted: TagsFormat) -> None:
-    """A format that the settings name wrongly is refused, and the right one is told."""
+    """A format that the settings name wrongly is refused, and the right one is reported."""
     path = WRITERS[kind](tmp_path)
     if wanted == kind or (wanted, kind) == ("csv", "hugging_face"):
         return
@@ -142,7 +142,7 @@ def test_numbers_in_metadata_are_named_by_the_dataset_card(tmp_path: Path) -> No
 
 
 def test_metadata_in_a_table_has_one_label_a_line(tmp_path: Path) -> None:
-    """A CSV of Hugging Face is told from ours by its first line; several labels in a field are refused."""
+    """A CSV of Hugging Face is reported from ours by its first line; several labels in a field are refused."""
     path = tmp_path / "metadata.csv"
     path.write_text('file_name,label\na.jpg,cat\nb.jpg,"[""cat"", ""dog""]"\n')
     assert read_tags(path).tags == {"a": ("cat",), "b": ("cat", "dog")}
@@ -152,7 +152,7 @@ def test_metadata_in_a_table_has_one_label_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["coco", "label_studio", "cvat", "hugging_face", "yolo", "labelme"])
-def test_an_image_without_tags_is_told_apart(tmp_path: Path, kind: str) -> None:
+def test_an_image_without_tags_is_distinguished(tmp_path: Path, kind: str) -> None:
     """An image that is listed and has no annotation is no error of the file: it is handed on by name."""
     path = WRITERS[kind](tmp_path)
     if kind == "coco":

@@ -14,7 +14,7 @@ TAGS = ((1,), (1, 2), (2,), (1, 2), (3,), (1,), (2,), (3,), (1, 3))
 
 
 def test_targets_of_planted_maps() -> None:
-    """Foreground, background, a rival's foreground and doubt are told apart pixel by pixel."""
+    """Foreground, background, a rival's foreground and doubt are distinguished pixel by pixel."""
     #                   own  rival  none  salient, no cam  cam, not salient  both cams  faint cam
     saliency = np.array([[255, 255, 0, 255, 0, 255, 0]], np.uint8)
     first = np.array([[0.9, 0.0, 0.0, 0.0, 0.9, 0.9, 0.3]])

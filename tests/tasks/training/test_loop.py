@@ -206,7 +206,7 @@ def test_parameters_stay_in_single_precision() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.dtype == torch.float32
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_is_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_is_taken(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever bit of the newest checkpoint turns over, it is named, and the training goes on from the one before."""

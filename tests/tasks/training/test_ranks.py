@@ -181,7 +181,7 @@ def ranks_below(pid: int) -> list[int]:
 
 @pytest.mark.serving
 def test_error_that_a_person_can_mend_comes_back(tmp_path: Path) -> None:
-    """What a rank refuses is told as it would be told by one process, without a traceback."""
+    """What a rank refuses is reported as it would be reported by one process, without a traceback."""
     inputs = write_inputs(tmp_path)
     (tmp_path / "empty").mkdir()
     for path in inputs["labels"].glob("*.png"):

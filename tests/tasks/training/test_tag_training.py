@@ -133,7 +133,7 @@ def test_jittered_copies_differ_and_all_are_taken(tmp_path: Path, index: ImageIn
     assert len(met(index, tmp_path / "one", config.replaced(feature_copies=1))) == 5
 
 
-def test_features_that_do_not_fit_on_the_disk_are_told_first(
+def test_features_that_do_not_fit_on_the_disk_are_reported_first(
     tmp_path: Path, index: ImageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the features take is compared with what is free before the first is computed."""
