@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tag2mask.flows.using.predict import load_model
     from tag2mask.tasks.building.opening import open_artifact
-    from tag2mask.tasks.handover.release_dataset import ReleaseDataset
-    from tag2mask.tasks.handover.released_images import read_release
+    from tag2mask.tasks.exports.release_dataset import ReleaseDataset
+    from tag2mask.tasks.exports.released_images import read_release
 
 __all__ = ["ReleaseDataset", "load_model", "open_artifact", "read_release"]
 
 _PLACES = {
-    "ReleaseDataset": "tag2mask.tasks.handover.release_dataset",
+    "ReleaseDataset": "tag2mask.tasks.exports.release_dataset",
     "load_model": "tag2mask.flows.using.predict",
     "open_artifact": "tag2mask.tasks.building.opening",
-    "read_release": "tag2mask.tasks.handover.released_images",
+    "read_release": "tag2mask.tasks.exports.released_images",
 }
 
 

@@ -13,14 +13,12 @@ It says how long the stages took, so its bytes differ between two runs that made
 on it.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from markupsafe import Markup
 
 from tag2mask.configs.schema import NodeFacts, Report
@@ -28,6 +26,7 @@ from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.dataset.tables import read_columns, write_table
 from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, smoothed, thinned
 from tag2mask.tasks.report.gallery import Row, choose_images, gallery_columns, gallery_rows
 from tag2mask.tasks.report.page import duration, points, render
@@ -167,9 +166,9 @@ def _least_certain(steps: Sequence[Step]) -> list[dict[str, Any]]:
     tables = [path for step in steps if (path := step.folder / "confidence.csv").exists()]
     if not tables:
         return []
-    table = pd.read_csv(tables[-1], nrows=CERTAINTIES, dtype={"image_id": str, "class": str})
-    known = table.astype(object).where(table.notna(), None)
-    return [dict(zip(known.columns, row, strict=True)) for row in known.itertuples(index=False)]
+    table = read_columns(tables[-1], text=("image_id", "class"), rows=CERTAINTIES)
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    return [{name: None if value != value else value for name, value in zip(table, row, strict=True)} for row in rows]
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:
@@ -218,10 +217,10 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, Markup]:
     for step in steps:
         path = step.folder / "losses.csv"
         if CATALOG[step.stage].trains and path.exists():
-            table = pd.read_csv(path)
-            table = table[np.isfinite(table["loss"])]
-            if len(table) > 0:
-                raw = Curve(step.name, table["step"].to_numpy(float), table["loss"].to_numpy(float))
+            table = read_columns(path, text=())
+            finite = np.isfinite(table["loss"].astype(float))
+            if finite.any():
+                raw = Curve(step.name, table["step"][finite].astype(float), table["loss"][finite].astype(float))
                 smooth = thinned(smoothed(raw), CURVE_POINTS)
                 charts[step.name] = curve_chart([smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_color=1)
     return charts
@@ -270,6 +269,4 @@ def _write_results(out: Path, evaluations: Sequence[Evaluated]) -> None:
         for e in evaluations
     ]
     write_json(out / "results.json", rows)
-    text = io.StringIO()
-    pd.DataFrame(rows, columns=["step", *head, *figures]).to_csv(text, index=False, lineterminator="\n")
-    write_file(out / "results.csv", lambda file: file.write(text.getvalue().encode()))
+    write_table(out / "results.csv", [list(row.values()) for row in rows], ["step", *head, *figures])

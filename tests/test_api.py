@@ -14,7 +14,7 @@ import torch
 import tag2mask
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.dataset.images import BadImage
-from tag2mask.tasks.handover.released_images import NoImagesHere
+from tag2mask.tasks.exports.released_images import NoImagesHere
 from tag2mask.tasks.release.publish import publish
 from tag2mask.tasks.store.manifest import DamagedArtifact
 from tag2mask.tasks.store.store import Store

@@ -22,7 +22,7 @@ from tag2mask.tasks.dataset.ground_truth import GroundTruthLeak
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.demo.scenes import CLASSES, write_demo
-from tag2mask.tasks.handover.submission import PLACE, write_submission
+from tag2mask.tasks.exports.submission import PLACE, write_submission
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
@@ -239,7 +239,7 @@ def test_added_images_cost_their_own_inference_alone(finished: Finished) -> None
 
 
 def test_a_test_split_costs_its_prediction_alone(finished: Finished, tmp_path: Path) -> None:
-    """Images without tags and masks are predicted by the last segmenter, train nothing, and are handed over."""
+    """Images without tags and masks are predicted by the last segmenter, train nothing, and are exported."""
     data = tmp_path / "data"
     shutil.copytree(finished.folder / "data", data)
     shutil.copyfile(finished.folder / "small.yaml", tmp_path / "small.yaml")

@@ -27,7 +27,7 @@ class Classifier(Section):
     """What stands before the class convolution: `batch`, a batch norm without weights (as before the linear classifier
     of MAE, CVPR 2022, A.1), gives the channels of a frozen backbone equal say; not in the published network."""
     image_size: int = Field(default=256, ge=32)
-    """Side to which images are squashed, in pixels; no crop, so that maps of all epochs align."""
+    """Side of the square to which images are resized, in pixels; no crop, so that maps of all epochs align."""
     jitter: tuple[Share, Share, Share, Annotated[float, Field(ge=0, le=0.5)]] = (0.3, 0.3, 0.3, 0.1)
     """Strength of the random change of brightness, contrast, saturation and hue."""
     flip: bool = False
@@ -82,7 +82,7 @@ class Activation(Section):
     """Inference of class maps: of the classifier (CAM) or of the integral attention model (OA-CAM)."""
 
     image_size: int = Field(default=256, ge=32)
-    """Side to which images are squashed at scale 1, in pixels."""
+    """Side of the square to which images are resized at scale 1, in pixels."""
     scales: Scales = (1.0,)
     """Factors on `image_size`; the maps of all scales are averaged."""
     flip: bool = False

@@ -91,7 +91,7 @@ class Cosaliency(Section):
     losses: GroupLosses = GroupLosses()
     """`gconet_plus`: weights of its losses."""
     image_size: int = Field(default=224, ge=32)
-    """Side to which images are squashed, in pixels (published: `icnet` 224, `gconet_plus` 256)."""
+    """Side of the square to which images are resized, in pixels (published: `icnet` 224, `gconet_plus` 256)."""
     group_size: int = Field(default=10, ge=2)
     """Images of a group in a step (published: 10; 26); `gconet_plus` takes a second group of as many.  A tag with
     a single image is not trained on."""

@@ -125,7 +125,7 @@ class Saliency(Section):
     purnet: Annotated[PurNet, OF_PURNET] = PurNet()
     """For `purnet`: its options and the stages of its training."""
     image_size: int = Field(default=320, ge=32)
-    """Side to which images are squashed, in pixels, in training and prediction."""
+    """Side of the square to which images are resized, in pixels, in training and prediction."""
     rotation: float = Field(default=10.0, ge=0, le=45)
     """Largest random rotation in training, in degrees; the rotated-in border is ignored."""
     iterations: int = Field(default=50_000, ge=1)

@@ -17,8 +17,8 @@ from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.store import Store
 
 if TYPE_CHECKING:
-    from tag2mask.tasks.handover.export import Format
-    from tag2mask.tasks.handover.export_set import Images
+    from tag2mask.tasks.exports.export import Format
+    from tag2mask.tasks.exports.export_set import Images
     from tag2mask.tasks.release.label_sets import LabelSet
     from tag2mask.tasks.release.publish import Publication
 
@@ -192,7 +192,7 @@ def export_release(
     Raises:
         NoStore, NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
-    from tag2mask.tasks.handover.export import export
+    from tag2mask.tasks.exports.export import export
 
     store = Store.existing(root)
     release = find_release(store, text)
@@ -209,8 +209,8 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
     """
     from tag2mask.flows.dag.delivery import TEST
     from tag2mask.flows.engine.publishing import delivered, finished
-    from tag2mask.tasks.handover.export_set import CannotExport
-    from tag2mask.tasks.handover.submission import PLACE, write_submission
+    from tag2mask.tasks.exports.export_set import CannotExport
+    from tag2mask.tasks.exports.submission import PLACE, write_submission
 
     if config.dataset.test_split is None:
         raise CannotExport(f"{config.name}: dataset.test_split names no list of test images, so none are predicted")

@@ -1,4 +1,4 @@
-"""The commands about releases, and what is handed over: publish, releases, latest, diff, export, submission."""
+"""The commands about releases, and exporting them: publish, releases, latest, diff, export, submission."""
 
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,1 +1,1 @@
-"""The loop with people: what to correct is handed over, and what was corrected taken back."""
+"""The loop with people: what to correct is exported, and what was corrected imported."""

@@ -1,4 +1,4 @@
-"""The loop with people: what to correct is handed over, and what was corrected taken back."""
+"""The loop with people: what to correct is exported, and what was corrected imported."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from tag2mask.flows.dag.delivery import DATASET, delivery
 from tag2mask.flows.dag.record import RunRecord, latest
 from tag2mask.tasks.corrections.taking_back import read_review, take_back
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.handover.export_set import ExportSet
-from tag2mask.tasks.handover.review import CORRECTED, ReviewFormat, least_certain, write_review
+from tag2mask.tasks.exports.export_set import ExportSet
+from tag2mask.tasks.exports.review import CORRECTED, ReviewFormat, least_certain, write_review
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store

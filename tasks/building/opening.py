@@ -25,7 +25,7 @@ def open_artifact(label: str, root: Path | str = "artifacts") -> Artifact:
     """
     store = Store.existing(Path(root))
     stage, _, key = label.partition("/")
-    names = [home.name for home in sorted((store.root / stage).glob("*")) if (home / MANIFEST).is_file()]
+    names = [path.name for path in sorted((store.root / stage).glob("*")) if (path / MANIFEST).is_file()]
     keys = [key] if key in names else [name for name in names if key and name.startswith(key)]
     if len(keys) != 1:
         several = f"{len(keys)} artifacts begin so ({', '.join(keys)}); write more of the key"

@@ -1,4 +1,4 @@
-"""Saliency maps to hand over: soft 8-bit maps and a table that flags images in which nothing stands out.
+"""Saliency maps for other programs: soft 8-bit maps and a table that flags images in which nothing stands out.
 
 Networks trained on images that always show something salient find something in every image; the flag lets a
 person set such maps aside instead of trusting them.
@@ -25,7 +25,7 @@ SMALLEST_SHARE = 0.001
 
 
 class FolderInTheWay(UserError, ValueError):
-    """A folder to hand over would overwrite something; the message names it."""
+    """The folder would overwrite something; the message names it."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """Tables as CSV by pandas, which is imported with the first table: listing and planning need not wait for it."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tag2mask.tasks.store.files import write_file
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def write_table(
@@ -40,3 +43,26 @@ def read_table(path: Path) -> list[dict[str, str]]:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]  # every header is text
     return rows
+
+
+def read_columns(
+    path: Path, *, text: Collection[str] = ("image_id",), rows: int | None = None
+) -> dict[str, "np.ndarray"]:
+    """Columns of a table of figures that `write_table` wrote.
+
+    Args:
+        path: the file.
+        text: columns of names, which may look like numbers.
+        rows: how many to read, from the first on; None: all.
+
+    Returns:
+        Name -> (N,) values: text, or numbers with NaN for a blank.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    import pandas as pd
+
+    names = dict.fromkeys(text, str)
+    table = pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""], nrows=rows)
+    return {str(name): table[name].to_numpy() for name in table}

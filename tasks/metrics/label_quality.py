@@ -80,7 +80,7 @@ def summarize(images: Sequence[ImageSignals], classes: Sequence[str]) -> dict[st
 
     `class_ratio` is the smallest p / t over the classes that are tagged, where p is the class's share of the foreground
     pixels and t its share of the (image, tag) pairs: 0 where a class got no pixel at all.  `class_divergence` is the
-    sum of max(0, t - p): the share of the foreground that would have to change class.  The first sees one class perish,
+    sum of max(0, t - p): the share of the foreground that would have to change class.  The first sees one class vanish,
     however rare it is; the second sees a few classes swallow the others.  The ratio of the largest class to the
     smallest and the entropy would blame a set for the balance of its tags and for the size of its objects alone.
     """

@@ -44,7 +44,7 @@ def activate(network: nn.Module, pixels: list[np.ndarray], config: Activation, d
 
     Args:
         network: (N, 3, S, S) -> (N, C, h, w).
-        pixels: N images (H, W, 3) uint8 of any size; each is squashed to a square.
+        pixels: N images (H, W, 3) uint8 of any size; each is resized to a square.
         config: size, scales, mirroring.
         device: where the network is.
 

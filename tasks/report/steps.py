@@ -1,14 +1,14 @@
 """What a report knows of the steps of a run: their manifests, their figures, and the order of the method."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
-
 from tag2mask.configs.schema import NodeFacts
 from tag2mask.tasks.catalog import CATALOG
+from tag2mask.tasks.dataset.tables import read_columns
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.manifest import MANIFEST
 
@@ -63,9 +63,9 @@ class Evaluated:
     def read(cls, step: Step) -> Self:
         """Read an `evaluate` artifact."""
         folder = step.folder
-        table = pd.read_csv(folder / "per_image.csv", dtype={"image_id": str}, keep_default_na=False, na_values=[""])
-        scored = table.dropna(subset=["miou"]) if "miou" in table else table.head(0)
-        images = dict(zip(scored.image_id, scored.get("miou", []), strict=True))
+        table = read_columns(folder / "per_image.csv")
+        scored = zip(table["image_id"].tolist(), table["miou"].tolist(), strict=True) if "miou" in table else ()
+        images = {image_id: miou for image_id, miou in scored if not math.isnan(miou)}
         scores = read_json(folder / "scores.json")
         return cls(step.name, step.facts, scores, images)
 

@@ -58,7 +58,7 @@ class StageRuntime:
     device: str = "cpu"
     """`cpu` or `cuda`."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Arithmetic of the forward pass in training; inference is always in float32."""
+    """Of the forward pass in training; inference is always in float32."""
     threads: int = 1
     """Threads of trainings."""
     executor: Literal["here", "processes", "dask"] = "here"

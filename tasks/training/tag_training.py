@@ -28,7 +28,7 @@ from tag2mask.tasks.training.ranks import is_first, shared_folder, wait_for_all
 
 
 class TagBatches(ABC):
-    """Batches of images squashed to a square, or of their features; no crop, so that maps of all epochs align.
+    """Batches of images resized to a square, or of their features; no crop, so that maps of all epochs align.
 
     Attributes:
         steps: for every step its (sample, image number) pairs.

@@ -1,4 +1,4 @@
-"""Models handed over from the command line: what the file is called, and what it says of the model."""
+"""Models exported from the command line: what the file is called, and what it says of the model."""
 
 from pathlib import Path
 from typing import Any

@@ -16,8 +16,8 @@ from tag2mask.tasks.corrections.taking_back import take_back
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
-from tag2mask.tasks.handover.export_set import ExportSet
-from tag2mask.tasks.handover.review import ReviewFormat, least_certain, write_review
+from tag2mask.tasks.exports.export_set import ExportSet
+from tag2mask.tasks.exports.review import ReviewFormat, least_certain, write_review
 from tag2mask.tasks.mask_codecs import brush, coco_masks, cvat_masks
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -1,4 +1,4 @@
-"""A folder of saliency maps to hand over."""
+"""A folder of saliency maps for other programs."""
 
 import csv
 import os

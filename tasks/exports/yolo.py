@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.tasks.handover.export_set import ExportSet, write_text
+from tag2mask.tasks.exports.export_set import ExportSet, write_text
 from tag2mask.tasks.mask_codecs.polygons import TOLERANCE, holes_of, mask_of_polygon, polygons_of
 
 

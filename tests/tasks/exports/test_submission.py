@@ -8,8 +8,8 @@ from PIL import Image
 
 from tag2mask.tasks.dataset.ingest import write_set_aside
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette, write_labels
-from tag2mask.tasks.handover.export_set import CannotExport
-from tag2mask.tasks.handover.submission import write_submission
+from tag2mask.tasks.exports.export_set import CannotExport
+from tag2mask.tasks.exports.submission import write_submission
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
 
 CLASSES = ("cat", "dog", "owl")

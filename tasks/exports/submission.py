@@ -12,7 +12,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.ingest import named
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import read_table
-from tag2mask.tasks.handover.export_set import CannotExport, whole_folder
+from tag2mask.tasks.exports.export_set import CannotExport, whole_folder
 
 PLACE = Path("results", "VOC2012", "Segmentation", "comp6_test_cls")
 """Where the server looks for the predictions in an archive."""

@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tag2mask.tasks.dataset.label_maps import ignored_name
-from tag2mask.tasks.handover.export import WRITERS, Format, HandOver, export
+from tag2mask.tasks.exports.export import WRITERS, Exported, Format, export
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import Store
 from tag2mask.tasks.tags.formats import read_tags
@@ -34,7 +34,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Release]:
     return store, published(store, draft_of(store, LABELS, MASKS), forced="for the test").release
 
 
-def written(released: tuple[Store, Release], out: Path, form: Format) -> HandOver:
+def written(released: tuple[Store, Release], out: Path, form: Format) -> Exported:
     """Export it."""
     store, release = released
     return export(store, release, out, form)

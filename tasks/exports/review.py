@@ -1,4 +1,4 @@
-"""The images where a correction is worth most, handed over with their masks as pre-labels.
+"""The images where a correction is worth most, exported with their masks as pre-labels.
 
 what the format writes (Label Studio's predictions, CVAT's XML, or PNG files), and beside it
 prelabels/<id>.png   the masks as they are
@@ -7,18 +7,17 @@ review.json          the run, its classes, and the digest of each image: what `t
 corrected/           where the corrected masks are put
 """
 
-import csv
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from tag2mask.tasks.dataset.image_ids import checked_id
-from tag2mask.tasks.dataset.tables import write_table
-from tag2mask.tasks.handover.cvat import write_cvat
-from tag2mask.tasks.handover.export_set import CannotExport, ExportSet, whole_folder
-from tag2mask.tasks.handover.label_studio import write_label_studio
-from tag2mask.tasks.handover.plain_folders import write_plain
+from tag2mask.tasks.dataset.tables import read_table, write_table
+from tag2mask.tasks.exports.cvat import write_cvat
+from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, whole_folder
+from tag2mask.tasks.exports.label_studio import write_label_studio
+from tag2mask.tasks.exports.plain_folders import write_plain
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import write_json
 
@@ -27,7 +26,7 @@ WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": wri
 REVIEW, CORRECTED, PRELABELS = "review.json", "corrected", "prelabels"
 
 
-def least_certain(confidence: Path, count: int, but: Sequence[str] = ()) -> tuple[list[str], list[dict[str, Any]]]:
+def least_certain(confidence: Path, count: int, but: Sequence[str] = ()) -> tuple[list[str], list[dict[str, str]]]:
     """The images whose least certain class is the least certain, worst first, and the rows of the table about them.
 
     Args:
@@ -35,8 +34,7 @@ def least_certain(confidence: Path, count: int, but: Sequence[str] = ()) -> tupl
         count: images at most.
         but: images that were corrected already.
     """
-    with confidence.open(newline="", encoding="utf-8") as file:
-        rows = [dict(row) for row in csv.DictReader(file)]
+    rows = read_table(confidence)
     chosen = list(dict.fromkeys(row["image_id"] for row in rows if row["image_id"] not in set(but)))[:count]
     return chosen, [row for row in rows if row["image_id"] in set(chosen)]
 

@@ -7,7 +7,7 @@ from xml.sax.saxutils import quoteattr
 
 from tag2mask.tasks.dataset.image_index import ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, web_color
-from tag2mask.tasks.handover.export_set import ExportSet, write_json_line, write_text
+from tag2mask.tasks.exports.export_set import ExportSet, write_json_line, write_text
 from tag2mask.tasks.mask_codecs import brush
 
 LOCAL = "/data/local-files/?d="

@@ -12,9 +12,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette
-from tag2mask.tasks.handover import plain_folders
-from tag2mask.tasks.handover.export import Format, export
-from tag2mask.tasks.handover.export_set import CannotExport
+from tag2mask.tasks.exports import plain_folders
+from tag2mask.tasks.exports.export import Format, export
+from tag2mask.tasks.exports.export_set import CannotExport
 from tag2mask.tasks.mask_codecs.coco_masks import annotations
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import DamagedArtifact, Store

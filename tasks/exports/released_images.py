@@ -1,6 +1,5 @@
 """A release as its readers see it: images, labels, tags and classes, by image id."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.release import releases
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.store import RELEASES
@@ -86,10 +86,8 @@ def read_release(folder: Path | str, *, images: Path | str | None = None) -> Rel
     root = next(parent for parent in place.parents if parent.name == RELEASES or parent == parent.parent).parent
     found = LabelSet.of_release(place, release.manifest, root, release.title)
     own = None if found.dataset is None else found.dataset / "images"
-    with (place / "images.csv").open(newline="", encoding="utf-8") as file:
-        files = {row["image_id"]: row["image"] for row in csv.DictReader(file)}
-    with (place / "tags.csv").open(newline="", encoding="utf-8") as file:
-        tags = {row["image_id"]: tuple(row["labels"].split()) for row in csv.DictReader(file)}
+    files = {row["image_id"]: row["image"] for row in read_table(place / "images.csv")}
+    tags = {row["image_id"]: tuple(row["labels"].split()) for row in read_table(place / "tags.csv")}
     classes = tuple(release.manifest["classes"])
     chosen = own if images is None else Path(images)
     return ReleasedImages(release.title, classes, tuple(files), chosen, dict(found.files), files, tags)

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.handover.coco import write_coco, write_coco_panoptic
-from tag2mask.tasks.handover.cvat import write_cvat
-from tag2mask.tasks.handover.export_set import CannotExport, ExportSet, Images, whole_folder
-from tag2mask.tasks.handover.label_studio import write_label_studio
-from tag2mask.tasks.handover.plain_folders import write_hugging_face, write_plain, write_voc
-from tag2mask.tasks.handover.yolo import write_yolo
+from tag2mask.tasks.exports.coco import write_coco, write_coco_panoptic
+from tag2mask.tasks.exports.cvat import write_cvat
+from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, Images, whole_folder
+from tag2mask.tasks.exports.label_studio import write_label_studio
+from tag2mask.tasks.exports.plain_folders import write_hugging_face, write_plain, write_voc
+from tag2mask.tasks.exports.yolo import write_yolo
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.manifest import DamagedArtifact, faults_of
@@ -44,8 +44,8 @@ WRITERS: Mapping[Format, Callable[[ExportSet, Path], tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True)
-class HandOver:
-    """What was written."""
+class Exported:
+    """What an export wrote."""
 
     images: int
     """How many."""
@@ -53,7 +53,7 @@ class HandOver:
     """What the format cannot hold, a sentence each."""
 
 
-def export(store: Store, release: Release, out: Path, form: Format, images: Images = "copy") -> HandOver:
+def export(store: Store, release: Release, out: Path, form: Format, images: Images = "copy") -> Exported:
     """Write a release for other programs.
 
     Args:
@@ -71,7 +71,7 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
     export_set = _export_set(store, release, images)
     with whole_folder(out) as aside:
         losses = WRITERS[form](export_set, aside)
-    return HandOver(len(export_set.index), losses)
+    return Exported(len(export_set.index), losses)
 
 
 def _export_set(store: Store, release: Release, images: Images) -> ExportSet:

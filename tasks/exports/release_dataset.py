@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tag2mask.tasks.handover.released_images import ReleasedImages, read_release
+from tag2mask.tasks.exports.released_images import ReleasedImages, read_release
 
 Transform = Callable[[Tensor, Tensor], Any]
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.tasks.dataset.label_maps import IGNORE
-from tag2mask.tasks.handover.export_set import ExportSet, write_json_line
+from tag2mask.tasks.exports.export_set import ExportSet, write_json_line
 from tag2mask.tasks.mask_codecs.coco_masks import annotations, box_of, categories
 from tag2mask.tasks.store.files import write_file
 

@@ -1,4 +1,4 @@
-"""What a release is handed over with: its labels and images, and a folder that is whole or absent."""
+"""What is exported: labels and images, and a folder that is whole or absent."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class CannotExport(UserError, ValueError):
 
 @dataclass(frozen=True)
 class ExportSet:
-    """What is handed over."""
+    """Labels and images to export."""
 
     title: str
     """Name and number of the release, or the run that made the labels."""
@@ -36,7 +36,7 @@ class ExportSet:
     """The labeled images."""
     images: Images
     origin: Mapping[str, Any]
-    """What says where a hand-over comes from."""
+    """What the export says of where it comes from."""
 
     def place(self, record: ImageRecord, folder: Path) -> str:
         """Put an image into a folder; the name it has there."""

@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, web_color
-from tag2mask.tasks.handover.export_set import ExportSet, write_json_line
+from tag2mask.tasks.exports.export_set import ExportSet, write_json_line
 from tag2mask.tasks.mask_codecs import cvat_masks
 from tag2mask.tasks.store.files import write_file
 

@@ -11,7 +11,7 @@ import numpy as np
 from tag2mask.tasks.dataset.image_index import ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, class_table, read_labels
 from tag2mask.tasks.dataset.tables import write_table
-from tag2mask.tasks.handover.export_set import ExportSet, write_json_line, write_text
+from tag2mask.tasks.exports.export_set import ExportSet, write_json_line, write_text
 from tag2mask.tasks.release.contents import tag_table
 
 WHOLE = ("nothing is lost: label maps keep every pixel",)

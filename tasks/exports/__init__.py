@@ -1,0 +1,1 @@
+"""A release exported to other programs, one file a format."""

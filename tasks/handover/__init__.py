@@ -1,1 +1,0 @@
-"""A release handed over to other programs, one file a format."""
