@@ -16,6 +16,7 @@ from tag2mask.configs.schema import Attention
 from tag2mask.models.losses import integral_attention_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import attention_network, load_model, load_pretrained, place, save_model
+from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
@@ -63,5 +64,6 @@ def run(
             return integral_attention_loss(scores, target)
 
         train(Training(network, optimizer, steps, loss_of_step, factor), out, runtime)
-    save_model(out, network, {"kind": "attention", "classes": index.classes, "config": config.model_dump(mode="json")})
+    settings = trained_settings(config, weights)
+    save_model(out, network, {"kind": "attention", "classes": index.classes, "config": settings})
     write_json(out / "metrics.json", {"images": len(index), "steps": steps})

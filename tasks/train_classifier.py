@@ -16,6 +16,7 @@ from tag2mask.configs.schema import Classifier
 from tag2mask.models.losses import tag_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import classifier_network, load_pretrained, place, save_model
+from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
@@ -53,5 +54,6 @@ def run(config: Classifier, out: Path, runtime: StageRuntime, *, dataset: Path, 
 
         train(Training(network, optimizer, steps, loss_of_step, factor, accumulator), out, runtime)
     accumulator.save(out, index.ids)
-    save_model(out, network, {"kind": "classifier", "classes": index.classes, "config": config.model_dump(mode="json")})
+    settings = trained_settings(config, weights)
+    save_model(out, network, {"kind": "classifier", "classes": index.classes, "config": settings})
     write_json(out / "metrics.json", {"images": len(index), "steps": steps})

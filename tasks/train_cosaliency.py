@@ -26,12 +26,13 @@ from tag2mask.configs.schema import Cosaliency
 from tag2mask.tasks.algorithms.tag_groups import warn_of_tags_never_alone
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.groups.batches import GroupBatches
+from tag2mask.tasks.groups.sources import GroupSource, masked_source, tagged_source
 from tag2mask.tasks.networks.factory import backbone_network, load_pretrained, place, save_model
+from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import GROUP_SYSTEMS
-from tag2mask.tasks.training.group_batches import GroupBatches
-from tag2mask.tasks.training.group_sources import GroupSource, masked_source, tagged_source
 from tag2mask.tasks.training.loop import POWER, Training, autocast, poly, train
 
 
@@ -74,8 +75,7 @@ def run(
         train(training, out, runtime)
     finally:
         batches.prefetch.close()
-    content = config.model_dump(mode="json", exclude=set(config.left_out))
-    save_model(out, network, {"kind": "cosaliency", "config": content})
+    save_model(out, network, {"kind": "cosaliency", "config": trained_settings(config, weights)})
     targets = {"with_target": len(batches.usable), "without_target": sum(map(len, source.tags)) - len(batches.usable)}
     counts = {"images": len(source), "groups": len(batches.groups), "steps": config.iterations}
     provenance.write(out)

@@ -18,7 +18,7 @@ import torch
 from tag2mask.configs.schema import Saliency
 from tag2mask.tasks.dataset.provenance import SILENT_MODEL, Provenance
 from tag2mask.tasks.networks.factory import backbone_network, load_model, load_pretrained, place, save_model
-from tag2mask.tasks.networks.model_folder import check_start
+from tag2mask.tasks.networks.model_folder import check_start, trained_settings
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import SALIENCY_SYSTEMS
@@ -62,8 +62,8 @@ def run(
         train(training, out, runtime)
     finally:
         data.prefetch.close()
-    content = config.model_dump(mode="json", exclude=set(config.left_out))
-    save_model(out, network, {"kind": "saliency", "provider": config.provider, "config": content})
+    settings = trained_settings(config, weights)
+    save_model(out, network, {"kind": "saliency", "provider": config.provider, "config": settings})
     provenance.write(out)
     write_json(out / "metrics.json", {"images": len(data), "steps": config.iterations})
 

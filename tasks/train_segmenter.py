@@ -24,6 +24,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
 from tag2mask.tasks.networks.factory import load_backbone, load_pretrained, place, save_model, segmentation_network
+from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -127,8 +128,8 @@ def run(
         train(training, out, runtime)
     finally:
         data.prefetch.close()
-    content = config.model_dump(mode="json")
-    save_model(out, network, {"kind": "segmenter", "classes": index.classes, "config": content})
+    settings = trained_settings(config, weights)
+    save_model(out, network, {"kind": "segmenter", "classes": index.classes, "config": settings})
     left_out = len(index) - len(data.index)
     write_json(out / "metrics.json", {"images": len(data.index), "left_out": left_out, "steps": config.iterations})
 

@@ -83,7 +83,7 @@ def _absent(name: str, path: Path) -> str:
 def _check_groups(folder: Path, config: Cosaliency) -> None:
     """Refuse a folder of groups that lacks masks or maps."""
     from tag2mask.tasks.dataset.ingest import BadDataset
-    from tag2mask.tasks.training.group_sources import masked_source  # reads images, which other runs have no need of
+    from tag2mask.tasks.groups.sources import masked_source  # reads images, which other runs have no need of
 
     try:
         masked_source(folder, config)

@@ -5,7 +5,7 @@ from tag2mask.tasks.catalog.stage import Stage
 CLASS_MAPS = (
     Stage(
         "train_classifier",
-        version=2,
+        version=3,
         section="classifier",
         title="classifier",
         does="tag classifier with graph reasoning; accumulates attention over the epochs",
@@ -26,7 +26,7 @@ CLASS_MAPS = (
     ),
     Stage(
         "train_attention",
-        version=2,
+        version=3,
         section="attention",
         title="attention",
         does="integral attention model on the accumulated attention",

@@ -37,7 +37,7 @@ LABELS = (
     ),
     Stage(
         "train_segmenter",
-        version=2,
+        version=3,
         section="segmenter",
         title="segmenter",
         does="DeepLab on the labels of the round before",

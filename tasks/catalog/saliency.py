@@ -27,7 +27,7 @@ SALIENCY = (
     ),
     Stage(
         "train_saliency",
-        version=2,
+        version=3,
         section="saliency",
         title="saliency network",
         does="reciprocal attention between foreground and background, or PurNet",
@@ -50,7 +50,7 @@ SALIENCY = (
     ),
     Stage(
         "train_cosaliency",
-        version=6,
+        version=7,
         section="cosaliency",
         title="group system",
         does="optional: ICNet or GCoNet+ on groups of images that share a tag",

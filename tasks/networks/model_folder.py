@@ -11,6 +11,7 @@ from tag2mask.configs import schema
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError, validated
 from tag2mask.configs.sections.section import RETIRED, Section
+from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import read_json
 
 Trained = TypeVar("Trained", schema.Saliency, schema.Cosaliency)
@@ -18,6 +19,19 @@ Trained = TypeVar("Trained", schema.Saliency, schema.Cosaliency)
 
 class WeightsError(UserError, ValueError):
     """Weights do not fit their network; the message names the file and what does not fit."""
+
+
+def trained_settings(config: Section, weights: Path | None) -> dict[str, Any]:
+    """The settings of a training as its `model.json` keeps them: equal wherever the files lay that it read.
+
+    Args:
+        config: settings of a network with a `backbone`.
+        weights: file that the backbone's weights were read from, where the settings name one; kept as its digest.
+    """
+    settings = config.recipe()
+    if weights is not None:
+        settings["backbone"]["weights"] = f"sha256:{file_digest(weights)}"
+    return settings
 
 
 def read_architecture(folder: Path, kind: str) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import BadDataset
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.provenance import Provenance
+from tag2mask.tasks.groups.batches import NoTargets
 from tag2mask.tasks.networks.factory import load_for_inference, load_model, save_model
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import cosaliency_network
-from tag2mask.tasks.training.group_batches import NoTargets
 from tests.tasks.drawn_files import files_of, save_image, save_mask
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_saliency
 from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after

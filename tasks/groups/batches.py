@@ -12,9 +12,9 @@ from tag2mask.configs.schema import Cosaliency
 from tag2mask.models.cosaliency.group_collaboration import GroupBatch
 from tag2mask.tasks.algorithms.tag_groups import cooccurrence, hard_negative, reference_order
 from tag2mask.tasks.dataset.label_maps import IGNORE
+from tag2mask.tasks.groups.sources import GroupSource
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.training.augmentation import jitter_colors
-from tag2mask.tasks.training.group_sources import GroupSource
 from tag2mask.tasks.training.loop import order_of_epoch, seeded
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 

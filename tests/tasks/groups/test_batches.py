@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Cosaliency, PseudoTargets
-from tag2mask.tasks.training.group_batches import GroupBatches
-from tag2mask.tasks.training.group_sources import Decoded, GroupSource, pseudo_targets
+from tag2mask.tasks.groups.batches import GroupBatches
+from tag2mask.tasks.groups.sources import Decoded, GroupSource, pseudo_targets
 
 SIDE = 32
 TAGS = ((1,), (1, 2), (2,), (1, 2), (3,), (1,), (2,), (3,), (1, 3))
