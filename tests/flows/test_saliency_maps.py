@@ -145,7 +145,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything(folders: Path, cha
         ({"model": Path("absent"), "weights": "none"}, "with --model it starts from the model"),
         (
             {"train_images": None, "train_masks": None, "about": "x", "model": Path("m"), "changes": ()},
-            "tell of the masks to train",
+            "describe the masks to train",
         ),
         ({"train_masks": None}, "--train-masks belong together"),
         ({"train_images": None, "train_masks": None}, "--provider prior"),

@@ -40,7 +40,7 @@ def replace_link(folder: Path, target: str) -> None:
 
 
 def turn_bit(folder: Path) -> None:
-    """Let the history tell of a release that there is none of, in the place of the second."""
+    """Let the history list a release that there is none of, in the place of the second."""
     path = folder / "history.json"
     path.write_text(path.read_text().replace('"latest": 2', '"latest": 3'))
 
@@ -136,7 +136,7 @@ def test_a_damaged_latest_release_is_not_compared_with(store: Store) -> None:
 
 
 def test_after_all_releases_are_deleted_numbers_go_on(store: Store) -> None:
-    """Publishing begins anew although link and history tell of releases that are gone, and gives no number twice."""
+    """Publishing begins anew although link and history name releases that are gone, and gives no number twice."""
     for number in (1, 2):
         shutil.rmtree(toy(store).folder / str(number))
     assert "latest points to 1, which is no release: delete " in str(release_faults(store)[0])

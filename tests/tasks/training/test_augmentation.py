@@ -28,7 +28,7 @@ def labels_at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def place_of(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column that pixels tell of."""
+    """Row and column that pixels stand for."""
     values = pixels.astype(float)
     return (values[..., 0] - 20) / 4, (values[..., 1] - 20) / 4
 
