@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.flows.served import environment_of, free_port, running_server, write_tiny
+from tests.flows.prefect_api import free_port
+from tests.flows.served import environment_of, running_server, write_tiny
 
 LOCAL, SERVER, EPHEMERAL = "without Prefect", "running server", "ephemeral server"
 Seconds = dict[str, list[float]]

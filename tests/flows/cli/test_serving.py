@@ -10,7 +10,8 @@ from tag2mask.configs.load import ConfigError
 from tag2mask.flows.cli.serving import NoServer, check_server, server
 from tag2mask.flows.serving.store_server import LOCK, announce
 from tag2mask.tasks.store.store import Store
-from tests.flows.served import free_port, write_tiny
+from tests.flows.prefect_api import free_port
+from tests.flows.served import write_tiny
 
 
 def test_without_a_server_it_says_how_to_start_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,83 +3,16 @@
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tag2mask.configs.load import ConfigError, load_config
-from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.errors import UnknownNode
-from tag2mask.flows.dag.node import Node, named, select
-from tag2mask.flows.dag.resolve import setting_of
+from tag2mask.flows.dag.node import Node
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
-from tests.flows.published_way import published
-
-CHANGES = {
-    "classifier": ("classifier.epochs=50", {"train_classifier"}),
-    "cams": ("cams.flip=false", {"infer_cams"}),
-    "attention": ("attention.epochs=30", {"train_attention"}),
-    "attention_maps": ("attention_maps.flip=false", {"infer_attention"}),
-    "saliency": ("saliency.iterations=7", {"train_saliency"}),
-    "saliency_maps": ("saliency_maps.flip=true", {"predict_saliency"}),
-    "cosaliency": ("cosaliency.iterations=7", {"train_cosaliency"}),
-    "cosaliency_maps": ("cosaliency_maps.regroupings=7", {"predict_cosaliency"}),
-    "mining": ("mining.foreground=0.35", {"mine_objects"}),
-    "cam_refinement": ("cam_refinement.power=3", {"refine_cams"}),
-    "fusion": ("fusion.trust=0.8", {"fuse_labels"}),
-    "round_choice": ("round_choice.minimum_gain=0.1", {"deliver_round"}),
-    "segmenter": ("segmenter.iterations=7", {"train_segmenter"}),
-    "prediction": ("prediction.flip=false", {"predict_masks"}),
-    "refinement": ("refinement.iterations=3", {"refine_masks"}),
-    "masking": ("masking.dilation=31", {"mask_nonsalient"}),
-    "measurement": ("measurement.saliency=100", {"measure_labels"}),
-    "confidence": ("confidence.saliency=100", {"measure_confidence"}),
-    "evaluation": ("evaluation.thresholds=7", {"evaluate"}),
-    "report": ("report.images=3", {"render_report"}),
-    "dataset": ("dataset.minimum_images=3", {"index_dataset"}),
-    "saliency_set": ("saliency_set.on_bad_image=skip", {"index_saliency_set"}),
-}
-
-GROUPS = "cosaliency.provider=icnet"
-"""Brings the stages of a group system, which the demo has not."""
-
-
-def demo(*changes: str) -> Config:
-    """The demo's settings in the published way, with changes."""
-    return published(*changes)
-
-
-VARIANTS: dict[str, list[str]] = {
-    "default": [],
-    "prior": ["saliency.provider=prior"],
-    "refined class maps": ["initial_labels=cam_refinement"],
-    "fused labels": ["next_labels=fusion"],
-    "best round": ["deliver=best"],
-    "groups": [GROUPS],
-    "test split": ["dataset.test_split=test.txt"],
-    "corrections": ["dataset.corrections=corrections"],
-    "without masks": ["saliency.targets=prior", "saliency.self_training_rounds=2"],
-}
-"""Name -> changes of the demo's settings; together their runs have every stage."""
-
-
-def all_stages(*changes: str) -> set[str]:
-    """Stages of all variants of the demo's run."""
-    return {node.stage for variant in VARIANTS.values() for node in build_dag(demo(*variant, *changes))}
-
-
-def hashed(config: Config) -> dict[str, Mapping[str, Any]]:
-    """Node -> what of its settings enters the key."""
-    return {node.name: node.hashed for node in build_dag(config)}
-
-
-def names(config: Config) -> set[str]:
-    """Names of all nodes."""
-    return {node.name for node in build_dag(config)}
+from tests.flows.dag.demo_dags import GROUPS, VARIANTS, all_stages, demo, hashed, names
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -237,14 +170,6 @@ def test_self_training_needs_no_masks(rounds: int) -> None:
     assert nodes["evaluate-prior"].inputs["subject"] == "predict_prior"
 
 
-def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
-    """The key of a saliency network holds how it is trained; what it is trained on enters by content."""
-    usual = hashed(demo())["train_saliency"]
-    assert not usual.keys() & {"maps", "checkpoint", "targets", "self_training_rounds"}
-    mined = hashed(demo("saliency.targets=prior", "saliency.self_training_rounds=2"))
-    assert usual == mined["train_saliency-1"] == mined["train_saliency-2"]
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -272,41 +197,6 @@ def test_settings_that_contradict_each_other_are_refused(changes: list[str], mes
         demo(*changes)
 
 
-@pytest.mark.parametrize("section", sorted(CHANGES))
-def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
-    """A changed setting changes what is hashed of the stages that read it and of no other."""
-    change, stages = CHANGES[section]
-    optional = {"cam_refinement": "refined class maps", "fusion": "fused labels", "round_choice": "best round"}
-    shown = [GROUPS, *(VARIANTS[optional[section]] if section in optional else [])]
-    before, after = hashed(demo(*shown)), hashed(demo(*shown, change))
-    assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages
-
-
-def test_options_of_another_network_enter_no_key() -> None:
-    """What belongs to the network that is not trained can be changed without training, what belongs to it cannot."""
-    for provider, foreign, own in (
-        ("reciprocal", "saliency.purnet.rescale=true", "saliency.key_channels=8"),
-        ("purnet", "saliency.key_channels=8", "saliency.purnet.rescale=true"),
-    ):
-        chosen = f"saliency.provider={provider}"
-        assert hashed(demo(chosen)) == hashed(demo(chosen, foreign))
-        assert hashed(demo(chosen)) != hashed(demo(chosen, own))
-
-
-@pytest.mark.parametrize("variant", ["default", "without masks"])
-def test_a_model_to_start_from_enters_by_its_content(tmp_path: Path, variant: str) -> None:
-    """It is an input of every training of saliency, in place of ImageNet's weights; its path enters no key."""
-    weights = f"saliency.backbone.weights={tmp_path}/weights.pth"
-    config = demo(*VARIANTS[variant], weights, f"saliency.start_from={tmp_path}")
-    nodes = [node for node in build_dag(config) if node.stage == "train_saliency"]
-    assert nodes and all(node.inputs["start"] == tmp_path and "weights" not in node.inputs for node in nodes)
-    assert setting_of(nodes[0], "start") == "saliency.start_from"
-    elsewhere = demo(*VARIANTS[variant], weights, f"saliency.start_from={tmp_path / 'x'}")
-    without = demo(*VARIANTS[variant], "saliency.backbone.weights=none")
-    assert hashed(config) == hashed(elsewhere) == hashed(without)
-    assert not any("start" in node.inputs for node in build_dag(demo(*VARIANTS[variant], weights)))
-
-
 @pytest.mark.parametrize("change", ["saliency.provider=prior", "saliency.checkpoint=model"])
 def test_a_start_without_a_training_is_refused(change: str) -> None:
     """Where nothing is trained, a model to start from is refused with what it goes with."""
@@ -327,22 +217,6 @@ def test_a_segmenter_needs_the_classifier_only_to_start_from_it() -> None:
     for start, expected in (("classifier", {"train_classifier"}), ("backbone", {None})):
         nodes = build_dag(demo(f"segmenter.start={start}"))
         assert {n.inputs.get("classifier") for n in nodes if n.stage == "train_segmenter"} == expected
-
-
-@pytest.mark.parametrize("change", ["saliency_set.about=other masks", "saliency_set.shows_target_classes=yes"])
-def test_what_is_said_of_the_masks_enters_the_key_of_their_set(change: str) -> None:
-    """Another statement makes another saliency set, so that no model or map goes on saying the old one."""
-    before, after = hashed(demo()), hashed(demo(change))
-    assert {name for name in before if before[name] != after[name]} == {"index_saliency_set"}
-
-
-def test_places_do_not_enter_keys(tmp_path: Path) -> None:
-    """Moving the dataset, the saliency set or the weights changes no recipe: they enter by content."""
-    moved = [f"dataset.root={tmp_path}", f"saliency_set.root={tmp_path}"]
-    assert hashed(demo()) == hashed(demo(*moved))
-    one, two = (hashed(demo(f"classifier.backbone.weights={tmp_path}/{name}.pth")) for name in ("one", "two"))
-    assert one == two != hashed(demo())
-    assert str(tmp_path) not in str(one)
 
 
 def test_trainings_wait_for_all_checks() -> None:
@@ -374,47 +248,6 @@ def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
         demo(f"cosaliency.provider={provider}", "mining.class_conditional=true", "mining.background=map")
     with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
         demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
-
-
-def test_brought_groups_and_brought_models_change_what_is_trained(tmp_path: Path) -> None:
-    """A folder of groups takes the place of tags and maps, a model that of the training; neither path enters a key."""
-    folder = [GROUPS, f"cosaliency.training_set={tmp_path}"]
-    nodes = {node.name: node for node in build_dag(demo(*folder))}
-    assert dict(nodes["train_cosaliency"].inputs) == {"training_set": tmp_path}
-    assert hashed(demo(*folder))["train_cosaliency"] == hashed(demo(GROUPS))["train_cosaliency"]
-    brought = {node.name: node for node in build_dag(demo(GROUPS, f"cosaliency.checkpoint={tmp_path}"))}
-    assert "train_cosaliency" not in brought and brought["predict_cosaliency"].inputs["model"] == tmp_path
-    ungated = build_dag(demo(GROUPS, "cosaliency_maps.gate=0"))
-    assert "infer_cams-val" not in {node.name for node in ungated}
-    with pytest.raises(ConfigError, match="training_set is read where a provider is trained"):
-        demo(folder[1])
-
-
-def test_select_takes_a_stage_or_what_lies_before_or_behind() -> None:
-    """`only` is the named stage, `since` all that comes out of it, `until` all that leads to it."""
-    nodes = build_dag(demo())
-
-    def chosen(**limits: str) -> set[str]:
-        return {node.name for node in select(nodes, **limits)}
-
-    assert chosen(only="infer_cams") == {"infer_cams"}
-    assert chosen(only="refine_masks") == {name for name in names(demo()) if name.startswith("refine_masks")}
-    assert {"mine_objects", "render_report", "train_segmenter-1"} <= chosen(since="mine_objects")
-    assert not chosen(since="mine_objects") & {"infer_cams", "predict_saliency", "evaluate-cams"}
-    assert chosen(until="infer_cams") == {
-        "index_dataset",
-        "index_masks",
-        "index_saliency_set",
-        "train_classifier",
-        "infer_cams",
-    }
-    assert chosen(since="train_classifier", until="infer_cams") == {"train_classifier", "infer_cams"}
-
-
-def test_unknown_stage_is_refused_with_those_there_are() -> None:
-    """The message lists the nodes of the run."""
-    with pytest.raises(UnknownNode, match="no stage 'mine' in this run; it has: index_dataset, .*mine_objects"):
-        named(build_dag(demo()), "mine")
 
 
 def test_wide_stages_exist() -> None:

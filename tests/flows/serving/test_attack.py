@@ -18,7 +18,8 @@ import pytest
 from tag2mask.flows.pages.markdown import text
 from tag2mask.flows.pages.run_pages import metrics_table
 from tag2mask.flows.serving.report_server import serve_reports
-from tests.flows.served import Api, browser, end, environment_of, free_port, running_server, until
+from tests.flows.prefect_api import Api, free_port, until
+from tests.flows.served import browser, end, environment_of, running_server
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(1800)]
 PAGE = (Path(__file__).parent / "attack.html").read_text(encoding="utf-8")

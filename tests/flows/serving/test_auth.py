@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tag2mask.flows.serving.store_server import password_file, password_of
-from tests.flows.served import browser, environment_of, free_port, offering, running_server, write_tiny
+from tests.flows.prefect_api import free_port
+from tests.flows.served import browser, environment_of, offering, running_server, write_tiny
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(900)]
 SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.flows.served import Served, browser, serving, until, write_tiny
+from tests.flows.prefect_api import until
+from tests.flows.served import Served, browser, serving, write_tiny
 
 SCREENSHOTS = os.environ.get("TAG2MASK_SCREENSHOTS")
 SECONDS = 3600 if SCREENSHOTS else 240

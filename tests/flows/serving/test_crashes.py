@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 
 from tag2mask.flows.dag.record import latest
-from tests.flows.served import (
-    Served,
-    environment_of,
-    free_port,
-    offering,
-    running_server,
-    serving,
-    until,
-    write_tiny,
-)
+from tests.flows.prefect_api import free_port, until
+from tests.flows.served import Served, environment_of, offering, running_server, serving, write_tiny
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(900)]
 CLASSIFIER = "train_classifier/tiny-train_classifier"

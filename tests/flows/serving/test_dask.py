@@ -18,7 +18,7 @@ from distributed import Client, Security
 
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.demo.scenes import write_demo
-from tests.flows.served import free_port
+from tests.flows.prefect_api import free_port
 from tests.small_run import SCENES, write_settings
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.xdist_group("dask")]

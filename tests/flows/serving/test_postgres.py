@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.served import Served, environment_of, free_port, offering, running_server, write_tiny
+from tests.flows.prefect_api import free_port
+from tests.flows.served import Served, environment_of, offering, running_server, write_tiny
 
 pytestmark = [pytest.mark.serving, pytest.mark.timeout(600)]
 NOBODY = "postgres"

@@ -10,7 +10,8 @@ import pytest
 from tag2mask.flows.dag.record import latest
 from tag2mask.tasks.release.releases import Releases
 from tag2mask.tasks.store.store import Store
-from tests.flows.served import Served, serving, until, write_tiny
+from tests.flows.prefect_api import until
+from tests.flows.served import Served, serving, write_tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 LONG = {"epochs": 4000, "accumulate_from": 0}

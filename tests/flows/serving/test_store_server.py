@@ -24,7 +24,7 @@ from tag2mask.flows.serving.store_server import (
     password_of,
 )
 from tag2mask.tasks.store.store import Store
-from tests.flows.served import free_port
+from tests.flows.prefect_api import free_port
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tag2mask.flows.serving.settings import set_prefect_defaults
-from tests.flows.served import end, environment_of, free_port, running_server, until, write_tiny
+from tests.flows.prefect_api import free_port, until
+from tests.flows.served import end, environment_of, running_server, write_tiny
 
 ROOT = Path(__file__).parents[3]
 DEMO = ["configs/demo.yaml", "--cron", "0 2 * * *", "--set", "dataset.root=artifacts/.demo-data"]
