@@ -31,7 +31,7 @@ MEASURES = (
     ),
     Stage(
         "render_report",
-        version=5,
+        version=6,
         section="report",
         title="report",
         does="one self-contained page",
