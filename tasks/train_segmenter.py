@@ -91,6 +91,7 @@ def run(
 
     Raises:
         WeightsError: training is to start from the classifier, whose backbone is another; the message says where.
+        NoLabels: every pixel of all label maps is ignored.
     """
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
@@ -102,7 +103,6 @@ def run(
     place(network, runtime.device)
     data = LabeledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
-    optimizer = _optimizer(segmenter, config)
     apply = shared(network)
 
     def loss_of_step(step: int) -> Tensor:

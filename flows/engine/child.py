@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
 from tag2mask.flows.dag.errors import StageFailed, Stopped
-from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, equipment, work
+from tag2mask.flows.engine.stage_process import REPORT_SECONDS, Job, Report, stage_runtime, work
 from tag2mask.tasks.building.build import build
 from tag2mask.tasks.executors.processes import PRELOADED as LIBRARIES
 from tag2mask.tasks.executors.processes import start_process
@@ -53,7 +53,7 @@ def run_here(job: Job, report: Report, stop: threading.Event) -> None:
     if stop.is_set():
         raise Stopped(f"{job.order.recipe.stage} was not started")
     try:
-        build(job.order, equipment(job, "cpu", report))
+        build(job.order, stage_runtime(job, "cpu", report))
     except Exception as error:
         raise StageFailed(str(error), type(error).__name__, traceback.format_exc()) from error
 

@@ -1,4 +1,4 @@
-"""From a settings file to a finished run: the DAG, the choice of an engine, the record, and what is said at the end."""
+"""From settings to a finished run: the DAG, its nodes run by an engine, the record, and what is printed at the end."""
 
 import logging
 import os
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from tag2mask.tasks.release.publish import Publication
 
 DEBUG = "TAG2MASK_DEBUG"
-"""Environment variable: show what helps to find a fault."""
+"""Environment variable: if it is set, log lines of level DEBUG are shown too."""
 RunNodes = Callable[[Session], RunResult]
+"""An engine: runs all nodes of a session and says how they ended."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,13 @@ class Selection:
     """Which stages a run may build, and which it must build again."""
 
     only: str | None = None
+    """Stage or node to build alone."""
     since: str | None = None
+    """Stage or node from which on to build."""
     until: str | None = None
+    """Stage or node up to which to build."""
     force: Sequence[str] = ()
+    """Stages or nodes to build although they are there."""
     retrain: Retrain = "when_changed"
     """Whether models of the last run are kept, or trained anew where data or settings changed, or in any case."""
 

@@ -114,7 +114,7 @@ class Session:
             executor,
             runtime.devices if node.shares_batches else 1,
             self.cluster.get() if executor == "dask" else None,
-            tells_precision=node.trains and self.first_training.acquire(blocking=False),
+            logs_precision=node.trains and self.first_training.acquire(blocking=False),
         )
         run, last = run_here if self.in_process else run_in_child, ""
 

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """An order and the resources to carry it out with."""
+    """An order and the resources to build it with."""
 
     order: Order
     device: str
@@ -48,18 +48,18 @@ class Job:
     """Processes of a training."""
     cluster: Cluster | None = None
     """Of the executor `dask`."""
-    tells_precision: bool = False
+    logs_precision: bool = False
     """Whether it logs the precision that was chosen, and why."""
 
 
 def work(job: Job, sender: Connection) -> None:
-    """Body of the child."""
+    """Body of the stage's process: builds the order, and sends the messages above until it ends or its parent does."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _Forwarder(sender).install()
     try:
-        build(job.order, equipment(job, _device(job), _throttled(sender)))
+        build(job.order, stage_runtime(job, _device(job), _throttled(sender)))
     except BaseException as error:
         sender.send(("failed", str(error), type(error).__name__, traceback.format_exc()))
     else:
@@ -104,8 +104,8 @@ def prepare_torch(device: str, threads: int) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def equipment(job: Job, device: str, report: Report) -> StageRuntime:
-    """What the stage is given to work with; it works on as many images at once as it has threads."""
+def stage_runtime(job: Job, device: str, report: Report) -> StageRuntime:
+    """The resources of a job as its stage gets them; it works on as many images at once as it has threads."""
     return StageRuntime(
         device=device,
         precision=_settled_precision(job, device),
@@ -123,12 +123,12 @@ def equipment(job: Job, device: str, report: Report) -> StageRuntime:
 
 def _settled_precision(job: Job, device: str) -> Literal["float32", "bfloat16"]:
     """The precision asked for, or what suits the device where that is `auto`."""
-    if job.precision == "float32" and not job.tells_precision:
+    if job.precision == "float32" and not job.logs_precision:
         return "float32"  # most stages: without torch
     from tag2mask.tasks.networks.precision import choose_precision
 
     choice = choose_precision(job.precision, device)
-    if job.tells_precision:
+    if job.logs_precision:
         logger.log(logging.WARNING if choice.is_emulated else logging.INFO, "precision: %s", choice)
     return choice.name
 

@@ -37,9 +37,10 @@ TOLERANCE = 1e-4
 SIZES = ((1, 96, 130), (3, 131, 97), (1, 200, 259))
 """(N, H, W) of the images on which both are compared; none has the size with which the network is traced."""
 METADATA = "tag2mask"
+"""Name of the file's metadata."""
 
-Images = np.ndarray
-Predict = Callable[[Images], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
+"""What a written file computes: images (N, 3, H, W) -> probabilities (N, C + 1, H, W), float32."""
 
 
 class CannotExport(UserError, ValueError):

@@ -76,7 +76,7 @@ class StageRuntime:
     checkpoint_seconds: float = 60.0
     """Seconds between two checkpoints of a training."""
     report: Callable[[int, int, str], None] = _silent
-    """Told (steps or images done, in all, a short note such as the loss)."""
+    """Called with (steps or images done, in all, a short note such as the loss)."""
     earlier: Earlier = field(default_factory=NothingEarlier)
     """What may be taken over of earlier results."""
 

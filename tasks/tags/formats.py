@@ -12,6 +12,7 @@ from tag2mask.tasks.tags.readers.class_names import NAME_FILES
 from tag2mask.tasks.tags.readers.source import TagList
 
 Reader = Callable[[Path, Path | None, Collection[str] | None], TagList]
+"""Reads the tags of (file or folder, names of the classes, ids that matter); None: no such file, all ids."""
 LOOKED_AT = 4096
 """Bytes of a file by which it is recognized."""
 
@@ -29,7 +30,7 @@ class TagFormat:
     recognizes: Callable[[Path], bool]
     """Whether a file or folder is of this format, by a short look."""
     read: Reader
-    """Reads (path, names of the classes, ids that matter)."""
+    """Reads its tags."""
 
 
 def _begins(path: Path, *marks: str) -> bool:
@@ -80,6 +81,7 @@ def _is_labelme(path: Path) -> bool:
 
 
 def _of_folders(by_path: bool) -> Reader:
+    """The reader of folders; `by_path`: ids are paths below the folder, for names that are not unique."""
     return lambda path, names, only: folders.read(path, by_path)
 
 

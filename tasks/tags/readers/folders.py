@@ -46,6 +46,10 @@ def given_images(images: Path | None, image_tree: Path | None, form: TagsFormat)
 def read(root: Path, by_path: bool) -> TagList:
     """The names of the folders on the way to an image are its tags; one that lies in several has the tags of all.
 
+    Args:
+        root: folder of the classes' folders.
+        by_path: ids are paths below the folder, for images whose names are not unique.
+
     Raises:
         BadTable: see `_by_id`.
     """
