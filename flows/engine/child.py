@@ -26,7 +26,7 @@ PRELOADED = [*LIBRARIES, "tag2mask.tasks.building.build", "tag2mask.tasks.networ
 
 
 def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:
-    """Carry out a job in another process and wait for it.  Its log comes out of this process's loggers.
+    """Run a job in another process and wait for it.  Its log comes out of this process's loggers.
 
     Raises:
         StageFailed: the stage raised an error, or its process was killed.
@@ -44,7 +44,7 @@ def run_in_child(job: Job, report: Report, stop: threading.Event) -> None:
 
 
 def run_here(job: Job, report: Report, stop: threading.Event) -> None:
-    """Carry out a job in this process, for tests and debuggers.
+    """Run a job in this process, for tests and debuggers.
 
     Raises:
         StageFailed: the stage raised an error.

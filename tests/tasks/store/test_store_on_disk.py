@@ -66,7 +66,7 @@ def test_only_what_the_stage_wrote_is_sealed(store: Store, tmp_path: Path, caplo
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_attempt_that_got_as_far_as_its_manifest_is_only_brought_home(
+def test_attempt_that_got_as_far_as_its_manifest_is_only_moved_to_its_place(
     monkeypatch: pytest.MonkeyPatch, store: Store, damaged: bool
 ) -> None:
     """If only the rename was missing, the stage does not run again, unless a finished file was damaged meanwhile."""
