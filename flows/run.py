@@ -1,5 +1,6 @@
 """A run as it is asked for, and the engine that carries it out: this process, or Prefect."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,11 @@ from typing import Any, Literal
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import RunFailed, RunStopped
-from tag2mask.flows.engine.running import Selection, conclude, run_config
+from tag2mask.flows.engine.running import Selection, conclude, finds_everything, run_config
 from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
-from tag2mask.flows.serving.store_server import find_server
+from tag2mask.flows.serving.store_server import API_URL, find_server, named_in_profile
+from tag2mask.flows.serving.temporary_server import TemporaryServer, temporary_server
 
 Engine = Literal["auto", "local", "prefect"]
 
@@ -41,20 +43,31 @@ def run(request: Request) -> None:
     """
     try:
         with _termination_interrupts():
-            config = load_config(request.config_path, request.changes)
-            if chosen(request.engine, request.runtime.root) == "local":
-                result = run_config(config, request.runtime, request.selection, execute)
-                conclude(config, request.runtime.root, result)
-            else:
-                _run_with_prefect(request)
+            _carry_out(request)
     except KeyboardInterrupt as interruption:
         raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
 
 
-def _run_with_prefect(request: Request) -> None:
-    set_prefect_defaults()
+def _carry_out(request: Request) -> None:
+    config, runtime, selection = load_config(request.config_path, request.changes), request.runtime, request.selection
+    here = chosen(request.engine, runtime.root) == "local"
+    named = not here and (os.environ.get(API_URL) or named_in_profile())
+    if here or (not named and finds_everything(config, runtime, selection)):  # a server would have nothing to show
+        conclude(config, runtime.root, run_config(config, runtime, selection, execute))
+    elif named:
+        set_prefect_defaults()
+        _run_flow(request)
+    else:
+        with temporary_server(runtime.root) as server:
+            _run_flow(request, server)
+
+
+def _run_flow(request: Request, server: TemporaryServer | None = None) -> None:
+    """Run as a flow of the server that Prefect knows of; one that is starting is waited for."""
     from tag2mask.flows.regenerate import regenerate
 
+    if server is not None:
+        server.wait()
     runtime, selection = request.runtime, request.selection
     state = regenerate(
         config_path=request.config_path.absolute(),

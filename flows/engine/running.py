@@ -18,6 +18,7 @@ from tag2mask.flows.dag.errors import RunFailed, UnknownNode
 from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.node import Node, named, select
 from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest, write_failure_log, write_record
 from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.publishing import publish_run
@@ -114,6 +115,14 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
             write_failure_log(record, result)
             result.clock = record.content["clock"]
     return result
+
+
+def finds_everything(config: Config, runtime: Runtime, selection: Selection) -> bool:
+    """Whether a run would find all that it needs; nothing is changed, and what is wrong is left for the run to say."""
+    dag, store = build_dag(config), Store(runtime.root)
+    nodes, kept = selection.needed(dag), selection.kept(dag, store, config.name)
+    rows = plan(nodes, store, None, force=selection.forced(dag), kept=kept)
+    return all(row.state in ("cached", "kept") for row in rows)
 
 
 @contextmanager

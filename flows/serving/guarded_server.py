@@ -1,6 +1,9 @@
 """Prefect's server behind our guard, as `tag2mask server` starts it: `uvicorn --factory …:guarded_server`."""
 
 import os
+import signal
+import sys
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 from prefect.server.api.server import create_app
 
 from tag2mask.flows.serving.guard import Guard, Rules
-from tag2mask.flows.serving.settings import SERVER_NAMES, SERVER_STORE, SERVER_URL
+from tag2mask.flows.serving.settings import SERVER_NAMES, SERVER_STORE, SERVER_URL, TEMPORARY
 from tag2mask.flows.serving.store_server import LOCK, SERVER_PASSWORD, announce
 from tag2mask.tasks.store.store import Store
 
@@ -21,15 +24,25 @@ _alive = ExitStack()
 
 
 def guarded_server() -> Guard:
-    """The application, announced in its store.
+    """The application, announced in its store unless it belongs to one run.
 
     Raises:
         BlockingIOError: the store has a server already.
     """
+    if os.environ.get(TEMPORARY):
+        threading.Thread(target=_end_with_input, daemon=True).start()
+        return guarded(create_app(ephemeral=True, final=True))
     root = Path(os.environ[SERVER_STORE])
     _hold_lock(Store(root))
     announce(root, os.environ[SERVER_URL])
     return guarded(create_app(final=True))
+
+
+def _end_with_input() -> None:
+    """End in order when the process that started this one has closed the pipe to it, or is gone."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _hold_lock(store: Store) -> None:

@@ -11,8 +11,6 @@ DEFAULTS = {
     "PREFECT_SERVER_UI_V2_ENABLED": "false",  # the newer UI asks its analytics vendor, whatever the settings say
     "PREFECT_SERVER_UI_API_URL": "/api",  # wherever the page came from: by another port of a tunnel, or through a proxy
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # its own 20 s are too short for a busy machine
     # A slot that is held survives a restart of the server, and comes back when its holder is dead.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # Task runs are written from a queue in memory: short batches lose and delay little.
@@ -24,7 +22,7 @@ DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "tag2mask",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
-"""No telemetry, a patient start, slots that come back, a quiet terminal, and the stages' log in the UI."""
+"""No telemetry, slots that come back, a quiet terminal, and the stages' log in the UI."""
 SERVER_ADDRESS = "127.0.0.1", 4200
 """Where a server listens unless the environment says otherwise."""
 
@@ -34,12 +32,14 @@ def set_prefect_defaults() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     home = os.environ.get("PREFECT_HOME")
-    if home:  # Prefect makes the last folder of the path alone, and without its home waits in vain for its own server
+    if home:  # Prefect makes the last folder of the path alone, and its server fails without one
         Path(home).expanduser().mkdir(parents=True, exist_ok=True)
 
 
 SERVER_STORE, SERVER_URL, SERVER_NAMES = "TAG2MASK_SERVER_STORE", "TAG2MASK_SERVER_URL", "TAG2MASK_SERVER_NAMES"
 """Environment variables of a server: folder of its store, address of its API, further names of it (commas between)."""
+TEMPORARY = "TAG2MASK_SERVER_TEMPORARY"
+"""Environment variable of a server that belongs to one run: it ends when its input does."""
 
 
 def server_variables(root: Path, address: str, names: Sequence[str]) -> dict[str, str]:

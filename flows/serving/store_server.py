@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -114,6 +115,19 @@ def find_server(root: Path) -> str | None:
     if password is not None:
         os.environ.setdefault(CLIENT_PASSWORD, password)
     return own
+
+
+def named_in_profile() -> bool:
+    """Whether the user's active profile of Prefect names a server; Prefect, which is slow to load, is not asked."""
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    try:
+        content = tomllib.loads(
+            Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).read_text("utf-8")
+        )
+        active = os.environ.get("PREFECT_PROFILE", content.get("active"))
+        return bool(content["profiles"][active].get(API_URL))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # none, or one that Prefect says something about itself
 
 
 def answers(address: str, seconds: float = 10.0) -> None:

@@ -1,6 +1,6 @@
 """What Prefect adds to a run: the same command with and without it, timed from its start to its end.
 
-Times are told by the clock and, since a machine has other work, by the processor: of the command with its children,
+Times are given by the clock and, since a machine has other work, by the processor: of the command with its children,
 and of the server that answers it.
 """
 
@@ -20,7 +20,7 @@ from tests.flows.served import environment_of, program, write_tiny
 
 LOCAL, SERVER, EPHEMERAL = "without Prefect", "running server", "server for the run"
 SETTLE = 3.0
-"""Seconds in which a server writes down what it was told last."""
+"""Seconds in which a server writes down what it heard last."""
 
 
 @dataclass(frozen=True)

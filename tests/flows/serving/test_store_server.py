@@ -20,6 +20,7 @@ from tag2mask.flows.serving.store_server import (
     announced,
     find_server,
     make_password,
+    named_in_profile,
     password_file,
     password_of,
 )
@@ -96,6 +97,25 @@ def test_a_run_takes_prefect_where_the_store_has_a_server(tmp_path: Path, monkey
         assert chosen("auto", tmp_path / "other") == "prefect"  # processes of this one know it, too
     monkeypatch.delenv(API_URL)
     assert chosen("auto", tmp_path) == "local"
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ('active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', True),
+        ('active = "own"\n[profiles.own]\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', False),
+        ("active = ", False),
+        ("profiles = 1", False),
+    ],
+)
+def test_the_active_profile_of_prefect_may_name_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, found: bool
+) -> None:
+    """A server of the user's profile is known, and another profile's or a spoilt file's is none."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    assert not named_in_profile()
+    (tmp_path / "profiles.toml").write_text(written)
+    assert named_in_profile() is found
 
 
 def test_what_the_environment_names_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
