@@ -14,7 +14,7 @@ OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/pytho
 endif
 
 .PHONY: help demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
-    benchmark benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
+    benchmark benchmark-corrections benchmark-gate benchmark-labels benchmark-predict benchmark-prefect benchmark-saliency clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
@@ -43,8 +43,9 @@ smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .
 	$(BIN)/python -m pytest -q tests/configs tests/tasks/algorithms tests/tasks/test_mine_objects.py \
 	    tests/tasks/test_mask_nonsalient.py
 
-screenshots: $(READY) ## the README's pictures of the UI, anew (needs chromium)
-	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/serving/test_browser.py
+screenshots: $(READY) ## the pictures of the UI and of Label Studio, anew (needs chromium, and a finished demo)
+	TAG2MASK_SCREENSHOTS=docs $(BIN)/python -m pytest -q -m serving tests/flows/serving/test_browser.py \
+	    tests/flows/serving/test_label_studio.py
 
 prefect.yaml: $(READY) FORCE ## the demo's deployments for a work pool, anew: after settings or stages changed
 	@mkdir -p build
@@ -71,6 +72,9 @@ benchmark-labels: $(READY) ## an hour more: what each saliency system does to th
 
 benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's signals are worth, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py
+
+benchmark-corrections: $(READY) ## hours on a finished voc-mini run: what corrected images are worth, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_corrections_worth.py
 
 benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from scratch and to a cached run, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_prefect_overhead.py

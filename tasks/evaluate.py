@@ -4,9 +4,11 @@ Reads   dataset         the index
         masks           masks/<id>.png, index.json of `index_masks`
         subject         the step to measure
         corrections     `index_corrections`, whose images are left out, where there is one
+        labels          for confidence: the labels that it rates
 Writes  scores.json     everything; metrics.json, the summary alone
         per_image.csv   figures of each image; per_class.csv, of each class (not for saliency)
         per_group.csv   for co-saliency: figures of each tag's images by the field's co-saliency protocol
+        calibrated.csv  for confidence: the same calibrated on the masks, beside the IoU that it predicts
 
 - class maps: mean IoU over background thresholds.  The best threshold is chosen on the very masks it is measured with,
   as is the custom of the field; it flatters the maps, so it is said beside the figure.
@@ -29,6 +31,7 @@ from typing import Literal
 import numpy as np
 
 from tag2mask.configs.schema import Evaluation, StepKind
+from tag2mask.tasks.corrections.confidence_scores import score_confidence
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -63,6 +66,7 @@ def run(
     masks: Path,
     subject: Path,
     corrections: Path | None = None,
+    labels: Path | None = None,
 ) -> None:
     """Evaluate a step.
 
@@ -81,6 +85,7 @@ def run(
         masks: `index_masks` artifact.
         subject: the artifact to evaluate; its files are at the size of the images.
         corrections: `index_corrections` artifact; nothing is measured on its images.
+        labels: what a confidence rates; its files are read in the place of the subject's.
 
     Raises:
         ValueError: images that the step lacks, files that do not fit their mask, or masks that are nothing but void.
@@ -91,10 +96,14 @@ def run(
     image_ids = tuple(i for i in truth.ids(split) if corrections is None or not (corrections / f"{i}.png").is_file())
     if kind == "cosaliency":
         image_ids = pairs_of(ImageIndex.read(dataset), image_ids)
-    steps = StepFiles(subject, kind, truth, image_ids)
+    steps = (
+        StepFiles(subject, kind, truth, image_ids) if labels is None else StepFiles(labels, "labels", truth, image_ids)
+    )
     steps.check()
     if not steps.image_ids:
         scores = StepScores({}, {"note": f"no image of the split {split!r} has a mask"}, [])
+    elif kind == "confidence":
+        scores = score_confidence(steps, names, subject, out, runtime)
     elif kind == "class_maps":
         scores = score_class_maps(steps, names, config.thresholds, out, runtime)
     elif kind == "saliency":

@@ -27,6 +27,7 @@ from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.provenance import Provenance
 from tag2mask.tasks.dataset.tables import read_columns, write_table
+from tag2mask.tasks.report.certainty import least_certain, reliability
 from tag2mask.tasks.report.charts import Curve, class_bars, curve_chart, smoothed, thinned
 from tag2mask.tasks.report.gallery import Row, choose_images, gallery_columns, gallery_rows
 from tag2mask.tasks.report.page import duration, points, render
@@ -35,8 +36,6 @@ from tag2mask.tasks.store.files import read_json, write_file, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
 CURVE_POINTS = 300
-CERTAINTIES = 20
-"""Rows of the table of the least certain labels."""
 FIGURES = (
     "miou",
     "miou_labeled",
@@ -54,6 +53,8 @@ FIGURES = (
     "mean_f",
     "adaptive_f",
     "weighted_f",
+    "calibration_error",
+    "calibrated_error",
 )
 """Columns of the tables of results."""
 RESULTS_NOTE = (
@@ -111,7 +112,8 @@ def run(
         threshold_series=[e.title for e in thresholds],
         threshold_chart=_threshold_chart(thresholds),
         losses=_loss_charts(steps),
-        least_certain=_least_certain(steps),
+        least_certain=least_certain(steps),
+        reliability=reliability(measured),
         galleries=galleries,
         side=config.thumbnail,
         steps=steps,
@@ -159,16 +161,6 @@ def _corrected(corrections: Path | None) -> list[str]:
     counts = read_json(corrections / "metrics.json")
     counted = f"{counts['corrected']} of {counts['images']} training images are corrected by hand"
     return [f"{counted}: their masks stand in every round, and nothing is measured on them."]
-
-
-def _least_certain(steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """The images and classes whose labels the evidences stand behind least, where that was measured."""
-    tables = [path for step in steps if (path := step.folder / "confidence.csv").exists()]
-    if not tables:
-        return []
-    table = read_columns(tables[-1], text=("image_id", "class"), rows=CERTAINTIES)
-    rows = zip(*(column.tolist() for column in table.values()), strict=True)
-    return [{name: None if value != value else value for name, value in zip(table, row, strict=True)} for row in rows]
 
 
 def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:

@@ -41,6 +41,7 @@ AFTER_MINING = {
     "evaluate-labels_1",
     "measure_labels-1",
     "measure_confidence-1",
+    "evaluate-confidence",
     "train_segmenter-2",
     "predict_masks-2-val",
     "refine_masks-2-val",

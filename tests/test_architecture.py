@@ -37,7 +37,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "tasks.groups": ("tasks.training",),
     "tasks.prediction": ("tasks.networks", "tasks.algorithms"),
     "tasks.mask_codecs": ("tasks.dataset",),
-    "tasks.corrections": ("tasks.mask_codecs", "tasks.tags.readers"),
+    "tasks.corrections": ("tasks.mask_codecs", "tasks.tags.readers", "tasks.metrics"),
     "tasks.release": ("tasks.report", "tasks.metrics"),
     "tasks.exports": ("tasks.release", "tasks.mask_codecs"),
     "tasks": ("tasks.systems", "tasks.groups", "tasks.report", "tasks.metrics", "tasks.tags", "tasks.corrections"),

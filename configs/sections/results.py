@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tag2mask.configs.sections.section import Section, Share
 
-StepKind = Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions"]
+StepKind = Literal["class_maps", "saliency", "cosaliency", "labels", "training_labels", "predictions", "confidence"]
 """What an evaluated step made; `training_labels` are also checked for being the ground truth itself."""
 
 

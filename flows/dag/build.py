@@ -145,7 +145,8 @@ class _Builder:
         name, facts = "measure_labels", NodeFacts(title="signals", round=r)
         self.run.add(f"{name}-{r}", name, self.config.measurement, facts=facts, **evidence)
         name, facts = "measure_confidence", NodeFacts(title="confidence", round=r)
-        self.run.add(f"{name}-{r}", name, self.config.confidence, facts=facts, scores=scores, **evidence)
+        rated = self.run.add(f"{name}-{r}", name, self.config.confidence, facts=facts, scores=scores, **evidence)
+        self.run.evaluate("confidence", rated, "confidence", labels=labels)
 
     def _choose(self, rounds: list[tuple[str, str, str | None]]) -> str:
         """Labels and segmenter of the best of the rounds (labels, segmenter, its predictions of images kept aside)."""

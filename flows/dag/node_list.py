@@ -65,8 +65,15 @@ class NodeList:
         checks = [*self.checks, *after]
         return self.add(name, stage, config, arguments={}, facts=facts, after=checks, weights=weights, **inputs)
 
-    def evaluate(self, name: str, subject: str, kind: StepKind) -> tuple[str, ...]:
-        """Measure a node's result where there are masks; returns the node that does, to wait for, or nothing."""
+    def evaluate(self, name: str, subject: str, kind: StepKind, labels: str | None = None) -> tuple[str, ...]:
+        """Measure a node's result where there are masks; returns the node that does, to wait for, or nothing.
+
+        Args:
+            name: what stands behind `evaluate-`.
+            subject: the node.
+            kind: what it made.
+            labels: the node whose labels it rates, where it is a confidence.
+        """
         if self.config.dataset.masks is None:
             return ()
         facts = next(node.facts for node in self.nodes if node.name == subject)
@@ -81,5 +88,6 @@ class NodeList:
             masks="index_masks",
             subject=subject,
             corrections=self.corrections if facts.split == "train" else None,
+            labels=labels,
         )
         return (node,)

@@ -81,8 +81,13 @@ class Evaluated:
 
     @property
     def has_classes(self) -> bool:
-        """Whether the figures are mean IoU over classes; else those of saliency."""
+        """Whether the figures are mean IoU over classes."""
         return "miou" in self.summary
+
+    @property
+    def is_saliency(self) -> bool:
+        """Whether the figures are those of saliency."""
+        return "mae" in self.summary
 
     @property
     def summary(self) -> Mapping[str, Any]:

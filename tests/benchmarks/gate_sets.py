@@ -29,6 +29,7 @@ from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tests.benchmarks.filled import filled
 
 STORE = Path(os.environ.get("TAG2MASK_VOC_STORE", "artifacts"))
 WORK = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark")) / "gate"
@@ -92,14 +93,7 @@ def evidence_of_run(config: Config) -> Evidence:
 
 def made(name: str, make: Callable[[Path], None]) -> Path:
     """A folder that `make` fills once; it appears whole."""
-    folder = WORK / name
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        make(part)
-        part.rename(folder)
-    return folder
+    return filled(WORK / name, make)
 
 
 def mined(settings: Mining, given: Evidence) -> Callable[[Path], None]:

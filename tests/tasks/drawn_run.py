@@ -85,11 +85,18 @@ def write_manifest(folder: Path, stage: str, **config: int) -> None:
 
 
 def evaluated(
-    folder: Path, dataset: Path, masks: Path, subject: Path, kind: str, split: str = "train", title: str = "a step"
+    folder: Path,
+    dataset: Path,
+    masks: Path,
+    subject: Path,
+    kind: str,
+    split: str = "train",
+    title: str = "a step",
+    labels: Path | None = None,
 ) -> Path:
     """A real `evaluate` artifact, with a manifest."""
     given: dict[str, Any] = {"kind": kind, "split": split, "title": title, "dataset": dataset, "masks": masks}
-    evaluate.run(Evaluation(), folder, StageRuntime(workers=2), subject=subject, **given)
+    evaluate.run(Evaluation(), folder, StageRuntime(workers=2), subject=subject, labels=labels, **given)
     write_manifest(folder, "evaluate")
     return folder
 
