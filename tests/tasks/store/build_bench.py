@@ -1,6 +1,10 @@
 """What the tests of building work with: a store, images, and a log of what was processed."""
 
+import shutil
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store.artifact import Artifact
@@ -51,3 +55,18 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def own_mounts() -> tuple[str, ...]:
+    """Command that starts a program with mounts of its own; skips where the system does not allow that."""
+    command = ("unshare", "-rm")
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("the system does not let this user mount a small disk")
+    return command
+
+
+def machine(shared: Path, place: Path) -> tuple[str, ...]:
+    """Command that starts a program as on a machine that mounts a folder elsewhere; skips where that is not allowed."""
+    place.mkdir(parents=True)
+    mount = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    return (*own_mounts(), "sh", "-c", mount, "sh", str(shared), str(place))

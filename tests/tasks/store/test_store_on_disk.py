@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import subprocess
 from collections import namedtuple
 from pathlib import Path
 from unittest.mock import Mock
@@ -13,6 +12,7 @@ import pytest
 from tag2mask.tasks.store.files import NoRoomOnDisk
 from tag2mask.tasks.store.journal import finished_items, record_items
 from tag2mask.tasks.store.store import Store, StoreNotWritable
+from tests.tasks.store.build_bench import own_mounts
 from tests.tasks.store.toy_artifacts import FILES, RECIPE, build_with, find, make
 from tests.tasks.store.toy_stages import Toy, contents, draw_images, start_child
 
@@ -106,14 +106,6 @@ def test_full_disk_inside_a_stage_is_reported_and_can_be_resumed(store: Store) -
     with pytest.raises(NoRoomOnDisk, match=r"run again; finished work is kept"):
         build_with(store, RECIPE, fill)
     assert contents(build_with(store, RECIPE, lambda out: make(out, {"b": b"2"}))) == {"a": b"1", "b": b"2"}
-
-
-def own_mounts() -> tuple[str, ...]:
-    """Command that starts a program with mounts of its own; skips where the system does not allow that."""
-    command = ("unshare", "-rm")
-    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
-        pytest.skip("the system does not let this user mount a small disk")
-    return command
 
 
 def test_really_full_disk_is_reported_and_resumed(tmp_path: Path) -> None:
