@@ -19,18 +19,18 @@ from PIL import Image
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks.building.build import Order, build, input_digest
 from tag2mask.tasks.building.maintenance import collect_garbage, verify
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.store.artifact import Artifact, Recipe
 from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
+from tests.benchmarks.cached_run import RUNTIME, finish, found_again, memory_without_images, write_settings
 
 CLASSES = ("ant", "bee", "cow", "dog")
 SIZE = (72, 96)
 """(height, width) of an image in pixels."""
-RUNTIME = StageRuntime(threads=2, journal_seconds=1.0)
-"""As a stage of a run has it."""
 ADDED = 100
 """One image is added for so many."""
 
@@ -96,6 +96,10 @@ def _find(root: Path, data: Path) -> None:
         assert store.find(artifact.stage, artifact.key) is not None
 
 
+def _hash(root: Path, data: Path) -> None:
+    assert Store(root).create().digests.of_folder(data / "images", IMAGE_SUFFIXES)
+
+
 def _list(root: Path, data: Path) -> None:
     assert Store(root).artifacts()
 
@@ -109,6 +113,8 @@ def _collect(root: Path, data: Path) -> None:
 
 
 OPERATIONS: dict[str, Callable[[Path, Path], None]] = {
+    "hashing the images": _hash,
+    "the same, remembered": _hash,
     "index_dataset from nothing": _index,
     "an inference stage from nothing": _infer,
     "both, found again": _find,
@@ -119,6 +125,7 @@ OPERATIONS: dict[str, Callable[[Path, Path], None]] = {
     "collecting all four": _collect,
 }
 """What is measured, in order."""
+CACHED_RUN = "a run of 13 stages, all found"
 
 
 def measure(folder: Path, images: int, say: Callable[[str], None]) -> dict[str, Cost]:
@@ -137,14 +144,25 @@ def measure(folder: Path, images: int, say: Callable[[str], None]) -> dict[str, 
         found[name] = in_own_process(operation, root, data)
         say(f"{images} images, {name}: {found[name]}")
     shutil.rmtree(root)
+    found[CACHED_RUN] = _cached_run(folder / "runs", data)
+    say(f"{images} images, {CACHED_RUN}: {found[CACHED_RUN]}")
+    shutil.rmtree(folder / "runs")
     return found
 
 
-def in_own_process(operation: Callable[[Path, Path], None], root: Path, data: Path) -> Cost:
+def _cached_run(root: Path, data: Path) -> Cost:
+    """The whole process, Python's start included; its memory above what it has without an image."""
+    settings = write_settings(data, root.parent)
+    in_own_process(finish, settings, root)
+    seconds, processor, memory = found_again(settings, root)
+    return Cost(seconds, processor, memory - memory_without_images())
+
+
+def in_own_process(operation: Callable[[Path, Path], None], *paths: Path) -> Cost:
     """What an operation costs in a fresh process, once all that it imports is there."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measured, args=(operation, root, data, sender))
+    process = context.Process(target=_measured, args=(operation, sender, *paths))
     process.start()
     sender.close()
     cost: Cost = receiver.recv()
@@ -152,12 +170,14 @@ def in_own_process(operation: Callable[[Path, Path], None], root: Path, data: Pa
     return cost
 
 
-def _measured(operation: Callable[[Path, Path], None], root: Path, data: Path, sender: Connection) -> None:
-    import tag2mask.tasks.index_dataset  # noqa: F401  so that it is not counted
+def _measured(operation: Callable[[Path, Path], None], sender: Connection, *paths: Path) -> None:
+    import pandas  # noqa: F401  so that it is not counted, as the processes of a run have it from the start
+
+    import tag2mask.tasks.index_dataset  # noqa: F401  likewise
 
     Path("/proc/self/clear_refs").write_text("5")  # forget the most memory that there was
     before, started, processor = _memory("VmRSS"), time.perf_counter(), time.process_time()
-    operation(root, data)
+    operation(*paths)
     sender.send(Cost(time.perf_counter() - started, time.process_time() - processor, _memory("VmHWM") - before))
 
 
@@ -171,7 +191,7 @@ def table(found: Mapping[int, Mapping[str, Cost]]) -> str:
     """A Markdown table: milliseconds an image by the clock (and of the processor) and MiB, by number of images."""
     heads = [f"{images:,} images" for images in found]
     lines = [f"| ms an image (of the processor), MiB | {' | '.join(heads)} |", "|---|" + "---:|" * len(heads)]
-    for name in OPERATIONS:
+    for name in (*OPERATIONS, CACHED_RUN):
         cells = [_cell(costs[name], images) for images, costs in found.items()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
