@@ -12,6 +12,7 @@ from typing import Literal
 from tag2mask.flows.dag.delivery import DATASET
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.record import RunRecord, records
+from tag2mask.tasks.building.image_keys import joined
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Store
 
 Retrain = Literal["never", "when_changed", "always"]
@@ -57,10 +58,12 @@ def images_summary(root: Path, now: Artifact, before: RunRecord | None) -> str:
     old = _sound(Store(root), before.labels.get(DATASET)) if before else None
     if old is None:
         return f"{now.images} images"
-    items, earlier = dict(now.items()), dict(old.items())
-    changed = sum(earlier[i] != items[i] for i in earlier.keys() & items.keys())
-    counts = {"new": len(items.keys() - earlier.keys()), "changed": changed}
-    counts["removed"] = len(earlier.keys() - items.keys())
+    shared, changed = now.images, 0
+    if now.path != old.path:  # else there is nothing to be read
+        shared = 0
+        for _, (item, before_it) in joined(now.items(), old.items()):
+            shared, changed = shared + 1, changed + (item != before_it)
+    counts = {"new": now.images - shared, "changed": changed, "removed": old.images - shared}
     if not any(counts.values()):
         return f"{now.images} images, none new, changed or removed since the last run"
     changes = ", ".join(f"{count} {what}" for what, count in counts.items())

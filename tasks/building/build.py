@@ -12,6 +12,7 @@ from typing import Any
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Section
+from tag2mask.tasks.building.image_keys import Items, SpooledKeys, image_inputs, item_keys
 from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.executors.ranks import run_on_ranks
@@ -43,44 +44,17 @@ class InputChanged(UserError, RuntimeError):
     """An input is no longer what the recipe says."""
 
 
-def item_keys(recipe: Recipe, items: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """What each image's part of a result is made of: the recipe, with per-image inputs narrowed to that image.
-
-    Adding images to a dataset changes the recipe but no older image's key, so their parts are taken over as they are.
-
-    Args:
-        recipe: of the result.
-        items: name of each per-image input -> image id -> digest of what it holds for that image.
-
-    Returns:
-        Image id -> key; empty where no input is per image, and for stages in which images depend on each other.
-    """
-    record = CATALOG.get(recipe.stage)
-    if not items or (record is not None and record.dataset_level):
-        return {}
-    shared, own = recipe.as_json(), _image_inputs(recipe)
-    shared["inputs"] = {name: digest for name, digest in recipe.inputs.items() if name in own and name not in items}
-    base = json_digest(shared)
-    ids = set.intersection(*(set(one) for one in items.values()))
-    return {i: json_digest([base, {name: one[i] for name, one in items.items()}]) for i in sorted(ids)}
-
-
-def _items(store: Store, order: Order, listed: Listed) -> dict[str, dict[str, str]]:
-    """Name of each per-image input of an order -> image id -> digest of what it holds for that image."""
-    found = {}
-    for name in _image_inputs(order.recipe):
+def _items(store: Store, order: Order, listed: Listed) -> dict[str, Items]:
+    """Name of each per-image input of an order -> what it holds, by image."""
+    found: dict[str, Items] = {}
+    for name in image_inputs(order.recipe):
         if is_artifact(store, path := order.inputs[name]):
-            found[name] = dict(Artifact(path, read_manifest(path)).items())
-        else:
-            found[name] = {Path(file).stem: json_digest([file, digest]) for file, digest in listed[name].items()}
-    return {name: items for name, items in found.items() if items}
-
-
-def _image_inputs(recipe: Recipe) -> list[str]:
-    """Names of the inputs that an image's own part of a result depends on."""
-    record = CATALOG.get(recipe.stage)
-    own = None if record is None else record.image_inputs
-    return [name for name in recipe.inputs if own is None or name in own]
+            artifact = Artifact(path, read_manifest(path))
+            if artifact.images:
+                found[name] = artifact.items()
+        elif files := listed[name]:
+            found[name] = sorted((Path(file).stem, json_digest([file, digest])) for file, digest in files.items())
+    return found
 
 
 def find_sound(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
@@ -115,9 +89,10 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             return found
         for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
-        keys = item_keys(recipe, _items(store, order, _check_inputs(store, order)))
+        listed = _check_inputs(store, order)
         if not order.force and (left := store.commit_finished(recipe)) is not None:
             return left
+        keys = SpooledKeys(item_keys(recipe, _items(store, order, listed)), store.root)
         older = [] if order.force or not keys else reversed(store.artifacts(recipe.stage))
         earlier = EarlierParts.among(older, keys, store.digests)
         about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}

@@ -2,15 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from tag2mask.tasks.building.image_keys import Keys, joined
+from tag2mask.tasks.building.places import Places
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import DigestMemory, Signature
 from tag2mask.tasks.store.files import disk_full_as_error
-from tag2mask.tasks.store.parts import PARTS, Part, lines_of, parts_at
+from tag2mask.tasks.store.parts import PARTS, Part, id_and_key, lines_of, parts_at
 
 FRUITLESS = 24
 """Older results in a row without anything to take over after which no older one is looked at: more than what a run of
@@ -23,28 +25,28 @@ class EarlierParts:
 
     memory: DigestMemory | None = None
     folders: Sequence[Path] = ()
-    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    places: Places = field(default_factory=Places)
     """Image id -> number of the folder, and where its line begins in the folder's table."""
 
     @classmethod
-    def among(cls, artifacts: Iterable[Artifact], keys: Mapping[str, str], memory: DigestMemory) -> Self:
+    def among(cls, artifacts: Iterable[Artifact], keys: Keys, memory: DigestMemory) -> Self:
         """The parts of some results that have these keys.
 
         Args:
             artifacts: the results, the one to prefer first.
-            keys: image id -> digest of all that its part is made of.
+            keys: (image id, digest of all that its part is made of), by id; read once for each result.
             memory: remembers digests of files.
         """
         folders: list[Path] = []
-        places: dict[str, tuple[int, int]] = {}
+        places = Places()
         fruitless = 0
         for artifact in artifacts:
-            found = _places(artifact.path, keys)
-            new = {image_id: (len(folders), place) for image_id, place in found if image_id not in places}
-            fruitless = 0 if new else fruitless + 1
-            if len(places := places | new) == len(keys) or fruitless == FRUITLESS:
-                return cls(memory, (*folders, artifact.path), places)
+            found = _places(artifact, keys, memory)
+            new = sum(places.add(image_id, len(folders), place) for image_id, place in found)
             folders.append(artifact.path)
+            fruitless = 0 if new else fruitless + 1
+            if len(places) == len(keys) or fruitless == FRUITLESS:
+                break
         return cls(memory, folders, places)
 
     def __len__(self) -> int:
@@ -67,10 +69,10 @@ class EarlierParts:
             NoRoomOnDisk: the disk is full.
         """
         taken = []
-        by_folder: dict[int, list[int]] = {}
+        by_folder: dict[int, dict[str, int]] = {}
         for image_id in image_ids:
-            number, place = self.places[image_id]
-            by_folder.setdefault(number, []).append(place)
+            if (found := self.places.get(image_id)) is not None:
+                by_folder.setdefault(found[0], {})[image_id] = found[1]
         for number, places in by_folder.items():
             try:
                 taken += self._take(self.folders[number], places, out)
@@ -78,9 +80,13 @@ class EarlierParts:
                 continue  # set aside by another run just now
         return taken
 
-    def _take(self, folder: Path, places: Sequence[int], out: Path) -> list[Part]:
+    def _take(self, folder: Path, places: Mapping[str, int], out: Path) -> list[Part]:
         assert self.memory is not None  # there are places
-        parts = list(parts_at(folder / PARTS, places))
+        try:
+            read = [*parts_at(folder / PARTS, places.values())]
+        except ValueError:
+            return []  # damaged behind the file system's back: these images are made anew
+        parts = [part for part, image_id in zip(read, places, strict=True) if part.image_id == image_id]
         files = [(name, f"{folder}/{name}") for part in parts for name in part.files]
         try:
             looked_at = list(self.memory.look_at(files))
@@ -97,13 +103,19 @@ class EarlierParts:
         return linked
 
 
-def _places(folder: Path, keys: Mapping[str, str]) -> list[tuple[str, int]]:
+def _places(artifact: Artifact, keys: Keys, memory: DigestMemory) -> Iterator[tuple[str, int]]:
     """(image id, where its line begins) of the parts in a result's table that have these keys."""
+    path = artifact.path / PARTS
     try:
-        parts = ((place, Part.read(line)) for place, line in lines_of(folder / PARTS))
-        return [(part.image_id, place) for place, part in parts if part.key and keys.get(part.image_id) == part.key]
+        if memory.of_path(path) != artifact.manifest["parts"]:
+            return  # damaged: what it tells of images cannot be trusted
+        lines = ((place, id_and_key(line)) for place, line in lines_of(path))
+        table = ((image_id, (key, place)) for place, (image_id, key) in lines)
+        for image_id, ((key, place), wanted) in joined(table, keys):
+            if key == wanted:
+                yield image_id, place
     except (OSError, ValueError):
-        return []  # set aside by another run just now, or damaged: nothing is taken over
+        return  # set aside by another run just now
 
 
 def _link(folder: Path, out: Path, seen: Mapping[str, Signature]) -> dict[str, Signature]:

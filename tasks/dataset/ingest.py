@@ -35,7 +35,7 @@ class BadDataset(UserError, ValueError):
     """The files of a dataset do not fit together; the message names up to ten of each kind and the remedy."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class IngestedImage:
     """What became of one image."""
 

@@ -1,7 +1,7 @@
 """Tables as CSV by pandas, which is imported with the first table: listing and planning need not wait for it."""
 
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,9 @@ from tag2mask.tasks.store.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
+
+ROWS_AT_ONCE = 4096
+"""Rows of a table that are read together."""
 
 
 def write_table(
@@ -38,11 +41,20 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         OSError: it cannot be read.
     """
+    return list(table_rows(path))
+
+
+def table_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The same, a few thousand rows in memory at once.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     import pandas as pd
 
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    rows: list[dict[str, str]] = table.to_dict("records")  # type: ignore[assignment]  # every header is text
-    return rows
+    with pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=ROWS_AT_ONCE) as tables:
+        for table in tables:
+            yield from table.to_dict("records")  # type: ignore[misc]  # every header is text
 
 
 def read_columns(

@@ -11,19 +11,22 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
 from tag2mask.tasks.store.digests import Signature, batched, file_digest
 from tag2mask.tasks.store.files import NoRoomOnDisk, disk_full_as_error, forget_written, sync_files, write_file
-from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
+from tag2mask.tasks.store.parts import Facts, Part, id_and_key, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
 RESUME = ".resume"
 JOURNAL = "journal.jsonl"
 CHECK = len("00000000 ")
 """Bytes of a line before its JSON."""
-LINKED_AT_ONCE = 8192
+DIGITS = 16
+"""Hex digits of a place in the journal, as many for all so that they can be sorted as text."""
+LINKED_AT_ONCE = 2048
 """Images of earlier results taken over between two journal entries."""
 
 Process = Callable[[list[str]], Iterator[tuple[str, list[Path]]]]
@@ -38,27 +41,33 @@ def no_facts(image_id: str) -> Facts:
 
 def journaled(out: Path) -> Iterator[Part]:
     """What is journaled as done below `out`, in order; a line that was cut short or damaged does not count."""
-    return (part for _, part in journal_places(out))
+    for _, line in _sound_lines(out):
+        with suppress(ValueError):
+            if (part := Part.read(line)).image_id:
+                yield part
 
 
-def journal_places(out: Path) -> Iterator[tuple[int, Part]]:
-    """The same, each with the place at which its JSON begins."""
+def journaled_by_id(out: Path) -> Iterator[Part]:
+    """The same by id; of several lines of an image the last one.  What is held of each is its id and a number."""
+    lines = ((place, id_and_key(line)[0]) for place, line in _sound_lines(out))
+    where = sorted(f"{image_id}\0{place:0{DIGITS}x}" for place, image_id in lines if image_id)
+    following = chain(islice(where, 1, None), ("",))
+    last = (one for one, after in zip(where, following, strict=True) if one[:-DIGITS] != after[:-DIGITS])
+    return parts_at(out / RESUME / JOURNAL, (int(one[-DIGITS:], 16) for one in last)) if where else iter(())
+
+
+def _sound_lines(out: Path) -> Iterator[tuple[int, bytes]]:
+    """(where it begins, JSON of a line) of the journal."""
     path = out / RESUME / JOURNAL
     for place, line in lines_of(path) if path.exists() else ():
         told = line[CHECK:]
-        with suppress(ValueError):
-            if line.endswith(b"\n") and line == _checked(told) and (part := Part.read(told)).image_id:
-                yield place + CHECK, part
+        if line.endswith(b"\n") and line == _checked(told):
+            yield place + CHECK, told
 
 
 def _checked(told: bytes) -> bytes:
     """A line of the journal."""
     return b"%08x " % zlib.crc32(told) + told
-
-
-def journaled_at(out: Path, places: Mapping[str, int]) -> Iterator[Part]:
-    """The parts of images whose places in the journal are known, by id."""
-    return parts_at(out / RESUME / JOURNAL, [places[image_id] for image_id in sorted(places)])
 
 
 def finished_items(out: Path) -> list[str]:
@@ -175,7 +184,8 @@ def journal_images(
     """
     done = _sound_items(out)
     for part in batched((i for i in image_ids if i not in done and i in runtime.earlier), LINKED_AT_ONCE):
-        done |= _take_over(part, out, runtime)
+        taken = _take_over(part, out, runtime)
+        done.update(image_id for image_id in part if image_id in taken)  # the caller's own strings: no copies stay
     pending = [image_id for image_id in image_ids if image_id not in done]
     count, recorded = len(image_ids) - len(pending), time.monotonic()
     runtime.progress(count, len(image_ids))

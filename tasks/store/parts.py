@@ -6,7 +6,8 @@ of ten.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -14,7 +15,8 @@ from tag2mask.tasks.store.digests import Signature
 
 PARTS = "parts.jsonl"
 Facts = Mapping[str, Any]
-
+_END = re.compile(rb'"id":"([^"\\]*)"(?:,"item":"\w*")?(?:,"key":"(\w*)")?(?:,"signatures":{.*})?}\n$')
+"""Of a line as `Part.line` writes it, where no letter of the id is escaped."""
 
 NOTHING: Facts = {}
 _read = json.JSONDecoder().decode
@@ -69,6 +71,18 @@ def read_parts(folder: Path) -> Iterator[Part]:
     return (Part.read(line) for _, line in lines_of(folder / PARTS))
 
 
+def id_and_key(line: bytes) -> tuple[str, str]:
+    """Image id and key of a line, without reading the rest of it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if (found := _END.search(line)) is None:
+        part = Part.read(line)
+        return part.image_id, part.key
+    return found[1].decode(), (found[2] or b"").decode()
+
+
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """(where it begins, line) of a file."""
     with path.open("rb") as file:
@@ -78,10 +92,8 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
             place += len(line)
 
 
-def parts_at(path: Path, places: Sequence[int]) -> Iterator[Part]:
-    """The parts whose lines begin at some places of a file, which need not be there for none."""
-    if not places:
-        return
+def parts_at(path: Path, places: Iterable[int]) -> Iterator[Part]:
+    """The parts whose lines begin at some places of a file."""
     with path.open("rb") as file:
         for place in places:
             file.seek(place)

@@ -17,9 +17,9 @@ from typing import Any
 
 from tag2mask.tasks.store.digests import DigestMemory, Signature, batched, file_digest, json_digest
 from tag2mask.tasks.store.files import parts_below, read_json, sync_files, write_file, write_json
-from tag2mask.tasks.store.journal import journal_places, journaled_at
+from tag2mask.tasks.store.journal import journaled_by_id
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, own_names, seal_of
-from tag2mask.tasks.store.parts import PARTS, Part
+from tag2mask.tasks.store.parts import PARTS, Part, read_parts
 
 ITEMS = "items.json"
 METRICS = "metrics.json"
@@ -33,7 +33,7 @@ log = logging.getLogger("tag2mask")
 def seal(
     work_dir: Path,
     recipe: Mapping[str, Any],
-    keys: Mapping[str, str],
+    keys: Iterable[tuple[str, str]],
     memory: DigestMemory,
     about: Mapping[str, Any],
     written: Collection[Path],
@@ -44,7 +44,7 @@ def seal(
     Args:
         work_dir: folder of the result, still with its journal.
         recipe: what made it.
-        keys: image id -> digest of all that its part is made of.
+        keys: (image id, digest of all that its part is made of), by id.
         memory: remembers digests of files.
         about: further facts.
         written: files that the stage wrote in this attempt besides those it journaled.
@@ -57,9 +57,11 @@ def seal(
     for part in parts_below(work_dir):  # begun by an attempt that was killed
         part.unlink(missing_ok=True)
     table = _Table(work_dir, keys, memory, {path.relative_to(work_dir).as_posix() for path in written})
-    _set_aside(work_dir, table.foreign, aside)
-    sync_files([work_dir / name for name in table.rest], folders=[Path(folder) for folder, _, _ in os.walk(work_dir)])
+    sync_files([work_dir / name for name in table.rest])
     write_file(work_dir / PARTS, lambda file: file.writelines(table.lines()), durably=True)
+    foreign = table.foreign()
+    _set_aside(work_dir, foreign, aside)
+    sync_files([], folders=[Path(folder) for folder, _, _ in os.walk(work_dir)])
     metrics = work_dir / METRICS
     manifest = {
         "recipe": dict(recipe),
@@ -71,7 +73,7 @@ def seal(
         "bytes": table.bytes,
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "metrics": read_json(metrics) if metrics.exists() else {},
-        **({"left_out": table.foreign} if table.foreign else {}),
+        **({"left_out": foreign} if foreign else {}),
         **about,
     }
     write_json(work_dir / MANIFEST, {**manifest, "seal": seal_of(manifest)})
@@ -80,38 +82,44 @@ def seal(
 class _Table:
     """Makes the lines of a table, and adds up what they tell of."""
 
-    def __init__(self, work_dir: Path, keys: Mapping[str, str], memory: DigestMemory, written: Collection[str]) -> None:
-        self.work_dir, self.keys, self.memory = work_dir, keys, memory
+    def __init__(
+        self, work_dir: Path, keys: Iterable[tuple[str, str]], memory: DigestMemory, written: Collection[str]
+    ) -> None:
+        self.work_dir, self.memory = work_dir, memory
+        self.keys = iter(keys)
+        self.key = next(self.keys, None)
+        """The one that is next to be used."""
         self.images = self.files = self.bytes = 0
         self.content = hashlib.sha256()
         """Of all names and digests in the order of the table."""
-        rest = set(own_names(work_dir))
-        self.places: dict[str, int] = {}
-        for place, part in journal_places(work_dir):
-            self.places[part.image_id] = place
-            rest.difference_update(part.files)
-        self.rest = sorted(rest.intersection(written))
-        """Names of the files of no image."""
-        self.foreign = sorted(rest.difference(written))
-        """Names of files that the stage did not write."""
+        self.rest = {name for name in _visible(dict.fromkeys(written, "")) if (work_dir / name).is_file()}
+        self.rest -= {MANIFEST, PARTS}
+        """Names of the files of no image: those that are written and, in the end, not among an image's."""
         self.items = dict(read_json(work_dir / ITEMS)) if ITEMS in self.rest else None
-        """Image id -> digest of what its part means, as the stage wrote it; None where its files are that."""
+        """Image id -> digest of what its part means, as the stage wrote it, for those without a line so far; None where
+        its files are that."""
 
     def lines(self) -> Iterator[bytes]:
         """The lines of the table."""
-        untold = set(self.items or ())
-        for some in batched(journaled_at(self.work_dir, self.places), CHECKED_AT_ONCE):
+        for some in batched(journaled_by_id(self.work_dir), CHECKED_AT_ONCE):
             own = [part._replace(files=_visible(part.files)) for part in some]
             self._check(own)
             for part in own:
-                untold.discard(part.image_id)
+                self.rest.difference_update(part.files)
                 yield self._line(part)
-        for image_id in sorted(untold):  # of a stage that keeps no journal
+        for image_id in sorted(self.items or ()):  # of a stage that keeps no journal
             yield self._line(Part(image_id, {}))
-        found = list(self.memory.look_at((name, self.work_dir / name) for name in self.rest))
+        found = list(self.memory.look_at((name, self.work_dir / name) for name in sorted(self.rest)))
         self.bytes += sum(signature.size for _, signature, _ in found)
         if found:
             yield self._line(Part("", {name: digest for name, _, digest in found}))
+
+    def foreign(self) -> list[str]:
+        """Names of files that the stage did not write, sorted, once the table is written."""
+        if sum(1 for _ in own_names(self.work_dir)) == self.files:
+            return []
+        told = {name for part in read_parts(self.work_dir) for name in part.files}
+        return sorted(set(own_names(self.work_dir)) - told)
 
     def _line(self, part: Part) -> bytes:
         image_id = part.image_id
@@ -120,9 +128,15 @@ class _Table:
             self.content.update(f"{digest}  {name}\n".encode(errors="surrogateescape"))
         if not image_id:
             return part.line()
-        item = json_digest(part.files) if self.items is None else self.items.get(image_id, "")
+        item = json_digest(part.files) if self.items is None else self.items.pop(image_id, "")
         self.images += bool(item)
-        return part._replace(key=self.keys.get(image_id, ""), item=item, signatures={}).line()
+        return part._replace(key=self._key(image_id), item=item, signatures={}).line()
+
+    def _key(self, image_id: str) -> str:
+        """Key of an image's part; they are asked for by id."""
+        while self.key is not None and self.key[0] < image_id:
+            self.key = next(self.keys, None)
+        return self.key[1] if self.key is not None and self.key[0] == image_id else ""
 
     def _check(self, parts: Iterable[Part]) -> None:
         """Whether the journaled files of some images are what they were; those of which it shows are not read again."""

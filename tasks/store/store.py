@@ -15,7 +15,7 @@ builds from it, `run` (shared) by every run.
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -133,7 +133,7 @@ class Store:
         self,
         recipe: Recipe,
         *,
-        keys: Mapping[str, str] | None = None,
+        keys: Iterable[tuple[str, str]] = (),
         about: Mapping[str, Any] | None = None,
         afresh: bool = False,
     ) -> Iterator[Path]:
@@ -143,7 +143,7 @@ class Store:
 
         Args:
             recipe: what the result is made of.
-            keys: image id -> digest of all that its part is made of, where parts may be taken over.
+            keys: (image id, digest of all that its part is made of), by id, where parts may be taken over.
             about: further facts for the manifest, which do not enter the key.
             afresh: throw away what an interrupted attempt left.
 
@@ -171,7 +171,7 @@ class Store:
                 yield work_dir
             facts = {"seconds": round(time.monotonic() - started, 3), **(about or {})}
             aside = self._aside(f"foreign-{recipe.stage}", recipe.key)
-            seal(work_dir, recipe.as_json(), keys or {}, self.digests, facts, written, aside)
+            seal(work_dir, recipe.as_json(), keys, self.digests, facts, written, aside)
             self._commit(work_dir, recipe)
 
     def _finished(self, work_dir: Path) -> bool:

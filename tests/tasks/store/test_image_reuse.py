@@ -2,10 +2,11 @@
 
 import pytest
 
-from tag2mask.tasks.building.build import item_keys
+from tag2mask.tasks.building.image_keys import item_keys
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.artifact import Recipe
-from tests.tasks.store.build_bench import Bench
+from tag2mask.tasks.store.parts import PARTS
+from tests.tasks.store.build_bench import Bench, flip
 from tests.tasks.store.toy_stages import (
     Toy,
     build_maps,
@@ -41,12 +42,22 @@ def test_changed_and_removed_images_cost_what_changed(bench: Bench) -> None:
     assert bench.maps() == old and bench.processed() == []
 
 
+def test_nothing_is_taken_over_where_the_table_of_parts_was_changed(bench: Bench) -> None:
+    """With one bit of its table turned over a result gives nothing: its digests, sizes, tags cannot be trusted."""
+    old = bench.maps()
+    bench.processed()
+    flip(old.path / PARTS)
+    draw_images(bench.images, range(11))
+    assert bench.maps().manifest["reused_images"] == 0 and len(bench.processed()) == 11
+
+
 def test_item_keys_narrow_per_image_inputs_only() -> None:
     """An image's key changes with its own part of an input and with the rest of the recipe, not with other images."""
 
     def keys(index: dict[str, str], model: str, factor: int, saliency: dict[str, str]) -> dict[str, str]:
         digests = {"index": str(index), "model": model, "saliency": str(saliency)}
-        return item_keys(Recipe("toy", 1, {"factor": factor}, digests), {"index": index, "saliency": saliency})
+        items = {"index": index.items(), "saliency": saliency.items()}
+        return dict(item_keys(Recipe("toy", 1, {"factor": factor}, digests), items))
 
     maps = {"a": "s", "b": "s", "c": "s"}
     base = keys({"a": "1", "b": "2"}, "m", 1, maps)
@@ -56,26 +67,26 @@ def test_item_keys_narrow_per_image_inputs_only() -> None:
     assert keys({"a": "1", "b": "2"}, "m", 1, {**maps, "b": "t"})["a"] == base["a"]
     for others in (keys({"a": "1", "b": "2"}, "n", 1, maps), keys({"a": "1", "b": "2"}, "m", 2, maps)):
         assert not set(others.values()) & set(base.values())
-    assert item_keys(Recipe("toy", 1, {}, {"model": "m"}), {}) == {}
+    assert not list(item_keys(Recipe("toy", 1, {}, {"model": "m"}), {}))
 
 
 @pytest.mark.parametrize("stage", [name for name, stage in CATALOG.items() if stage.dataset_level])
 def test_where_images_depend_on_each_other_nothing_is_taken_over(stage: str) -> None:
     """A map of a group has no key of its own image: another image in the group changes it."""
-    index = {"dataset": {"a": "1", "b": "2"}}
-    assert item_keys(Recipe("infer_cams", 1, {}, {"dataset": "d"}), index).keys() == {"a", "b"}
-    assert item_keys(Recipe(stage, 1, {}, {"dataset": "d"}), index) == {}
+    index = {"dataset": [("a", "1"), ("b", "2")]}
+    assert dict(item_keys(Recipe("infer_cams", 1, {}, {"dataset": "d"}), index)).keys() == {"a", "b"}
+    assert not list(item_keys(Recipe(stage, 1, {}, {"dataset": "d"}), index))
 
 
 def test_tags_and_splits_enter_no_image_of_an_index() -> None:
     """An image of a dataset is made of its own file: another table of tags or another split leaves its key."""
-    images = {"images": {"a": "1", "b": "2"}}
+    images = {"images": [("a", "1"), ("b", "2")]}
 
     def keys(**others: str) -> dict[str, str]:
-        return item_keys(Recipe("index_dataset", 1, {}, {"images": "i", **others}), images)
+        return dict(item_keys(Recipe("index_dataset", 1, {}, {"images": "i", **others}), images))
 
     assert keys(tags="t") == keys(tags="u", train_split="s") == keys()
-    assert item_keys(Recipe("index_dataset", 2, {}, {"images": "i"}), images) != keys()
+    assert dict(item_keys(Recipe("index_dataset", 2, {}, {"images": "i"}), images)) != keys()
 
 
 def test_damaged_earlier_part_is_not_taken_over(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.store.artifact import Artifact
-from tag2mask.tasks.store.digests import DigestMemory
+from tag2mask.tasks.store.digests import DigestMemory, file_digest
 from tag2mask.tasks.store.files import write_file
 from tag2mask.tasks.store.journal import (
     JOURNAL,
@@ -40,8 +40,8 @@ def earlier_result(folder: Path, image_ids: list[str]) -> EarlierParts:
     Inference(folder).run()
     own = {part.image_id: part._replace(key="k") for part in journaled(folder)}
     (folder / PARTS).write_bytes(b"".join(own[image_id].line() for image_id in image_ids))
-    manifest = {"digest": "d", "images": len(image_ids)}
-    return EarlierParts.among([Artifact(folder, manifest)], dict.fromkeys(IDS, "k"), DigestMemory(folder / ".memory"))
+    manifest = {"digest": "d", "images": len(image_ids), "parts": file_digest(folder / PARTS)}
+    return EarlierParts.among([Artifact(folder, manifest)], [(i, "k") for i in IDS], DigestMemory(folder / ".memory"))
 
 
 class Killed(Exception):
