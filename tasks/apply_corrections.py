@@ -15,8 +15,8 @@ from pathlib import Path
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import copy_file
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.files import write_json
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
 

@@ -22,9 +22,9 @@ from tag2mask.configs.schema import RoundChoice
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.metrics.tag_agreement import shown_classes, tag_agreement
 from tag2mask.tasks.store.files import write_file, write_json
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 
 

@@ -17,8 +17,9 @@ from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import find_images
 from tag2mask.tasks.dataset.ingest import BadDataset, copy_file, named
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.files import write_json
-from tag2mask.tasks.store.journal import journaled, process_images
+from tag2mask.tasks.store.journal import journaled
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")

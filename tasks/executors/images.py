@@ -21,7 +21,7 @@ from tag2mask.tasks.executors.threads import ThreadWorkers
 from tag2mask.tasks.executors.window import Window, Workers
 from tag2mask.tasks.executors.work import OpenWork, Order, Shard, compute_alone
 from tag2mask.tasks.store.digests import batched
-from tag2mask.tasks.store.journal import journal_images
+from tag2mask.tasks.store.journal import FactsOf, journal_images, no_facts
 from tag2mask.tasks.store.runtime import StageRuntime
 
 SHARDS_A_WORKER = 4
@@ -35,6 +35,34 @@ class NoDask(UserError, RuntimeError):
     def because(cls, error: ImportError) -> Self:
         """What to do about a package that is missing."""
         return cls(f"the executor `dask` needs more packages ({error}): pip install 'tag2mask[dask]'")
+
+
+def process_images(
+    image_ids: Sequence[str],
+    out: Path,
+    process: Callable[[list[str]], Iterator[tuple[str, list[Path]]]],
+    runtime: StageRuntime,
+    facts: FactsOf = no_facts,
+) -> None:
+    """Like `journal_images`, shard by shard in this process.
+
+    Args:
+        image_ids: ids to process, in order.
+        out: the stage's folder.
+        process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).
+        runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer, or what took
+            `journal_seconds`).
+        facts: see `journal_images`.
+
+    Raises:
+        NoRoomOnDisk: the disk is full; what is journaled is kept.
+    """
+
+    def make(pending: list[str]) -> Generator[tuple[str, list[Path]], None, None]:
+        for part in batched(pending, runtime.shard):
+            yield from process(part)
+
+    journal_images(image_ids, out, make, runtime, facts)
 
 
 def process_in_parallel(

@@ -27,6 +27,7 @@ from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.dataset.label_maps import class_table, write_labels
 from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.networks.mask_inference import at_scales
 from tag2mask.tasks.networks.tensors import batches
 from tag2mask.tasks.prediction.image_files import ReadAhead
@@ -35,7 +36,7 @@ from tag2mask.tasks.prediction.request import OtherRequest, open_folder
 from tag2mask.tasks.prediction.trained_segmenter import Prediction, TrainedSegmenter, read_pixels
 from tag2mask.tasks.store.digests import Signature
 from tag2mask.tasks.store.files import parts_below, write_file
-from tag2mask.tasks.store.journal import RESUME, finished_items, journaled, process_images
+from tag2mask.tasks.store.journal import RESUME, finished_items, journaled
 from tag2mask.tasks.store.locks import hold
 from tag2mask.tasks.store.parts import Part
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -29,7 +29,6 @@ DIGITS = 16
 LINKED_AT_ONCE = 2048
 """Images of earlier results taken over between two journal entries."""
 
-Process = Callable[[list[str]], Iterator[tuple[str, list[Path]]]]
 Make = Callable[[list[str]], Generator[tuple[str, list[Path]], None, None]]
 FactsOf = Callable[[str], Facts]
 
@@ -134,34 +133,6 @@ def end_of_lines(file: IO[bytes], step: int = 2**16) -> int:
             return start + found + 1
         end = start
     return 0
-
-
-def process_images(
-    image_ids: Sequence[str],
-    out: Path,
-    process: Process,
-    runtime: StageRuntime,
-    facts: FactsOf = no_facts,
-) -> None:
-    """Like `journal_images`, shard by shard in this process.
-
-    Args:
-        image_ids: ids to process, in order.
-        out: the stage's folder.
-        process: takes the ids of a shard, writes their files below `out`, yields (id, paths written).
-        runtime: hands out `shard` images at once (a crash makes the next attempt repeat fewer, or what took
-            `journal_seconds`).
-        facts: see `journal_images`.
-
-    Raises:
-        NoRoomOnDisk: the disk is full; what is journaled is kept.
-    """
-
-    def make(pending: list[str]) -> Generator[tuple[str, list[Path]], None, None]:
-        for part in batched(pending, runtime.shard):
-            yield from process(part)
-
-    journal_images(image_ids, out, make, runtime, facts)
 
 
 def journal_images(

@@ -17,9 +17,9 @@ from tag2mask.configs.schema import Classifier
 from tag2mask.models.backbones import Backbone
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import NoRoomOnDisk, write_file
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import NothingEarlier, StageRuntime
 from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.loop import autocast, seeded

@@ -21,9 +21,9 @@ from tag2mask.flows.init import packaged
 from tag2mask.tasks.building.build import build
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import write_file
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 

@@ -21,9 +21,9 @@ from tag2mask.tasks.building.build import Order, build, input_digest
 from tag2mask.tasks.building.maintenance import collect_garbage, verify
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.artifact import Artifact, Recipe
 from tag2mask.tasks.store.files import write_file
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 from tests.benchmarks.cached_run import RUNTIME, finish, found_again, memory_without_images, write_settings

@@ -8,18 +8,11 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.building.reuse import EarlierParts
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import DigestMemory, file_digest
 from tag2mask.tasks.store.files import write_file
-from tag2mask.tasks.store.journal import (
-    JOURNAL,
-    RESUME,
-    end_of_lines,
-    finished_items,
-    journaled,
-    process_images,
-    record_items,
-)
+from tag2mask.tasks.store.journal import JOURNAL, RESUME, end_of_lines, finished_items, journaled, record_items
 from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.runtime import Earlier, NothingEarlier, StageRuntime
 

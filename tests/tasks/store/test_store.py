@@ -115,7 +115,8 @@ def test_afresh_takes_nothing_from_an_interrupted_attempt(store: Store) -> None:
 
 def test_journaled_file_that_changes_before_the_end_is_noticed(store: Store) -> None:
     """A file of a finished image that changes before the result is sealed ends the attempt; the next makes it anew."""
-    from tag2mask.tasks.store.journal import finished_items, process_images, record_items
+    from tag2mask.tasks.executors.images import process_images
+    from tag2mask.tasks.store.journal import finished_items, record_items
     from tag2mask.tasks.store.runtime import StageRuntime
 
     def careless(out: Path) -> None:

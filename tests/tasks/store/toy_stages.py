@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 from tag2mask.configs.sections.section import Section, Unhashed
 from tag2mask.tasks.building.build import Order, build
+from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store import store as store_module
 from tag2mask.tasks.store.artifact import Artifact, Recipe
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import NoRoomOnDisk, write_file, write_json
-from tag2mask.tasks.store.journal import process_images
 from tag2mask.tasks.store.manifest import MANIFEST
 from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.runtime import StageRuntime
