@@ -35,7 +35,7 @@ test-times: $(READY)  ## the same, and the seconds that each file took
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL; mostly waiting, so four at once
 	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder $(ONLY)
 
-test-breakage: $(READY) ## broken images, tables, settings and weights of more seeds; a table of what was refused
+test-breakage: $(READY) ## an hour or two: kills, damages, full disks, a wrong clock, broken inputs; a table of what was survived
 	$(BIN)/python -m pytest -q -m "breakage or not breakage" --timeout=0 tests/breakage
 
 smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .ci/run asks with PYTHON=... VENV=...
