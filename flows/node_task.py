@@ -53,14 +53,13 @@ def submit_node(session: Session, node: Node, upstream: Futures, pages: RunPages
             return Failed(message=failure.message)
         session.settle(node, outcome)
         pages.stage_made(session, outcome)
-        return completed(outcome)
+        return _completed(outcome)
 
     futures: Any = {name: upstream[name] for name in node.upstream}
     return build_node.submit(upstream=futures)
 
 
-def completed(outcome: Outcome) -> State:
-    """The state of a task whose node has its artifact; its name tells a hit and an older model from a new result."""
+def _completed(outcome: Outcome) -> State:
     artifact = outcome.artifact
     if outcome.cached:
         if outcome.kept:

@@ -15,7 +15,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import BadResource, Device, Executor, Precision, Runtime, runtime_of
 from tag2mask.configs.schema import Config
-from tag2mask.flows.cached_tasks import report_cached
 from tag2mask.flows.dag.errors import MissingInput, RunFailed, UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
@@ -151,32 +150,24 @@ def submit_all(session: Session, config: Config) -> RunResult:
         session: the nodes, the store, and where to note how they end.
         config: the settings, whose name and whose gate the pages show.
     """
-    before = latest(session.store.root, config.name)
-    pages = RunPages(config.name, before)
+    dataset = config.name
+    before = latest(session.store.root, dataset)
+    pages = RunPages(dataset, before)
+    pages.show_plan(plan(session.nodes, session.store, before, force=session.force, kept=session.kept))
+    session.listener = ProgressPages(dataset, session.listener)
+    if session.runtime.slot:
+        session.place = TrainingSlot(session.runtime.slot, session.stop, UUID(flow_run.id)).held
+    futures: Futures = {}
     with session.store.lock("run", shared=True):
-        rows = plan(session.nodes, session.store, before, force=session.force, kept=session.kept)
-        pages.show_plan(rows)
-        if all(row.state == "cached" for row in rows):
-            report_cached(session, rows, config.name)
-        else:
-            _run_tasks(session, pages)
+        try:
+            for node in session.nodes:
+                futures[node.name] = submit_node(session, node, futures, pages)
+            wait(list(futures.values()))
+        except BaseException:
+            session.end()
+            raise
+    settle_lost(session)
     session.result.sort(session.nodes)
     pages.show_result(session.result, report_path(session.result))
     show_measured(config, session.store, session.result)
     return session.result
-
-
-def _run_tasks(session: Session, pages: RunPages) -> None:
-    """Submit a task per node, and wait for all."""
-    session.listener = ProgressPages(pages.dataset, session.listener)
-    if session.runtime.slot:
-        session.place = TrainingSlot(session.runtime.slot, session.stop, UUID(flow_run.id)).held
-    futures: Futures = {}
-    try:
-        for node in session.nodes:
-            futures[node.name] = submit_node(session, node, futures, pages)
-        wait(list(futures.values()))
-    except BaseException:
-        session.end()
-        raise
-    settle_lost(session)

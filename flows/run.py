@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.errors import RunFailed, RunStopped
 from tag2mask.flows.engine.running import Selection, conclude, finds_everything, run_config
 from tag2mask.flows.engine.session import execute
@@ -43,27 +44,29 @@ def run(request: Request) -> None:
     """
     try:
         with _termination_interrupts():
-            _carry_out(request)
+            config, root = load_config(request.config_path, request.changes), request.runtime.root
+            place = _place(request, config)
+            if place == "here":
+                conclude(config, root, run_config(config, request.runtime, request.selection, execute))
+            else:
+                with temporary_server(root) if place == "own server" else nullcontext() as server:
+                    _run_with_prefect(request, server)
     except KeyboardInterrupt as interruption:
         raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
 
 
-def _carry_out(request: Request) -> None:
-    config, runtime, selection = load_config(request.config_path, request.changes), request.runtime, request.selection
-    here = chosen(request.engine, runtime.root) == "local"
-    named = not here and (os.environ.get(API_URL) or named_in_profile())
-    if here or (not named and finds_everything(config, runtime, selection)):  # a server would have nothing to show
-        conclude(config, runtime.root, run_config(config, runtime, selection, execute))
-    elif named:
-        set_prefect_defaults()
-        _run_flow(request)
-    else:
-        with temporary_server(runtime.root) as server:
-            _run_flow(request, server)
+def _place(request: Request, config: Config) -> Literal["here", "server", "own server"]:
+    """Where a run is carried out: in this process, on a server of Prefect's that runs, or on one of its own."""
+    if chosen(request.engine, request.runtime.root) == "local":
+        return "here"
+    if os.environ.get(API_URL) or named_in_profile():
+        return "server"
+    return "here" if finds_everything(config, request.runtime, request.selection) else "own server"
 
 
-def _run_flow(request: Request, server: TemporaryServer | None = None) -> None:
+def _run_with_prefect(request: Request, server: TemporaryServer | None) -> None:
     """Run as a flow of the server that Prefect knows of; one that is starting is waited for."""
+    set_prefect_defaults()
     from tag2mask.flows.regenerate import regenerate
 
     if server is not None:

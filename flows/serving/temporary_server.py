@@ -79,7 +79,7 @@ class TemporaryServer:
             try:
                 return answers(self.address)
             except OSError:
-                time.sleep(0.05)
+                time.sleep(0.2)
         raise NoServer("Prefect's server could not be started for this run: leave it out with --engine local")
 
     def end(self) -> None:

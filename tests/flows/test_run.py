@@ -41,7 +41,7 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         started.append(f"flow on {server or os.environ['PREFECT_API_URL']}")
 
     monkeypatch.setattr(module, "temporary_server", server)
-    monkeypatch.setattr(module, "_run_flow", flow)
+    monkeypatch.setattr(module, "_run_with_prefect", flow)
     return started
 
 
