@@ -2,6 +2,7 @@
 
     python foreign_readers.py READER FOLDER FILE.npz    the label maps that a reader finds in an export
     python foreign_readers.py supervision-writes MAPS.npz FOLDER    label maps as YOLO
+    python foreign_readers.py datumaro-writes EXPORT FOLDER    a CVAT export, imported and exported again
 
 Label maps are (H, W) uint8 by image id; classes have the numbers of `classes.json` beside the export, ignored is 255.
 """
@@ -85,6 +86,13 @@ def supervision_writes(maps: Path, folder: Path) -> None:
     made.as_yolo(str(folder / "images"), str(folder / "labels"), str(folder / "data.yaml"))
 
 
+def datumaro_writes(source: Path, folder: Path) -> None:
+    """Import a CVAT export and export it for CVAT again."""
+    import datumaro
+
+    datumaro.Dataset.import_from(str(source), "cvat").export(str(folder), "cvat")
+
+
 READERS = {"cvat-sdk": by_cvat_sdk, "datumaro": by_datumaro, "supervision": by_supervision}
 
 if __name__ == "__main__":
@@ -92,4 +100,4 @@ if __name__ == "__main__":
     if asked in READERS:
         np.savez(target, **READERS[asked](source))
     else:
-        supervision_writes(source, target)
+        {"supervision-writes": supervision_writes, "datumaro-writes": datumaro_writes}[asked](source, target)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
 from tag2mask.tasks.exports.export import Format, export
 from tag2mask.tasks.store.store import Store
 from tag2mask.tasks.tags.formats import read_tags
@@ -50,13 +51,18 @@ def asked(*arguments: object) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-def read_by(reader: str, form: Format, folder: Path) -> dict[str, np.ndarray]:
-    """Label maps that a program finds in an export of the drawn labels."""
+def exported(form: Format, folder: Path) -> Path:
+    """An export of the drawn labels, the names of the classes beside it."""
     store = Store(folder / "store")
     release = published(store, draft_of(store, LABELS), forced="for the test").release
     export(store, release, folder / "out", form)
     (folder / "classes.json").write_text(json.dumps(CLASSES))
-    asked(reader, folder / "out", folder / "read.npz")
+    return folder / "out"
+
+
+def read_by(reader: str, form: Format, folder: Path) -> dict[str, np.ndarray]:
+    """Label maps that a program finds in an export of the drawn labels."""
+    asked(reader, exported(form, folder), folder / "read.npz")
     with np.load(folder / "read.npz") as read:
         return dict(read)
 
@@ -90,3 +96,11 @@ def test_tags_are_read_from_what_others_write(tmp_path: Path) -> None:
         "plain": {CLASSES[0], CLASSES[1]},
         "ring": {CLASSES[0], CLASSES[1]},
     }
+
+
+def test_masks_are_read_from_what_others_write_for_cvat(tmp_path: Path) -> None:
+    """What datumaro imported of an export and wrote again comes back as corrections, pixel by pixel."""
+    asked("datumaro-writes", exported("cvat", tmp_path), tmp_path / "again")
+    found = read_corrected(tmp_path / "again", Reviewed({i: labels.shape for i, labels in LABELS.items()}, CLASSES))
+    assert found.source == "CVAT" and found.masks.keys() == LABELS.keys()
+    assert all(np.array_equal(found.masks[image_id], labels) for image_id, labels in LABELS.items())
