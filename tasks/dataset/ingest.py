@@ -164,7 +164,7 @@ def ingest_all(
     journal_images(image_ids, out, make, runtime, lambda image_id: asdict(taken.pop(image_id)))
     _raise_faults([faults[image_id] for image_id in sorted(faults)], folder, len(image_ids))
     records = sorted((IngestedImage(**part.facts) for part in journaled(out)), key=lambda record: record.image_id)
-    _tell(records)
+    _log_records(records)
     return records
 
 
@@ -186,7 +186,7 @@ def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> Non
         raise BadImage(folder, f"{len(bad)} of {total} images are bad; on_bad_image: skip leaves them out:\n  {lines}")
 
 
-def _tell(records: Sequence[IngestedImage]) -> None:
+def _log_records(records: Sequence[IngestedImage]) -> None:
     """Log what was converted and what was set aside."""
     converted = [f"{record.source} ({record.converted})" for record in records if record.converted]
     if converted:

@@ -163,7 +163,7 @@ def shard_results(
         shards: Iterator[Shard] = (tuple(some) for some in batched(image_ids, size))
         yield from held.enter_context(closing(window.results(shards)))
         if runtime.executor != "here":
-            window.tell(out.parent.name)  # a stage writes below <stage>/<key>
+            window.log_shares(out.parent.name)  # a stage writes below <stage>/<key>
 
 
 @contextmanager

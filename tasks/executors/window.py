@@ -138,7 +138,7 @@ class Window:
             )
         return None
 
-    def tell(self, what: str) -> None:
+    def log_shares(self, what: str) -> None:
         """Log who did how much of what."""
         whole = ", ".join(f"{worker} {count}" for worker, count in sorted(self.done_by.items()))
         log.info("%s: %d images by %d workers: %s", what, self.done_by.total(), len(self.done_by), whole)

@@ -42,7 +42,7 @@ def _least(runs: list[Seconds]) -> float:
     return min(run.clock for run in runs)
 
 
-def test_the_table_tells_what_is_added() -> None:
+def test_the_table_shows_what_is_added() -> None:
     """Medians stand beside all figures, and the difference to the run without Prefect."""
     alone = [Seconds(0.3, 0.1), Seconds(0.2, 0.1), Seconds(9.0, 0.2)]
     served = [Seconds(2.5, 1.5), Seconds(2.0, 1.4), Seconds(2.4, 1.6)]

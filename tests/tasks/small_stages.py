@@ -40,7 +40,7 @@ SALIENCY: dict[str, Any] = {
     "iterations": 5,
     "batch_size": 2,
 }
-PURIFICATORY: dict[str, Any] = {
+PURNET: dict[str, Any] = {
     **{key: value for key, value in SALIENCY.items() if key != "key_channels"},
     "provider": "purnet",
     "iterations": 6,

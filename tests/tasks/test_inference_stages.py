@@ -18,7 +18,7 @@ from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.systems.registry import saliency_network
 from tests.tasks.drawn_files import files_of
 from tests.tasks.interruption import Interrupted, interrupted_after
-from tests.tasks.small_stages import CLASSES, PURIFICATORY, SALIENCY, TAGGER, write_inputs
+from tests.tasks.small_stages import CLASSES, PURNET, SALIENCY, TAGGER, write_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -178,7 +178,7 @@ def test_scores_and_scales_make_the_map_that_they_say(tmp_path: Path, inputs: di
 
 
 @pytest.mark.parametrize("stop", [1, 3, 4, 6])
-@pytest.mark.parametrize("settings", [SALIENCY, PURIFICATORY], ids=["reciprocal", "purnet"])
+@pytest.mark.parametrize("settings", [SALIENCY, PURNET], ids=["reciprocal", "purnet"])
 def test_interrupted_saliency_resumes_to_the_same_bytes(
     tmp_path: Path, inputs: dict[str, Path], settings: dict[str, Any], stop: int
 ) -> None:

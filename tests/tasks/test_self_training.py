@@ -78,7 +78,7 @@ def test_images_without_a_salient_pixel_teach_nothing(minimum: float) -> None:
     assert np.unique(target).tolist() == ([UNKNOWN] if minimum else [0])
 
 
-def test_mined_targets_tell_their_shares(tmp_path: Path) -> None:
+def test_mined_targets_report_their_shares(tmp_path: Path) -> None:
     """With saliency and CAMs that hold the truth the targets are the truth, but for images without an object."""
     masks = drawn()
     masks["p02"][:] = 0

@@ -25,7 +25,7 @@ from tests.tasks.small_stages import (
     BACKBONE,
     FROZEN_BACKBONE,
     MIRRORED,
-    PURIFICATORY,
+    PURNET,
     SALIENCY,
     SEGMENTER,
     TAGGER,
@@ -127,7 +127,7 @@ def test_saliency_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Pa
 @pytest.mark.parametrize("provider", ["reciprocal", "purnet"])
 def test_the_optimizers_of_saliency_differ(tmp_path: Path, inputs: dict[str, Path], provider: str) -> None:
     """Each optimizer takes steps of its own from the same start; momentum is read by SGD alone."""
-    base = (SALIENCY if provider == "reciprocal" else PURIFICATORY) | {"iterations": 3}
+    base = (SALIENCY if provider == "reciprocal" else PURNET) | {"iterations": 3}
     models = []
     for number, changes in enumerate(
         ({"optimizer": "adamw"}, {"optimizer": "adamw", "momentum": 0.5}, {}, {"momentum": 0.5})
@@ -155,7 +155,7 @@ def test_the_loss_on_the_map_trains_another_network(tmp_path: Path, inputs: dict
 @pytest.mark.parametrize("stops", [(3, 5), (2, 4)], ids=["between", "within"])
 def test_purnet_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], stops: tuple[int, ...]) -> None:
     """The purnet network of an interrupted training equals that of an undisturbed one, in and between stages."""
-    config = Saliency.model_validate(PURIFICATORY)
+    config = Saliency.model_validate(PURNET)
     whole = check_resumed(train_saliency.run, config, tmp_path, stops, saliency_set=inputs["pairs"])
     assert read_json(whole / "model.json")["provider"] == "purnet"
 

@@ -41,7 +41,7 @@ def run(tmp_path: Path, text: str = "join", name: str = "demo", **settings: dict
     return record
 
 
-def test_record_tells_how_every_node_ended(tmp_path: Path) -> None:
+def test_record_says_how_every_node_ended(tmp_path: Path) -> None:
     """Artifacts, recipes and states of all nodes are read back, with the settings."""
     run(tmp_path, right={"does": "fail"})
     record = latest(tmp_path / "store", "demo")

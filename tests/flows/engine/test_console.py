@@ -103,7 +103,7 @@ def test_log_has_a_line_at_start_and_end(tmp_path: Path) -> None:
     assert again.count("cached") == 5
 
 
-def test_log_tells_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_reports_progress_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between start and end there is a line every so many seconds, with count, note and time left."""
     assert "1/4" not in said(tmp_path / "a", terminal=False)
     monkeypatch.setattr(console, "LOG_SECONDS", 0.0)

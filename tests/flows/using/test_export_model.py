@@ -13,7 +13,7 @@ from tests.tasks.drawn_segmenter import write_segmenter
 from tests.tasks.drawn_store import artifact
 
 
-def test_the_file_tells_how_its_run_applies_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_says_how_its_run_applies_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Size, mirroring, CRF and recipe of a run's model stand in the metadata; a file that exists is not replaced."""
     reported: dict[str, Any] = {}
 

@@ -151,7 +151,7 @@ def test_salient_is_the_one_large_object() -> None:
         assert 0.15 < row / 112 < 0.85 and 0.15 < column / 144 < 0.85
 
 
-def test_mean_color_does_not_tell_the_class(scenes: list[Scene]) -> None:
+def test_mean_color_does_not_give_the_class_away(scenes: list[Scene]) -> None:
     """Naming an object after the one of most similar mean color is wrong more often than right, even with its mask."""
     objects = [
         (scene.image[scene.mask == index].mean(axis=0), index)

@@ -45,7 +45,7 @@ def test_balance_is_perfect_where_pixels_are_spread_as_tags() -> None:
     assert summary["class_divergence"] == pytest.approx(0)
 
 
-def test_balance_sees_a_rare_class_perish_and_a_common_one_swallow_the_rest() -> None:
+def test_balance_sees_a_rare_class_vanish_and_a_common_one_swallow_the_rest() -> None:
     """The smallest ratio falls to zero with one class, the divergence is the share that would have to change."""
     images = [image([[1] * 9 + [2]], (1, 2)), image([[1] * 10], (1, 3))]
     summary = summarize(images, CLASSES)

@@ -94,7 +94,7 @@ def test_what_is_kept_keeps_its_inputs(bench: Bench, monkeypatch: pytest.MonkeyP
     assert bench.labels() == {bench.index.label}
 
 
-def test_dry_run_tells_the_same_and_removes_nothing(bench: Bench) -> None:
+def test_dry_run_lists_the_same_and_removes_nothing(bench: Bench) -> None:
     """A dry run tells what would be removed, and leaves every file where it is."""
     bench.store.set_aside(bench.other.stage, bench.other.key)
     files = sorted(path for path in bench.store.root.rglob("*") if ".locks" not in path.parts)

@@ -142,7 +142,7 @@ def start_child(*arguments: object, within: tuple[str, ...] = ()) -> subprocess.
     )
 
 
-def _build_when_told(root: Path, images: Path, config: Toy, force: bool) -> None:
+def _build_on_go(root: Path, images: Path, config: Toy, force: bool) -> None:
     """Child: say ready, wait for a line, build, say the digest."""
     print("ready", flush=True)
     sys.stdin.readline()
@@ -247,7 +247,7 @@ if __name__ == "__main__":
     install()
     action, given_root, given_images, given_config, given_force = sys.argv[1:]
     actions = {
-        "build": _build_when_told,
+        "build": _build_on_go,
         "everywhere": _killed_everywhere,
         "fill": _fill_disk,
         "read-only": _read_only_disk,
