@@ -11,7 +11,7 @@ ALL = 2**64 - 1
 class Places:
     """Image id -> (number of a file, place in it), in 24 to 48 bytes an image.
 
-    Ids are told apart by 64 bits of their hash: whoever reads what lies at a place has to see whether it is of that id.
+    Ids are known by 64 bits of their hash: whoever reads what lies at a place has to see whether it is of that id.
     """
 
     def __init__(self) -> None:

@@ -108,7 +108,7 @@ def _places(artifact: Artifact, keys: Keys, memory: DigestMemory) -> Iterator[tu
     path = artifact.path / PARTS
     try:
         if memory.of_path(path) != artifact.manifest["parts"]:
-            return  # damaged: what it tells of images cannot be trusted
+            return  # damaged: what it says of images cannot be trusted
         lines = ((place, id_and_key(line)) for place, line in lines_of(path))
         table = ((image_id, (key, place)) for place, (image_id, key) in lines)
         for image_id, ((key, place), wanted) in joined(table, keys):

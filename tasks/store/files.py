@@ -53,7 +53,7 @@ def disk_full_as_error(folder: Path) -> Iterator[None]:
 
 
 def _means_full(error: OSError | RuntimeError, free: int) -> bool:
-    """Whether a full disk is behind an error: numpy and torch tell of a short write without its errno."""
+    """Whether a full disk is behind an error: numpy and torch report a short write without its errno."""
     number = error.errno if isinstance(error, OSError) else None
     if number is not None:
         return number in (errno.ENOSPC, errno.EDQUOT)
@@ -100,7 +100,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any], *, durably: bool = 
 
 @contextmanager
 def files_written(folder: Path) -> Iterator[set[Path]]:
-    """The files that this process writes below a folder by `write_file` meanwhile, or tells of by `note_written`."""
+    """The files that this process writes below a folder by `write_file` meanwhile, or names by `note_written`."""
     _watched[folder] = set()
     try:
         yield _watched[folder]
@@ -109,14 +109,14 @@ def files_written(folder: Path) -> Iterator[set[Path]]:
 
 
 def note_written(path: Path) -> None:
-    """Tell that a file was written, by other means than `write_file`."""
+    """Note that a file was written, by other means than `write_file`."""
     for folder, written in list(_watched.items()):
         if path.is_relative_to(folder):
             written.add(path)
 
 
 def forget_written(paths: Iterable[Path]) -> None:
-    """Tell that it is kept elsewhere which files were written: there may be millions."""
+    """Note that it is kept elsewhere which files were written: there may be millions."""
     for written in list(_watched.values()):
         written.difference_update(paths)
 

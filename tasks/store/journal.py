@@ -59,14 +59,14 @@ def _sound_lines(out: Path) -> Iterator[tuple[int, bytes]]:
     """(where it begins, JSON of a line) of the journal."""
     path = out / RESUME / JOURNAL
     for place, line in lines_of(path) if path.exists() else ():
-        told = line[CHECK:]
-        if line.endswith(b"\n") and line == _checked(told):
-            yield place + CHECK, told
+        content = line[CHECK:]
+        if line.endswith(b"\n") and line == _checked(content):
+            yield place + CHECK, content
 
 
-def _checked(told: bytes) -> bytes:
+def _checked(content: bytes) -> bytes:
     """A line of the journal."""
-    return b"%08x " % zlib.crc32(told) + told
+    return b"%08x " % zlib.crc32(content) + content
 
 
 def finished_items(out: Path) -> list[str]:
@@ -146,7 +146,7 @@ def journal_images(
         make: takes the ids that are left, writes their files below `out`, and yields (id, paths written), in any order.
             The files are final once yielded.  An id that it does not yield is not journaled, and asked for again by the
             next attempt.
-        runtime: what is `earlier` is linked and not computed; `report` is told (images done, in all); there is an entry
+        runtime: what is `earlier` is linked and not computed; `report` gets (images done, in all); there is an entry
             for half a `shard`, but none within `journal_seconds` of another.
         facts: asked for each image that was yielded: what to keep of it in the journal and in the result.
 
@@ -172,7 +172,7 @@ def journal_images(
                     record_items(out, finished, facts)
                     finished, recorded = {}, time.monotonic()
     except Exception:
-        with suppress(OSError, NoRoomOnDisk):  # the error itself is what has to be told
+        with suppress(OSError, NoRoomOnDisk):  # the error itself is what matters
             record_items(out, finished, facts)
         raise
     record_items(out, finished, facts)

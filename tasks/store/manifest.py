@@ -98,7 +98,7 @@ def faults_of(folder: Path, manifest: Mapping[str, Any], memory: DigestMemory, *
     label, wrong, sound = label_of(folder), {}, 0
     try:
         if "parts" in manifest and (wrong := _wrong(folder, [(PARTS, manifest["parts"])], memory, reread=reread)):
-            return [Fault(label, PARTS, wrong[PARTS])]  # what else it should hold cannot be told
+            return [Fault(label, PARTS, wrong[PARTS])]  # what else it should hold is not known
         for some in batched(_expected(folder, manifest), CHECKED_AT_ONCE):
             found = _wrong(folder, some, memory, reread=reread)
             sound += len(some) - len(found)

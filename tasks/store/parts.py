@@ -47,18 +47,18 @@ class Part(NamedTuple):
             ValueError: it is damaged.
         """
         try:
-            told = _read(line.decode())
-            signatures = {name: Signature(*one) for name, one in told.get("signatures", NOTHING).items()}
-            rest = (told.get("facts", NOTHING), told.get("key", ""), told.get("item", ""))
-            return cls(told.get("id", ""), dict(told["files"]), *rest, signatures)
+            fields = _read(line.decode())
+            signatures = {name: Signature(*one) for name, one in fields.get("signatures", NOTHING).items()}
+            rest = (fields.get("facts", NOTHING), fields.get("key", ""), fields.get("item", ""))
+            return cls(fields.get("id", ""), dict(fields["files"]), *rest, signatures)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no part of a result ({error})") from error
 
     def line(self) -> bytes:
         """The part as a line; what is empty is left out."""
-        told = {"id": self.image_id, "files": self.files, "facts": self.facts, "key": self.key, "item": self.item}
-        told["signatures"] = self.signatures
-        return _written({name: value for name, value in told.items() if value or name == "files"}).encode() + b"\n"
+        fields = {"id": self.image_id, "files": self.files, "facts": self.facts, "key": self.key, "item": self.item}
+        fields["signatures"] = self.signatures
+        return _written({name: value for name, value in fields.items() if value or name == "files"}).encode() + b"\n"
 
 
 def read_parts(folder: Path) -> Iterator[Part]:

@@ -23,7 +23,7 @@ from tag2mask.tasks.store.parts import PARTS, Part, read_parts
 
 ITEMS = "items.json"
 METRICS = "metrics.json"
-TOLD = 5
+SHOWN = 5
 """Names of foreign files in a message."""
 CHECKED_AT_ONCE = 2000
 """Images whose files are looked at together."""
@@ -80,7 +80,7 @@ def seal(
 
 
 class _Table:
-    """Makes the lines of a table, and adds up what they tell of."""
+    """Makes the lines of a table, and adds up what they list."""
 
     def __init__(
         self, work_dir: Path, keys: Iterable[tuple[str, str]], memory: DigestMemory, written: Collection[str]
@@ -118,8 +118,8 @@ class _Table:
         """Names of files that the stage did not write, sorted, once the table is written."""
         if sum(1 for _ in own_names(self.work_dir)) == self.files:
             return []
-        told = {name for part in read_parts(self.work_dir) for name in part.files}
-        return sorted(set(own_names(self.work_dir)) - told)
+        listed = {name for part in read_parts(self.work_dir) for name in part.files}
+        return sorted(set(own_names(self.work_dir)) - listed)
 
     def _line(self, part: Part) -> bytes:
         image_id = part.image_id
@@ -174,8 +174,8 @@ def _set_aside(work_dir: Path, names: Collection[str], aside: Path) -> None:
         with suppress(OSError):  # where it holds something else
             path.parent.rmdir()
     if names:
-        told = ", ".join(list(names)[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")
-        log.warning("%s: %s: not written by the stage, and left out; moved to %s", work_dir, told, aside)
+        shown = ", ".join(list(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+        log.warning("%s: %s: not written by the stage, and left out; moved to %s", work_dir, shown, aside)
 
 
 def _visible(files: Mapping[str, str]) -> dict[str, str]:

@@ -89,8 +89,8 @@ def found_again(settings: Path, root: Path) -> tuple[float, float, float]:
     Returns:
         Seconds by the clock, seconds of the processor, most MiB.
     """
-    told, *cost = _run("run", str(settings), "--root", str(root), "--engine", "local")
-    assert "stages are up to date" in told, told
+    said, *cost = _run("run", str(settings), "--root", str(root), "--engine", "local")
+    assert "stages are up to date" in said, said
     return cost[0], cost[1], cost[2]
 
 
@@ -105,8 +105,8 @@ def _run(*arguments: str) -> tuple[str, float, float, float]:
     command = [sys.executable, "-m", "tag2mask.flows.cli.main", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    told = process.stdout.read()
+    said = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, told
-    return told, time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10
+    assert process.returncode == 0, said
+    return said, time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10

@@ -34,7 +34,7 @@ def test_end_of_a_line_tells_what_the_whole_line_does(name: str) -> None:
 
 
 def test_places_are_kept_in_less_than_fifty_bytes_an_image() -> None:
-    """A thousand places are told as they were given, the first of an id counts, and none is told of another id."""
+    """A thousand places are given as they were taken, the first of an id counts, and none is given of another id."""
     places, drawn = Places(), random.Random(1)
     given = {f"image {drawn.random()}": (drawn.randrange(24), drawn.randrange(2**40)) for _ in range(1000)}
     assert all(places.add(image_id, *place) for image_id, place in given.items())

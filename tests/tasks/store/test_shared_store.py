@@ -18,7 +18,7 @@ def shared(tmp_path: Path) -> Path:
     return tmp_path / "shared"
 
 
-def told_by_two(shared: Path, configs: tuple[Toy, Toy], force: bool) -> list[str]:
+def answers_of_two(shared: Path, configs: tuple[Toy, Toy], force: bool) -> list[str]:
     """What two machines say that build at once: the digest that each of them came to."""
     children = []
     for name, config in zip(("first", "second"), configs, strict=True):
@@ -41,7 +41,7 @@ def test_two_machines_build_a_result_once(shared: Path) -> None:
     """Of two machines that ask for a result at once one builds and the other waits; both find it, whole."""
     log = shared.parent / "log"
     config = Toy(pause=0.01, log=str(log))
-    first, second = told_by_two(shared, (config, config), False)
+    first, second = answers_of_two(shared, (config, config), False)
     assert sorted(noted(log)) == [f"p{number:03}" for number in range(12)]
     store = Store(shared / "store")
     (artifact,) = store.artifacts("toy_maps")
@@ -52,7 +52,7 @@ def test_two_machines_build_a_result_once(shared: Path) -> None:
 
 def test_two_machines_that_exchange_a_result_leave_a_whole_one(shared: Path) -> None:
     """Two machines that force the same result with different bytes both end, and one of the two stands, sound."""
-    answers = told_by_two(shared, (Toy(salt="1"), Toy(salt="2")), True)
+    answers = answers_of_two(shared, (Toy(salt="1"), Toy(salt="2")), True)
     store = Store(shared / "store")
     (artifact,) = store.artifacts("toy_maps")
     assert len(set(answers)) == 2 and artifact.digest in answers
