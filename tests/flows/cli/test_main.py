@@ -71,11 +71,11 @@ def test_plan_names_the_changed_setting(finished: Path) -> None:
 def test_artifacts_are_listed_explained_and_verified(finished: Path) -> None:
     """`ls`, `why`, `verify` and `gc` read the store back."""
     listing = tag2mask(finished, "ls", "evaluate").stdout
-    assert listing.count("evaluate/") == 11 and "small: evaluate-labels_1" in listing and "miou" in listing
+    assert listing.count("evaluate/") == 12 and "small: evaluate-labels_1" in listing and "miou" in listing
     reported = tag2mask(finished, "why", "mine_objects").stdout
     assert "foreground: 0.3" in reported and "saliency: predict_saliency/" in reported and "torch:" in reported
     verified = tag2mask(finished, "verify")
-    assert verified.returncode == 0 and "33 artifacts are sound, 0 damaged" in verified.stdout
+    assert verified.returncode == 0 and "34 artifacts are sound, 0 damaged" in verified.stdout
     assert "would delete 0 items" in tag2mask(finished, "gc", "--dry-run").stdout
 
 
