@@ -15,7 +15,7 @@ endif
 
 .PHONY: help demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
     benchmark benchmark-corrections benchmark-gate benchmark-labels benchmark-predict benchmark-prefect \
-    benchmark-saliency benchmark-store clean
+    benchmark-saliency benchmark-stages benchmark-store clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
@@ -82,6 +82,9 @@ benchmark-prefect: $(READY) ## half an hour: what Prefect adds to the demo from 
 
 benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` adds to the bare network
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_predict_speed.py
+
+benchmark-stages: $(READY) ## minutes: mining, masking, CRF, CAM and waiting for data beside plain ones, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_stage_speed.py
 
 benchmark-store: $(READY) ## an hour: what the store costs at 1,000 to 100,000 tiny images (TAG2MASK_IMAGES), as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_store_scale.py

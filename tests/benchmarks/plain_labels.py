@@ -23,13 +23,13 @@ def mine_file(name: str, classes: Iterable[int], saliency: Path, attention: Path
         {number: _read(attention / f"{name}_{number}.png") for number in numbers},
         {number: _read(cams / f"{name}_{number}.png") for number in numbers},
     )
-    _write(out / f"{name}.png", labels)
+    write_palette_png(out / f"{name}.png", labels)
 
 
 def mask_file(name: str, tag_count: int, predictions: Path, labels: Path, saliency: Path, out: Path) -> None:
     """Write <out>/<name>.png from <name>.png of the refined prediction, the labels of before, and saliency."""
     masked = mask(*(_read(folder / f"{name}.png") for folder in (predictions, labels, saliency)), tag_count)
-    _write(out / f"{name}.png", masked)
+    write_palette_png(out / f"{name}.png", masked)
 
 
 def mine(
@@ -129,7 +129,8 @@ def _read(path: Path) -> np.ndarray:
         return np.array(image)
 
 
-def _write(path: Path, labels: np.ndarray) -> None:
-    image = Image.fromarray(labels).convert("P")
+def write_palette_png(path: Path, labels: np.ndarray) -> None:
+    """Write (H, W) uint8 labels with a palette, as Pillow compresses by default."""
+    image = Image.frombytes("P", labels.shape[::-1], labels.tobytes())
     image.putpalette([value for number in range(CLASSES + 2) for value in (number, number, number)])
     image.save(path)
