@@ -23,13 +23,14 @@ SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
 PLACES = ("train_split", "val_split", "test_split", "tag_names")
 """Settings of the dataset that name a file."""
 PRIOR_CHOSEN = """\
-# Saliency is learned without masks (saliency.targets: prior): a network is trained on the pixels of these images
-# where robust background detection (section prior) and the class activation maps agree (section self_training).  From
-# the second of self_training_rounds (1-3) on, the network's own maps take the place of the prior.  Instead:
-#   saliency.provider: prior                         the prior itself, nothing is trained
-#   saliency.targets: masks, and saliency_set        images with masks of salient objects, of any kind
+# Saliency needs no masks here: it is robust background detection (saliency.provider: prior, section prior), computed
+# from each image alone.  Instead:
+#   saliency.provider: reciprocal and saliency.targets: prior
+#       a network is trained on the pixels of these images where the prior and the class activation maps agree (section
+#       self_training): better saliency, and labels that were no better, for most of a run's time
+#   saliency.provider: reciprocal and saliency_set   images with masks of salient objects, of any kind
 #   saliency.checkpoint                              a model that was trained before
-#   saliency.provider: folder, and saliency.maps     ready maps
+#   saliency.provider: folder and saliency.maps      ready maps
 """
 """Comment above settings that do without masks."""
 
@@ -72,7 +73,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
         values["deliver"] = "last"
     config = Config.model_validate(values)
-    chosen = f"{PRIOR_CHOSEN}\n" if config.saliency.targets == "prior" else ""
+    chosen = f"{PRIOR_CHOSEN}\n" if config.saliency.provider == "prior" else ""
     head = f"# Run it with: tag2mask run {out.name}\n\n{chosen}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
@@ -107,8 +108,8 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     given = [name for name in ("images", "masks", "maps") if getattr(sources, f"saliency_{name}") is not None]
     values.pop("saliency_set", None)
     if not given:
-        values["saliency"] |= {"targets": "prior"}
-        return ["saliency will be learned without masks, where a prior and the class activation maps agree"]
+        values["saliency"] |= {"provider": "prior"}
+        return ["saliency needs no masks: it will be computed from each image alone (robust background detection)"]
     if sources.saliency_maps is not None:
         if len(given) > 1:
             raise ConfigError(

@@ -31,4 +31,4 @@ def open_work(device: str, *, config: Activation, out: Path, dataset: Path, mode
     index, architecture = ImageIndex.read(dataset), read_architecture(model, "attention")
     network = attention_network(Attention.model_validate(architecture["config"]), len(index.classes))
     load_for_inference(model, network, device)
-    return class_map_process(network, index, config, out, device)
+    return class_map_process(network, network.backbone, index, config, out, device)

@@ -54,4 +54,4 @@ def open_work(device: str, *, config: Activation, out: Path, dataset: Path, mode
     index, architecture = ImageIndex.read(dataset), read_architecture(model, "classifier")
     network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))
     load_for_inference(model, network, device)
-    return class_map_process(_MapsOnly(network), index, config, out, device)
+    return class_map_process(_MapsOnly(network), network.backbone, index, config, out, device)

@@ -78,6 +78,21 @@ class Attention(Classifier):
     and graph must be the same: for backbones without ImageNet weights, which a short training cannot teach twice."""
 
 
+class Affinity(Section):
+    """Spreading of class maps over cells whose features look alike, a random walk; not in the published method.
+
+    The transitions are those of SEAM's pixel correlation module (CVPR 2020, section 3.3), of features as they come and
+    without its training; that walks draw parts together to objects is AffinityNet's observation (CVPR 2018).
+    """
+
+    steps: int = Field(default=0, ge=0, le=100)
+    """Steps of the walk; 0 leaves the maps as they are."""
+    power: float = Field(default=2.0, gt=0, le=100)
+    """Exponent of the cosine between two cells' features; higher keeps the walk among cells that are more alike."""
+    share: Share = 0.5
+    """Share of the spread map in the result; the rest keeps what the finer grids of higher scales know."""
+
+
 class Activation(Section):
     """Inference of class maps: of the classifier (CAM) or of the integral attention model (OA-CAM)."""
 
@@ -89,3 +104,5 @@ class Activation(Section):
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)
     """Images per forward pass."""
+    affinity: Affinity = Affinity()
+    """Spreading over cells that look alike."""

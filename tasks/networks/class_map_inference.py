@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Activation
+from tag2mask.models.parts.affinity_walk import spread_by_affinity
 from tag2mask.tasks.dataset.class_maps import write_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
@@ -16,11 +17,14 @@ from tag2mask.tasks.executors.work import Process
 from tag2mask.tasks.networks.tensors import batches, images_at_once, to_batch
 
 
-def class_map_process(network: nn.Module, index: ImageIndex, config: Activation, out: Path, device: str) -> Process:
+def class_map_process(
+    network: nn.Module, backbone: nn.Module, index: ImageIndex, config: Activation, out: Path, device: str
+) -> Process:
     """What writes the class maps of some images of an index.
 
     Args:
         network: (N, 3, S, S) -> (N, C, h, w) raw class maps, in evaluation mode on the device.
+        backbone: the network's, whose deepest features say which cells look alike.
         index: the images.
         config: size, scales, mirroring, batch.
         out: folder of the `<id>.npz`.
@@ -33,6 +37,7 @@ def class_map_process(network: nn.Module, index: ImageIndex, config: Activation,
             pixels = [index.pixels(records[image_id]) for image_id in part]
             with torch.inference_mode():
                 activation = activate(network, pixels, config, device)
+                activation = spread(activation, backbone, pixels, config, device)
             for image_id, maps in zip(part, activation, strict=True):
                 yield image_id, [write_class_maps(out / f"{image_id}.npz", maps.cpu().numpy(), records[image_id].tags)]
 
@@ -62,3 +67,24 @@ def activate(network: nn.Module, pixels: list[np.ndarray], config: Activation, d
     grid = found[0].shape[2:]
     same = [F.interpolate(maps, size=grid, mode="bilinear", align_corners=False) for maps in found]
     return torch.stack(same).mean(0)
+
+
+def spread(maps: Tensor, backbone: nn.Module, pixels: list[np.ndarray], config: Activation, device: str) -> Tensor:
+    """Spread class maps over cells that look alike at scale 1, where the settings say so; see `spread_by_affinity`.
+
+    Args:
+        maps: (N, C, H, W) of `activate`.
+        backbone: (N, 3, S, S) -> features of several strides, the deepest last.
+        pixels: N images (H, W, 3) uint8 of any size.
+        config: size, steps of the walk.
+        device: where the backbone is.
+
+    Returns:
+        (N, C, H, W) float32, 0 or more.
+    """
+    walk = config.affinity
+    if not walk.steps:
+        return maps
+    side = (config.image_size, config.image_size)
+    features = backbone(to_batch([resize(image, side) for image in pixels], device))[-1].float()
+    return spread_by_affinity(maps, features, power=walk.power, steps=walk.steps, share=walk.share)

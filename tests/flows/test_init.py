@@ -90,27 +90,27 @@ def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) 
     assert (config.saliency_set.root, config.saliency_set.images) == (tmp_path / "sal", "img")
 
 
-def test_without_saliency_it_is_learned_without_masks(images: Path, tmp_path: Path) -> None:
-    """With images and tags alone targets are mined; the file says what was chosen and what else there is."""
+def test_without_saliency_it_needs_no_masks(images: Path, tmp_path: Path) -> None:
+    """With images and tags alone saliency is the prior's; the file says what was chosen and what else there is."""
     reported = write_settings(Sources(images), tmp_path / "out.yaml")
     config = load_config(tmp_path / "out.yaml")
-    assert "saliency will be learned without masks" in reported
-    assert (config.saliency.targets, config.saliency_set) == ("prior", None)
-    assert {"predict_prior", "make_saliency_pseudo_labels-1", "train_saliency-1"} <= {
-        node.name for node in build_dag(config)
-    }
-    assert "# Saliency is learned without masks (saliency.targets: prior)" in (tmp_path / "out.yaml").read_text()
+    assert "saliency needs no masks" in reported
+    assert (config.saliency.provider, config.saliency_set) == ("prior", None)
+    names = {node.name for node in build_dag(config)}
+    assert "predict_prior" in names and not [name for name in names if name.startswith("train_saliency")]
+    assert "# Saliency needs no masks here" in (tmp_path / "out.yaml").read_text()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["holiday"]
 
 
 @pytest.mark.parametrize(
-    "change", ["provider=prior targets=masks", "targets=masks checkpoint=m", "targets=masks provider=folder maps=m"]
+    "change", ["provider=reciprocal targets=prior", "provider=reciprocal checkpoint=m", "provider=folder maps=m"]
 )
 def test_the_alternatives_that_the_file_names_are_settings(images: Path, tmp_path: Path, change: str) -> None:
-    """What the comment offers instead of the prior's targets is accepted."""
+    """What the comment offers instead of the prior is accepted."""
     write_settings(Sources(images), tmp_path / "out.yaml")
     changed = load_config(tmp_path / "out.yaml", [f"saliency.{one}" for one in change.split()])
-    assert "make_saliency_pseudo_labels-1" not in {node.name for node in build_dag(changed)}
+    mined = "make_saliency_pseudo_labels-1" in {node.name for node in build_dag(changed)}
+    assert mined == ("targets=prior" in change)
 
 
 def test_weights_choose_the_networks(images: Path, tmp_path: Path) -> None:

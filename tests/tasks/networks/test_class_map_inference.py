@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Activation
-from tag2mask.tasks.networks.class_map_inference import activate
+from tag2mask.tasks.networks.class_map_inference import activate, spread
 
 
 class Channels(nn.Module):
@@ -23,6 +23,14 @@ class Leaning(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         maps = F.avg_pool2d(images, 8)
         return maps * (torch.arange(maps.shape[3]) < maps.shape[3] // 2)
+
+
+class Deepest(Channels):
+    """A backbone whose deepest features are a cell's colors and one that all dark cells have."""
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        cells = super().forward(images)
+        return [images, torch.cat([cells, 1 - cells[:, :1]], 1)]
 
 
 def spot(row: int, column: int, size: tuple[int, int] = (64, 64)) -> np.ndarray:
@@ -87,3 +95,14 @@ def test_images_of_any_size_share_a_batch() -> None:
     together = activate(Channels(), images, config, "cpu")
     for number, image in enumerate(images):
         assert torch.allclose(together[number], activate(Channels(), [image], config, "cpu")[0])
+
+
+def test_maps_are_spread_where_the_settings_say_so() -> None:
+    """Without steps of the walk the maps stay the very same; with some, cells that look alike share their evidence."""
+    pixels = [spot(1, 1)]
+    pixels[0][40:48, 40:48] = 255
+    maps = activate(Channels(), pixels, Activation(image_size=64), "cpu")
+    maps[..., 5, 5] = 0
+    assert spread(maps, Deepest(), pixels, Activation(image_size=64), "cpu") is maps
+    walked = spread(maps, Deepest(), pixels, Activation(image_size=64, affinity={"steps": 1, "share": 1}), "cpu")
+    assert walked[0, 0, 5, 5] > 0.99 and walked[0, 0, 3, 3] < 0.01
