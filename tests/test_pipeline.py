@@ -41,7 +41,7 @@ def finished(small_run: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> F
 
 
 def test_settings_without_masks_run(tmp_path: Path) -> None:
-    """What `init` writes for drawn images with tags alone runs until its saliency maps are there."""
+    """What `init` writes for drawn images with tags alone runs until saliency maps are learned, as the file offers."""
     write_demo(tmp_path / "data", **SCENES)
     shutil.rmtree(tmp_path / "data/saliency")
     write_settings(Sources(tmp_path / "data/images"), tmp_path / "mine.yaml")
@@ -50,7 +50,8 @@ def test_settings_without_masks_run(tmp_path: Path) -> None:
         "self_training.minimum_foreground=0",
         "self_training.cam_background=0",
     )
-    config = load_config(tmp_path / "mine.yaml", [*SMALL, *lenient, "saliency.iterations=4"])
+    learned = ("saliency.provider=reciprocal", "saliency.targets=prior", "saliency.iterations=4")
+    config = load_config(tmp_path / "mine.yaml", [*SMALL, *lenient, *learned])
     result = run(select(build_dag(config), until="predict_saliency"), tmp_path / "store")
     assert not result.failures, [f"{name}: {failure.message}" for name, failure in result.failures.items()]
     maps = result.outcomes["predict_saliency-1"].artifact.path
