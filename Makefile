@@ -35,8 +35,9 @@ test-times: $(READY)  ## the same, and the seconds that each file took
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL; mostly waiting, so four at once
 	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder $(ONLY)
 
-test-breakage: $(READY) ## an hour or two: kills, damages, full disks, a wrong clock, broken inputs; a table of what was survived
-	$(BIN)/python -m pytest -q -m "breakage or not breakage" --timeout=0 tests/breakage
+test-breakage: $(READY) ## an hour or two: kills, damages, full disks, broken inputs, the same bytes by all executors; a table
+	$(BIN)/python -m pytest -q -m "breakage or not breakage" --timeout=0 tests/breakage \
+	    tests/flows/serving/test_same_bytes.py
 
 smoke: $(READY)       ## a minute: whether it starts and computes on a Python; .ci/run asks with PYTHON=... VENV=...
 	$(BIN)/tag2mask --help >build/help

@@ -14,7 +14,7 @@ from tag2mask.tasks.demo.scenes import write_demo
 from tests.flows.serving.test_dask import digests
 from tests.small_run import SCENES, write_settings
 
-pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.xdist_group("dask")]
+pytestmark = [pytest.mark.breakage, pytest.mark.timeout(3600)]  # five minutes: too long for every change
 OTHER_WAY = (
     "name=other",
     "initial_labels=cam_refinement",
