@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ pytestmark = [pytest.mark.serving, pytest.mark.timeout(1500), pytest.mark.xdist_
 ROOT = Path(__file__).parents[3]
 PATIENCE = 400.0
 """Seconds for anything to come about."""
+ATTEMPTS = 5
+"""Runs in which a short stage may be missed."""
 
 
 def blocks(language: str) -> list[str]:
@@ -129,12 +132,8 @@ def at_work(client: Client) -> dict[str, list[str]]:
     return found
 
 
-def test_a_worker_killed_in_every_stage_changes_no_byte(folder: Path, client: Client) -> None:
-    """With a worker killed in each stage of the DAG, the run ends well and its artifacts are those of one process."""
-    here = ["--executor", "here", "--root", "here", "--cores", "2", "--precision", "float32", "--engine", "local"]
-    program = [sys.executable, "-m", "tag2mask.flows.cli.main", "run", "small.yaml"]
-    subprocess.run([*program, *here], cwd=folder, check=True, capture_output=True)
-    killed: dict[str, int] = {}
+def run_while_workers_die(folder: Path, client: Client, killed: set[str]) -> None:
+    """Run on the cluster, and kill a worker in each stage that is seen at work and was not killed in before."""
     with started(run_command(folder, client, "dask"), folder, "run.log") as process:
         while process.poll() is None:
             for stage, workers in at_work(client).items():
@@ -142,12 +141,26 @@ def test_a_worker_killed_in_every_stage_changes_no_byte(folder: Path, client: Cl
                     with suppress(OSError, ValueError):  # it was gone already
                         for pid in client.run(os.getpid, workers=workers[:1], on_error="ignore").values():
                             os.kill(pid, signal.SIGKILL)
-                            killed[stage] = pid
+                            killed.add(stage)
             time.sleep(0.02)
     assert process.returncode == 0, (folder / "run.log").read_text()
-    stages = {name.partition("/")[0] for name in digests(folder / "here")}
-    assert killed.keys() == {stage for stage in stages if CATALOG[stage].spread}
-    assert digests(folder / "dask") == digests(folder / "here")
+
+
+def test_a_worker_killed_in_every_stage_changes_no_byte(folder: Path, client: Client) -> None:
+    """With a worker killed in each stage of the DAG, the run ends well and its artifacts are those of one process."""
+    here = ["--executor", "here", "--root", "here", "--cores", "2", "--precision", "float32", "--engine", "local"]
+    program = [sys.executable, "-m", "tag2mask.flows.cli.main", "run", "small.yaml"]
+    subprocess.run([*program, *here], cwd=folder, check=True, capture_output=True)
+    spread = {stage for name in digests(folder / "here") if CATALOG[stage := name.partition("/")[0]].spread}
+    killed: set[str] = set()
+    for _ in range(ATTEMPTS):
+        run_while_workers_die(folder, client, killed)
+        assert digests(folder / "dask") == digests(folder / "here")
+        for stage in spread - killed:  # over before it was seen at work: once more
+            shutil.rmtree(folder / "dask" / stage)
+        if killed == spread:
+            return
+    pytest.fail(f"never seen at work: {spread - killed}")
 
 
 def test_a_killed_run_leaves_no_shard_at_work(folder: Path, client: Client) -> None:
