@@ -33,7 +33,7 @@ test-times: $(READY)  ## the same, and the seconds that each file took
 	$(BIN)/python -m pytest -q $(XDIST) --file-times
 
 test-serving: $(READY) ## minutes: killed and missed runs, the UI in a browser, PostgreSQL; mostly waiting, so four at once
-	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder $(ONLY)
+	$(BIN)/python -m pytest -q -m serving -n 4 --dist loadgroup --no-loadscope-reorder
 
 test-breakage: $(READY) ## an hour or two: kills, damages, full disks, broken inputs, the same bytes by all executors; a table
 	$(BIN)/python -m pytest -q -m "breakage or not breakage" --timeout=0 tests/breakage \

@@ -20,11 +20,12 @@ import numpy as np
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import RoundChoice
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.ingest import copy_file
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.metrics.tag_agreement import shown_classes, tag_agreement
-from tag2mask.tasks.store.files import write_file, write_json
+from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -44,15 +45,15 @@ def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path,
     best = best_round([row["tag_f1"] for row in rows], config.minimum_gain)
     write_table(out / "rounds.csv", [{"round": r, **row, "delivered": r == best} for r, row in enumerate(rows)])
     for name in ("model.pt", "model.json"):
-        _copy(rounds[f"model_{best}"] / name, out / name)
+        copy_file(rounds[f"model_{best}"] / name, out / name)
 
     def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
         for image_id in image_ids:
-            yield image_id, [_copy(rounds[f"labels_{best}"] / f"{image_id}.png", out / f"{image_id}.png")]
+            yield image_id, [copy_file(rounds[f"labels_{best}"] / f"{image_id}.png", out / f"{image_id}.png")]
 
     process_images(list(index.split("train").ids), out, process, runtime)
     if (corrected := rounds[f"labels_{best}"] / "corrections.csv").is_file():
-        _copy(corrected, out / corrected.name)
+        copy_file(corrected, out / corrected.name)
     write_json(out / "metrics.json", {"delivered_round": best, "last_round": count - 1, **rows[best]})
 
 
@@ -91,8 +92,3 @@ def best_round(scores: list[float], minimum_gain: float) -> int:
         if score > scores[best] + minimum_gain:
             best = number
     return best
-
-
-def _copy(source: Path, target: Path) -> Path:
-    write_file(target, lambda file: file.write(source.read_bytes()))
-    return target

@@ -29,7 +29,7 @@ from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import map_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one
-from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.files import note_written, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 
 
@@ -58,7 +58,11 @@ def run(
         scores=scores,
         predictions=predictions,
     )
-    rows = [row for _, found in map_in_parallel(index.ids, out, work, runtime) for row in found]
+    rows = []
+    for image_id, found in map_in_parallel(index.ids, out, work, runtime):
+        rows += found
+        if config.per_pixel:
+            note_written(out / "pixels" / f"{image_id}.png")  # perhaps by another process
     rows.sort(key=lambda row: (row["confidence"], row["image_id"], row["class"]))
     write_table(out / "confidence.csv", rows)
     values = [row["confidence"] for row in rows]

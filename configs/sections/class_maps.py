@@ -81,8 +81,8 @@ class Attention(Classifier):
 class Affinity(Section):
     """Spreading of class maps over cells whose features look alike, a random walk; not in the published method.
 
-    The transitions are those of SEAM's pixel correlation module (CVPR 2020, section 3.3), of features as they come and
-    without its training; that walks draw parts together to objects is AffinityNet's observation (CVPR 2018).
+    The transitions are those of SEAM's pixel correlation module (CVPR 2020), of features as they come and without its
+    training; that walks draw parts together to objects is AffinityNet's observation (CVPR 2018).
     """
 
     steps: int = Field(default=0, ge=0, le=100)

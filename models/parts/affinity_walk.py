@@ -11,7 +11,7 @@ def spread_by_affinity(maps: Tensor, features: Tensor, *, power: float, steps: i
     """Average class maps with what a random walk makes of them.
 
     A step from cell i to cell j has the probability relu(cos(f_i, f_j))^power over its sum in j: the transitions of the
-    pixel correlation module of SEAM (Wang et al., CVPR 2020, equation 6, there with power 1 and learned features).
+    pixel correlation module of SEAM (Wang et al., CVPR 2020; there with power 1 and learned features).
 
     Args:
         maps: (N, C, H, W), 0 or more.

@@ -19,6 +19,7 @@ MEASURES = (
         title="confidence",
         does="how far the evidences stand behind each image and class",
         writes="`confidence.csv`",
+        spread=True,
     ),
     Stage(
         "evaluate",

@@ -1,6 +1,5 @@
 """Scores of `confidence.csv`: how far each image and class is from its IoU with the mask."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from tag2mask.tasks.corrections.calibration import Calibration, calibration_error, cross_calibrated, reliability
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
-from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.metrics.step_scores import StepFiles, StepScores
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -42,8 +41,7 @@ def score_confidence(
         runtime: executor, workers, progress.
     """
     regions = dict(files.each(measure_regions, out, runtime))
-    with (confidence / "confidence.csv").open(newline="", encoding="utf-8") as file:
-        rows: list[dict[str, Any]] = [dict(row) for row in csv.DictReader(file)]
+    rows: list[dict[str, Any]] = [*read_table(confidence / "confidence.csv")]
     for row in rows:
         row["confidence"] = float(row["confidence"])
         row["iou"] = regions.get(row["image_id"], {}).get(names.index(row["class"]))

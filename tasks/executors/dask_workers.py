@@ -185,7 +185,7 @@ class DaskWorkers:
             raise self._lost()
 
     def _watch(self, future: Future, shard: Shard) -> None:
-        """Note that a shard is done."""
+        """Have a shard's future put into the queue when it is done."""
         self._running[future] = shard
         future.add_done_callback(self._ended.put)
 
