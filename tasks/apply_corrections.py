@@ -15,6 +15,7 @@ from pathlib import Path
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import copy_file
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -31,5 +32,5 @@ def run(config: Section, out: Path, runtime: StageRuntime, *, dataset: Path, lab
             yield image_id, [copy_file(source / f"{image_id}.png", out / f"{image_id}.png")]
 
     process_images(image_ids, out, process, runtime)
-    copy_file(corrections / "corrections.csv", out / "corrections.csv")
+    copy_file(corrections / CORRECTED_TABLE, out / CORRECTED_TABLE)
     write_json(out / "metrics.json", {"corrected": len(corrected), "images": len(image_ids)})

@@ -21,7 +21,7 @@ from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import RoundChoice
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import copy_file
-from tag2mask.tasks.dataset.label_maps import read_labels
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, read_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.metrics.tag_agreement import shown_classes, tag_agreement
@@ -52,7 +52,7 @@ def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path,
             yield image_id, [copy_file(rounds[f"labels_{best}"] / f"{image_id}.png", out / f"{image_id}.png")]
 
     process_images(list(index.split("train").ids), out, process, runtime)
-    if (corrected := rounds[f"labels_{best}"] / "corrections.csv").is_file():
+    if (corrected := rounds[f"labels_{best}"] / CORRECTED_TABLE).is_file():
         copy_file(corrected, out / corrected.name)
     write_json(out / "metrics.json", {"delivered_round": best, "last_round": count - 1, **rows[best]})
 

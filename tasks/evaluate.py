@@ -31,7 +31,7 @@ from typing import Literal
 import numpy as np
 
 from tag2mask.configs.schema import Evaluation, StepKind
-from tag2mask.tasks.corrections.confidence_scores import score_confidence
+from tag2mask.tasks.confidence.scores import score_confidence
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.ground_truth import GroundTruth, equals_truth, refuse_leak
 from tag2mask.tasks.dataset.image_index import ImageIndex

@@ -18,7 +18,7 @@ from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.corrections.folder import BadCorrection, Correction, CorrectionFolder, renumbering
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.ingest import named
-from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels, write_labels
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, IGNORE, read_labels, write_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import write_json
@@ -47,7 +47,7 @@ def run(config: Section, out: Path, runtime: StageRuntime, *, dataset: Path, cor
     for image_id, mask in masks.items():
         write_labels(out / f"{image_id}.png", mask)
     rows = [(one.image_id, one.source, one.taken) for one in folder.corrections.values()]
-    write_table(out / "corrections.csv", rows, ("image_id", "source", "taken"))
+    write_table(out / CORRECTED_TABLE, rows, ("image_id", "source", "taken"))
     write_json(out / "metrics.json", {"corrected": len(masks), "images": len(index.split("train"))})
 
 

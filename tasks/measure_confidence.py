@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tag2mask.configs.schema import Confidence
-from tag2mask.tasks.corrections.confidence import Evidence, class_confidence, pixel_confidence
+from tag2mask.tasks.confidence.evidence import Evidence, class_confidence, pixel_confidence
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, read_labels, write_gray

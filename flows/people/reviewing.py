@@ -9,6 +9,7 @@ from tag2mask.flows.dag.delivery import DATASET, delivery
 from tag2mask.flows.dag.record import RunRecord, latest
 from tag2mask.tasks.corrections.taking_back import read_review, take_back
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.exports.export_set import ExportSet
 from tag2mask.tasks.exports.review import CORRECTED, ReviewFormat, least_certain, write_review
@@ -102,5 +103,5 @@ def _artifact(store: Store, record: RunRecord, node: str) -> Artifact:
 
 def _corrected(labels: Path) -> list[str]:
     """Ids that were corrected already."""
-    table = labels / "corrections.csv"
+    table = labels / CORRECTED_TABLE
     return [row["image_id"] for row in read_table(table)] if table.is_file() else []

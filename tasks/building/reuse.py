@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Self
 
 from tag2mask.tasks.building.image_keys import Keys, joined
-from tag2mask.tasks.building.places import Places
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import DigestMemory, Signature
 from tag2mask.tasks.store.files import disk_full_as_error
-from tag2mask.tasks.store.parts import PARTS, Part, id_and_key, lines_of, parts_at
+from tag2mask.tasks.store.parts import PARTS, Part, lines_of, parts_at
 
 FRUITLESS = 24
 """Older results in a row without anything to take over after which no older one is looked at: more than what a run of
@@ -25,7 +24,7 @@ class EarlierParts:
 
     memory: DigestMemory | None = None
     folders: Sequence[Path] = ()
-    places: Places = field(default_factory=Places)
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Image id -> number of the folder, and where its line begins in the folder's table."""
 
     @classmethod
@@ -38,13 +37,14 @@ class EarlierParts:
             memory: remembers digests of files.
         """
         folders: list[Path] = []
-        places = Places()
+        places: dict[str, tuple[int, int]] = {}
         fruitless = 0
         for artifact in artifacts:
-            found = _places(artifact, keys, memory)
-            new = sum(places.add(image_id, len(folders), place) for image_id, place in found)
+            before = len(places)
+            for image_id, place in _places(artifact, keys, memory):
+                places.setdefault(image_id, (len(folders), place))
             folders.append(artifact.path)
-            fruitless = 0 if new else fruitless + 1
+            fruitless = 0 if len(places) > before else fruitless + 1
             if len(places) == len(keys) or fruitless == FRUITLESS:
                 break
         return cls(memory, folders, places)
@@ -109,8 +109,8 @@ def _places(artifact: Artifact, keys: Keys, memory: DigestMemory) -> Iterator[tu
     try:
         if memory.of_path(path) != artifact.manifest["parts"]:
             return  # damaged: what it says of images cannot be trusted
-        lines = ((place, id_and_key(line)) for place, line in lines_of(path))
-        table = ((image_id, (key, place)) for place, (image_id, key) in lines)
+        lines = ((place, Part.read(line)) for place, line in lines_of(path))
+        table = ((part.image_id, (part.key, place)) for place, part in lines)
         for image_id, ((key, place), wanted) in joined(table, keys):
             if key == wanted:
                 yield image_id, place

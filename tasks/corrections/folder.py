@@ -17,11 +17,11 @@ import numpy as np
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.ingest import named
-from tag2mask.tasks.dataset.label_maps import IGNORE, write_labels
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, IGNORE, write_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.files import read_json, write_json
 
-TABLE, CLASSES = "corrections.csv", "classes.json"
+CLASSES = "classes.json"
 COLUMNS = ("image_id", "image_sha256", "source", "taken")
 
 
@@ -58,7 +58,7 @@ class CorrectionFolder:
         Raises:
             BadCorrection: table, classes and masks do not fit together.
         """
-        table = path / TABLE
+        table = path / CORRECTED_TABLE
         if not table.is_file():
             _refuse_strays(path, {})
             return cls(path, (), {})
@@ -78,7 +78,9 @@ class CorrectionFolder:
             found[image_id] = Correction(**row)
         missing = [image_id for image_id in found if not (path / f"{image_id}.png").is_file()]
         if missing:
-            raise BadCorrection(f"{path}: {len(missing)} masks of {TABLE} are gone: {named(missing)}; copy them again")
+            raise BadCorrection(
+                f"{path}: {len(missing)} masks of {CORRECTED_TABLE} are gone: {named(missing)}; copy them again"
+            )
         _refuse_strays(path, found)
         return cls(path, classes, found)
 
@@ -96,7 +98,7 @@ class CorrectionFolder:
         for image_id, mask in masks.items():
             write_labels(self.path / f"{image_id}.png", numbers[mask])
         rows = [tuple(asdict(one).values()) for _, one in sorted({**self.corrections, **about}.items())]
-        write_table(self.path / TABLE, rows, COLUMNS)
+        write_table(self.path / CORRECTED_TABLE, rows, COLUMNS)
 
 
 def renumbering(classes: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
@@ -125,5 +127,6 @@ def _refuse_strays(path: Path, found: Mapping[str, Correction]) -> None:
     )
     if strays:
         raise BadCorrection(
-            f"{path}: {len(strays)} masks are not in {TABLE}: {named(strays)}; `tag2mask corrections` takes them in"
+            f"{path}: {len(strays)} masks are not in {CORRECTED_TABLE}: {named(strays)}; "
+            "`tag2mask corrections` takes them in"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.dataset.label_maps import class_table
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, class_table
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.release.comparison import Comparison
 from tag2mask.tasks.store.artifact import Artifact
@@ -15,8 +15,6 @@ from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.manifest import DamagedArtifact
 
-CORRECTIONS = "corrections.csv"
-"""Of the labels: which images people corrected."""
 README = """Labels made from image-level tags.
 
 labels/<image_id>.png   8-bit palette PNG: 0 background, 1.. the classes of classes.csv, 255 ignored (trains nothing)
@@ -49,7 +47,7 @@ class Draft:
     @property
     def corrected(self) -> int:
         """Images that people corrected."""
-        table = self.labels.path / CORRECTIONS
+        table = self.labels.path / CORRECTED_TABLE
         return len(table.read_text(encoding="utf-8").splitlines()) - 1 if table.is_file() else 0
 
     def label_digests(self) -> dict[str, str]:
@@ -90,7 +88,7 @@ class Draft:
         write_table(out / "images.csv", self._images())
         shutil.copyfile(self.signals.path / "signals.json", out / "signals.json")
         if self.corrected:
-            shutil.copyfile(self.labels.path / CORRECTIONS, out / CORRECTIONS)
+            shutil.copyfile(self.labels.path / CORRECTED_TABLE, out / CORRECTED_TABLE)
         page = None if self.report is None else self.report.path / "report.html"
         if page is not None and page.exists():
             shutil.copyfile(page, out / "report.html")

@@ -264,10 +264,10 @@ def release_faults(store: Store, *, reread: bool = True) -> list[Fault]:
 def damage_of(releases: Releases, *, reread: bool = True) -> list[Fault]:
     """What is wrong with the releases and candidates of a name, each by its folder below the store."""
     faults = []
-    for target in releases.folders():
-        label = target.relative_to(releases.store.root).as_posix()
+    for folder in releases.folders():
+        label = folder.relative_to(releases.store.root).as_posix()
         try:
-            found = faults_of(target, read_release(target).manifest, releases.store.digests, reread=reread)
+            found = faults_of(folder, read_release(folder).manifest, releases.store.digests, reread=reread)
         except DamagedArtifact as error:
             found = [Fault(label, MANIFEST, f"cannot be trusted ({error})")]
         faults += [Fault(label, fault.file, fault.what) for fault in found]

@@ -17,7 +17,7 @@ from typing import IO
 
 from tag2mask.tasks.store.digests import Signature, batched, file_digest
 from tag2mask.tasks.store.files import NoRoomOnDisk, disk_full_as_error, forget_written, sync_files, write_file
-from tag2mask.tasks.store.parts import Facts, Part, id_and_key, lines_of, parts_at
+from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
 RESUME = ".resume"
@@ -48,7 +48,7 @@ def journaled(out: Path) -> Iterator[Part]:
 
 def journaled_by_id(out: Path) -> Iterator[Part]:
     """The same by id; of several lines of an image the last one.  What is held of each is its id and a number."""
-    lines = ((place, id_and_key(line)[0]) for place, line in _sound_lines(out))
+    lines = ((place, Part.read(line).image_id) for place, line in _sound_lines(out))
     where = sorted(f"{image_id}\0{place:0{DIGITS}x}" for place, image_id in lines if image_id)
     following = chain(islice(where, 1, None), ("",))
     last = (one for one, after in zip(where, following, strict=True) if one[:-DIGITS] != after[:-DIGITS])

@@ -6,7 +6,6 @@ of ten.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,8 +14,6 @@ from tag2mask.tasks.store.digests import Signature
 
 PARTS = "parts.jsonl"
 Facts = Mapping[str, Any]
-_END = re.compile(rb'"id":"([^"\\]*)"(?:,"item":"\w*")?(?:,"key":"(\w*)")?(?:,"signatures":{.*})?}\n$')
-"""Of a line as `Part.line` writes it, where no letter of the id is escaped."""
 
 NOTHING: Facts = {}
 _read = json.JSONDecoder().decode
@@ -69,18 +66,6 @@ def read_parts(folder: Path) -> Iterator[Part]:
         FileNotFoundError: there is none.
     """
     return (Part.read(line) for _, line in lines_of(folder / PARTS))
-
-
-def id_and_key(line: bytes) -> tuple[str, str]:
-    """Image id and key of a line, without reading the rest of it.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    if (found := _END.search(line)) is None:
-        part = Part.read(line)
-        return part.image_id, part.key
-    return found[1].decode(), (found[2] or b"").decode()
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.building.image_keys import SpooledKeys, joined
-from tag2mask.tasks.building.places import Places
-from tag2mask.tasks.store.digests import Signature
 from tag2mask.tasks.store.journal import journaled_by_id, record_items
-from tag2mask.tasks.store.parts import Part, id_and_key
 
 ODD = ("a", "b c", "é", 'quote"', "back\\slash", "\udcff", "{}", '","key":"no"}', "日本")
 
@@ -21,27 +18,6 @@ def test_joined_tables_give_what_all_of_them_have(seed: int) -> None:
     tables = [{f"i{drawn.randrange(30)}": drawn.random() for _ in range(20)} for _ in range(drawn.randrange(1, 4))]
     both = sorted(set.intersection(*map(set, tables)))
     assert list(joined(*(sorted(table.items()) for table in tables))) == [(i, [t[i] for t in tables]) for i in both]
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_end_of_a_line_tells_what_the_whole_line_does(name: str) -> None:
-    """Id and key taken from a line's end are those of the part, whatever letters its names have."""
-    signatures = {f"{name}.png": Signature(1, 2, 3, 4, 5)}
-    for key, item, seen in (("k" * 64, "", {}), ("", "i" * 64, signatures), ("k", "i", {}), ("", "", signatures)):
-        part = Part(name, {f"{name}.png": "d"}, {"id": "other", "classes": [name]}, key, item, seen)
-        assert id_and_key(part.line()) == (part.image_id, part.key) and Part.read(part.line()) == part
-    assert id_and_key(Part("", {"metrics.json": "d"}).line()) == ("", "")
-
-
-def test_places_are_kept_in_less_than_fifty_bytes_an_image() -> None:
-    """A thousand places are given as they were taken, the first of an id counts, and none is given of another id."""
-    places, drawn = Places(), random.Random(1)
-    given = {f"image {drawn.random()}": (drawn.randrange(24), drawn.randrange(2**40)) for _ in range(1000)}
-    assert all(places.add(image_id, *place) for image_id, place in given.items())
-    assert not any(places.add(image_id, 1, 1) for image_id in given)
-    assert len(places) == 1000 and {image_id: places.get(image_id) for image_id in given} == given
-    assert "another" not in places and places.get("another") is None
-    assert 16 * len(places._marks) < 50 * len(places)
 
 
 def test_spooled_keys_can_be_read_again_and_leave_nothing_behind(tmp_path: Path) -> None:

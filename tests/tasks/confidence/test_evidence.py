@@ -10,7 +10,7 @@ import pytest
 
 from tag2mask.configs.schema import Confidence
 from tag2mask.tasks import measure_confidence
-from tag2mask.tasks.corrections.confidence import Evidence, class_confidence, pixel_confidence
+from tag2mask.tasks.confidence.evidence import Evidence, class_confidence, pixel_confidence
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tag2mask.tasks.corrections.calibration import Calibration, calibration_error, cross_calibrated, reliability
+from tag2mask.tasks.confidence.calibration import Calibration, calibration_error, cross_calibrated, reliability
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
 from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.metrics.step_scores import StepFiles, StepScores

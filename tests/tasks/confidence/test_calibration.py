@@ -9,7 +9,7 @@ import pytest
 
 from tag2mask.configs.schema import Evaluation
 from tag2mask.tasks import evaluate
-from tag2mask.tasks.corrections.calibration import Calibration, calibration_error, cross_calibrated
+from tag2mask.tasks.confidence.calibration import Calibration, calibration_error, cross_calibrated
 from tag2mask.tasks.dataset.label_maps import write_labels
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.store.files import read_json
