@@ -14,7 +14,7 @@ OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/pytho
 endif
 
 .PHONY: help demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
-    benchmark benchmark-corrections benchmark-gate benchmark-labels benchmark-predict benchmark-prefect \
+    benchmark benchmark-corrections benchmark-executors benchmark-gate benchmark-labels benchmark-predict benchmark-prefect \
     benchmark-saliency benchmark-stages benchmark-store clean
 
 help:                 ## these lines
@@ -86,6 +86,9 @@ benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` a
 
 benchmark-stages: $(READY) ## minutes: mining, masking, CRF, CAM and waiting for data beside plain ones, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_stage_speed.py
+
+benchmark-executors: $(READY) ## half an hour: images a second here and by one and two Dask workers, as a table
+	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_executor_rates.py
 
 benchmark-store: $(READY) ## an hour: what the store costs at 1,000 to 100,000 tiny images (TAG2MASK_IMAGES), as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_store_scale.py

@@ -207,6 +207,15 @@ def test_stage_names_stand_in_the_catalog_and_the_dag_alone() -> None:
     assert found == {}
 
 
+def test_the_catalog_says_which_stages_hand_their_images_to_the_executor() -> None:
+    """A stage is spread where it calls what goes through the run's executor, and nowhere else."""
+    through = {"process_in_parallel", "map_in_parallel", "ingest_all", "StepFiles"}
+    for name, stage in CATALOG.items():
+        tree = ast.parse((ROOT / "tasks" / f"{name}.py").read_text(encoding="utf-8"))
+        named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert bool(named & through) == stage.spread, name
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_rooms_stay_small(folder: str) -> None:
     """No room has more than 12 files or 1,500 lines, the stages themselves apart."""
