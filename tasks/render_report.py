@@ -214,7 +214,7 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, Markup]:
             if finite.any():
                 raw = Curve(step.name, table["step"][finite].astype(float), table["loss"][finite].astype(float))
                 smooth = thinned(smoothed(raw), CURVE_POINTS)
-                charts[step.name] = curve_chart([smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_color=1)
+                charts[step.facts.title] = curve_chart([smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_color=1)
     return charts
 
 

@@ -78,15 +78,16 @@ class _Builder:
                 saliency=self.saliency,
                 cams="infer_cams",
             )
-            model = self._train_saliency(f"train_saliency-{r}", dataset=data, targets=targets)
+            network = NodeFacts(title=f"saliency network {r}")
+            model = self._train_saliency(f"train_saliency-{r}", network, dataset=data, targets=targets)
             self._predict_saliency(f"predict_saliency-{r}", model, facts=NodeFacts(title=f"saliency {r}"))
 
-    def _train_saliency(self, name: str, **inputs: Any) -> str:
+    def _train_saliency(self, name: str, facts: NodeFacts | None = None, **inputs: Any) -> str:
         """Whoever starts from a trained model reads no ImageNet weights."""
         settings = self.config.saliency
         if settings.start_from is not None:
             settings = settings.replaced(backbone=settings.backbone.replaced(weights="none"))
-        return self.run.train(name, "train_saliency", settings, start=settings.start_from, **inputs)
+        return self.run.train(name, "train_saliency", settings, facts=facts, start=settings.start_from, **inputs)
 
     def _predict_saliency(
         self, name: str, model: Source | None, maps: Path | None = None, facts: NodeFacts | None = None
