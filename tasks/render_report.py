@@ -213,8 +213,8 @@ def _loss_charts(steps: Sequence[Step]) -> dict[str, Markup]:
             finite = np.isfinite(table["loss"].astype(float))
             if finite.any():
                 raw = Curve(step.name, table["step"][finite].astype(float), table["loss"][finite].astype(float))
-                smooth = thinned(smoothed(raw), CURVE_POINTS)
-                charts[step.facts.title] = curve_chart([smooth], "step", "loss", raw=thinned(raw, CURVE_POINTS), first_color=1)
+                pale, strong = thinned(raw, CURVE_POINTS), thinned(smoothed(raw), CURVE_POINTS)
+                charts[step.facts.title] = curve_chart([strong], "step", "loss", raw=pale, first_color=1)
     return charts
 
 

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tag2mask.configs.errors import UserError
@@ -94,21 +93,22 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         if not order.force and (left := store.commit_finished(recipe)) is not None:
             return left
         keys = SpooledKeys(item_keys(recipe, _items(store, order, listed)), store.root)
-        older = [] if order.force or not keys else reversed(store.artifacts(recipe.stage))
-        earlier = EarlierParts.among(older, keys, store.digests)
+        earlier = _earlier(store, order, keys)
         about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}
+        runtime = replace(runtime, earlier=earlier)
         with store.making(recipe, keys=keys, about=about, afresh=order.force) as out:
-            _run(stage, order, out, replace(runtime, earlier=earlier))
+            if runtime.devices > 1:
+                run_on_ranks(recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
+            else:
+                stage.run(order.config, out, runtime, **order.arguments, **order.inputs)
             _check_inputs_again(store, order, out)
         return Artifact(place := store.path_of(recipe.stage, recipe.key), read_manifest(place))
 
 
-def _run(stage: ModuleType, order: Order, out: Path, runtime: StageRuntime) -> None:
-    """Run the stage, on several devices where its batches are shared."""
-    if runtime.devices > 1:
-        run_on_ranks(order.recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
-    else:
-        stage.run(order.config, out, runtime, **order.arguments, **order.inputs)
+def _earlier(store: Store, order: Order, keys: SpooledKeys) -> EarlierParts:
+    """What older results hold of these images, unless it was asked to make everything anew."""
+    older = [] if order.force or not keys else reversed(store.artifacts(order.recipe.stage))
+    return EarlierParts.among(older, keys, store.digests)
 
 
 @contextmanager
