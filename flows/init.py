@@ -34,6 +34,9 @@ PRIOR_CHOSEN = """\
 """
 """Comment above settings that do without masks."""
 
+OF_PRIOR = {"saliency_weight": 0.5, "background": 0.11}
+"""Of `cam_refinement`: the prior is right less often than a network, so that less is asked of it (docs/results.md)."""
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -109,6 +112,7 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     values.pop("saliency_set", None)
     if not given:
         values["saliency"] |= {"provider": "prior"}
+        values["cam_refinement"] |= OF_PRIOR
         return ["saliency needs no masks: it will be computed from each image alone (robust background detection)"]
     if sources.saliency_maps is not None:
         if len(given) > 1:

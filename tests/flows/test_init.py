@@ -96,6 +96,8 @@ def test_without_saliency_it_needs_no_masks(images: Path, tmp_path: Path) -> Non
     config = load_config(tmp_path / "out.yaml")
     assert "saliency needs no masks" in reported
     assert (config.saliency.provider, config.saliency_set) == ("prior", None)
+    evidence = config.cam_refinement
+    assert evidence.saliency_weight < load_config(packaged("voc-mini.yaml")).cam_refinement.saliency_weight
     names = {node.name for node in build_dag(config)}
     assert "predict_prior" in names and not [name for name in names if name.startswith("train_saliency")]
     assert "# Saliency needs no masks here" in (tmp_path / "out.yaml").read_text()
