@@ -35,7 +35,7 @@ PRIOR_CHOSEN = """\
 """Comment above settings that do without masks."""
 
 OF_PRIOR = {"saliency_weight": 0.5, "background": 0.11}
-"""Of `cam_refinement`: the prior is right less often than a network, so that less is asked of it (docs/results.md)."""
+"""Of `cam_refinement`: what docs/results.md measured without masks; more weight gains little."""
 
 
 @dataclass(frozen=True)
