@@ -22,12 +22,16 @@ def review(
     form: Annotated[
         Literal["label-studio", "cvat", "folder"], typer.Option("--format", help="What the masks are corrected with.")
     ] = "folder",
+    choose: Annotated[
+        Literal["least-certain", "random"],
+        typer.Option(help="Labels that need mending most, or images that teach the network most."),
+    ] = "least-certain",
     root: Root = ROOT,
 ) -> None:
     """Write the images where a correction is worth most, their masks as pre-labels."""
     from tag2mask.flows.people.reviewing import review as write
 
-    typer.echo(write(root, name, count, form, out))
+    typer.echo(write(root, name, count, form, out, choose))
 
 
 def corrections(

@@ -12,7 +12,7 @@ from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.exports.export_set import ExportSet
-from tag2mask.tasks.exports.review import CORRECTED, ReviewFormat, least_certain, write_review
+from tag2mask.tasks.exports.review import CORRECTED, Choice, ReviewFormat, choose, write_review
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store
@@ -20,12 +20,14 @@ from tag2mask.tasks.store.store import Store
 USUAL = "corrections"
 """Folder of corrections below the dataset, where the settings name none."""
 
+ORDER = {"least-certain": "the least certain first", "random": "drawn at random"}
+
 
 class NothingToReview(UserError, ValueError):
     """A run has nothing that could be reviewed; the message says why."""
 
 
-def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path) -> str:
+def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path, choice: Choice = "least-certain") -> str:
     """Write the images of a run where a correction is worth most; what to print.
 
     Args:
@@ -34,6 +36,7 @@ def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path) -> 
         count: images at most.
         form: what the masks are corrected with.
         out: folder to write; it must not exist, or be empty.
+        choice: which images.
 
     Raises:
         NoStore, NothingToReview, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
@@ -47,13 +50,13 @@ def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path) -> 
     labels = LabelSet.of_artifact(artifacts[made.labels], store.root)
     index = ImageIndex.read(artifacts[DATASET].path).split("train")
     corrected = _corrected(artifacts[made.labels].path)
-    chosen, rows = least_certain(artifacts[made.confidence].path / "confidence.csv", count, corrected)
+    chosen, rows = choose(artifacts[made.confidence].path / "confidence.csv", count, corrected, choice)
     origin = {"run": name, "labels": artifacts[made.labels].label, "dataset": artifacts[DATASET].label}
     write_review(ExportSet(name, labels, index.only(chosen), "copy", origin), out.absolute(), form, rows, name)
     aside = f", {len(corrected)} corrected before are left out" if corrected else ""
     return "\n".join(
         [
-            f"{name}: {len(chosen)} of {len(index)} images written to {out} ({form}), the least certain first{aside}",
+            f"{name}: {len(chosen)} of {len(index)} images written to {out} ({form}), {ORDER[choice]}{aside}",
             f"put what was corrected into {out / CORRECTED}, then: tag2mask corrections {out}",
         ]
     )

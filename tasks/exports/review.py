@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.exports.cvat import write_cvat
@@ -22,20 +24,28 @@ from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import write_json
 
 ReviewFormat = Literal["label-studio", "cvat", "folder"]
+Choice = Literal["least-certain", "random"]
 WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
 REVIEW, CORRECTED, PRELABELS = "review.json", "corrected", "prelabels"
 
 
-def least_certain(confidence: Path, count: int, but: Sequence[str] = ()) -> tuple[list[str], list[dict[str, str]]]:
-    """The images whose least certain class is the least certain, worst first, and the rows of the table about them.
+def choose(
+    confidence: Path, count: int, but: Sequence[str] = (), choice: Choice = "least-certain"
+) -> tuple[list[str], list[dict[str, str]]]:
+    """Images to review, and the rows of the table about them.
 
     Args:
         confidence: `confidence.csv` of `measure_confidence`, the least certain first.
         count: images at most.
         but: images that were corrected already.
+        choice: least-certain: those whose least certain class is the least certain, worst first.  random: in an order
+            that is the same for the same images, so that a second review goes on where the first one ended.
     """
     rows = read_table(confidence)
-    chosen = list(dict.fromkeys(row["image_id"] for row in rows if row["image_id"] not in set(but)))[:count]
+    images = list(dict.fromkeys(row["image_id"] for row in rows))
+    if choice == "random":
+        images = np.random.default_rng(0).permutation(sorted(images)).tolist()
+    chosen = [image_id for image_id in images if image_id not in set(but)][:count]
     return chosen, [row for row in rows if row["image_id"] in set(chosen)]
 
 
@@ -48,7 +58,7 @@ def write_review(
         export_set: the images that were chosen, with their labels.
         out: folder to write; it must not exist, or be empty.
         form: what the masks are corrected with.
-        rows: of `least_certain`.
+        rows: of `choose`.
         run: name of the run.
 
     Raises:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Config, Evaluation, StepKind
@@ -29,7 +28,7 @@ from tag2mask.tasks import (
 from tag2mask.tasks.corrections.folder import Correction, CorrectionFolder
 from tag2mask.tasks.dataset.ground_truth import GroundTruth
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.exports.review import least_certain
+from tag2mask.tasks.exports.review import choose
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -95,8 +94,8 @@ def chosen_images(run: Finished, count: int) -> dict[str, list[str]]:
     )
     with_masks = GroundTruth.read(run.masks).ids("train")
     others = sorted(set(ImageIndex.read(run.dataset).split("train").ids) - set(with_masks))
-    reviewed, _ = least_certain(table / "confidence.csv", count, others)
-    drawn = np.random.default_rng(0).permutation(sorted(with_masks))[:count].tolist()
+    reviewed, _ = choose(table / "confidence.csv", count, others)
+    drawn, _ = choose(table / "confidence.csv", count, others, "random")
     return {"review": reviewed, "random": drawn}
 
 

@@ -17,7 +17,7 @@ from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.exports.export_set import ExportSet
-from tag2mask.tasks.exports.review import ReviewFormat, least_certain, write_review
+from tag2mask.tasks.exports.review import ReviewFormat, choose, write_review
 from tag2mask.tasks.mask_codecs import brush, coco_masks, cvat_masks
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -283,6 +283,16 @@ def test_the_least_certain_images_come_first_and_corrected_ones_not_again(tmp_pa
     """An image is as certain as its least certain class."""
     path = tmp_path / "confidence.csv"
     path.write_text("image_id,class,confidence\nb,ant,0.1\na,bee,0.2\nb,cow,0.9\nc,ant,0.95\n")
-    chosen, rows = least_certain(path, 2)
+    chosen, rows = choose(path, 2)
     assert chosen == ["b", "a"] and [row["class"] for row in rows] == ["ant", "bee", "cow"]
-    assert least_certain(path, 5, but=["b"])[0] == ["a", "c"]
+    assert choose(path, 5, but=["b"])[0] == ["a", "c"]
+
+
+def test_images_at_random_go_on_where_the_last_review_ended(tmp_path: Path) -> None:
+    """The order is drawn once: what was corrected is left out, and the others keep their places."""
+    path = tmp_path / "confidence.csv"
+    path.write_text("image_id,class,confidence\n" + "".join(f"i{n:02d},ant,0.{n:02d}\n" for n in range(20)))
+    everything, rows = choose(path, 20, choice="random")
+    assert sorted(everything) == sorted({row["image_id"] for row in rows}) != everything
+    assert choose(path, 8, choice="random")[0] == everything[:8]
+    assert choose(path, 8, everything[:8], "random")[0] == everything[8:16]
