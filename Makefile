@@ -87,7 +87,7 @@ benchmark-predict: $(READY) ## minutes on real images: what `tag2mask predict` a
 benchmark-stages: $(READY) ## minutes: mining, masking, CRF, CAM and waiting for data beside plain ones, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_stage_speed.py
 
-benchmark-executors: $(READY) ## half an hour: images a second here and by one and two Dask workers, as a table
+benchmark-executors: $(READY) ## an hour or so: images a second here and by one and two Dask workers, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_executor_rates.py
 
 benchmark-store: $(READY) ## an hour: what the store costs at 1,000 to 100,000 tiny images (TAG2MASK_IMAGES), as a table
