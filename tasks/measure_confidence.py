@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tag2mask.configs.schema import Confidence
-from tag2mask.tasks.confidence.evidence import Evidence, class_confidence, pixel_confidence
+from tag2mask.tasks.confidence.agreement import LabelEvidence, class_confidence, pixel_confidence
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, read_labels, write_gray
@@ -90,7 +90,7 @@ def open_work(
         record = records[image_id]
         marks = read_labels(labels / f"{image_id}.png")
         maps, numbers = read_class_maps(cams / f"{image_id}.npz", record.size)
-        evidence = Evidence(
+        evidence = LabelEvidence(
             *read_scores(scores / "scores" / f"{image_id}.npz", record.size),
             {int(n): one >= config.cam_foreground for n, one in zip(numbers, maps, strict=True)},
             read_gray(saliency / "saliency" / f"{image_id}.png") >= config.saliency,
@@ -104,7 +104,7 @@ def open_work(
 
 
 def _rows(
-    record: ImageRecord, classes: tuple[str, ...], labels: np.ndarray, evidence: Evidence
+    record: ImageRecord, classes: tuple[str, ...], labels: np.ndarray, evidence: LabelEvidence
 ) -> Iterator[dict[str, Any]]:
     shown = set(np.unique(labels).tolist()) - {0, IGNORE}
     for number in sorted(shown.union(record.tags)):

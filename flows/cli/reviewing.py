@@ -24,11 +24,11 @@ def review(
     ] = "folder",
     choose: Annotated[
         Literal["least-certain", "random"],
-        typer.Option(help="Labels that need mending most, or images that teach the network most."),
+        typer.Option(help="Which images; docs/corrections.md says what was worth more."),
     ] = "least-certain",
     root: Root = ROOT,
 ) -> None:
-    """Write the images where a correction is worth most, their masks as pre-labels."""
+    """Write images to be corrected, their masks as pre-labels."""
     from tag2mask.flows.people.reviewing import review as write
 
     typer.echo(write(root, name, count, form, out, choose))

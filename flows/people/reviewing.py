@@ -20,7 +20,8 @@ from tag2mask.tasks.store.store import Store
 USUAL = "corrections"
 """Folder of corrections below the dataset, where the settings name none."""
 
-ORDER = {"least-certain": "the least certain first", "random": "drawn at random"}
+ORDER: dict[Choice, str] = {"least-certain": "the least certain first", "random": "drawn at random"}
+"""What is said of the images that were chosen."""
 
 
 class NothingToReview(UserError, ValueError):
@@ -28,7 +29,7 @@ class NothingToReview(UserError, ValueError):
 
 
 def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path, choice: Choice = "least-certain") -> str:
-    """Write the images of a run where a correction is worth most; what to print.
+    """Write images of a run to be corrected; what to print.
 
     Args:
         root: folder of the store.

@@ -8,7 +8,7 @@ from PIL import Image
 from tag2mask.tasks.dataset.label_maps import as_bytes
 
 EPSILON = 1e-8
-"""Stateful the scaling of a constant map from dividing by zero."""
+"""Keeps the scaling of a constant map from dividing by zero."""
 
 LEVELS = 256
 """Of a map."""

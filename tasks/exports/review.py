@@ -1,4 +1,4 @@
-"""The images where a correction is worth most, exported with their masks as pre-labels.
+"""Images to correct, the least certain ones or random ones, exported with their masks as pre-labels.
 
 what the format writes (Label Studio's predictions, CVAT's XML, or PNG files), and beside it
 prelabels/<id>.png   the masks as they are
@@ -45,8 +45,10 @@ def choose(
     images = list(dict.fromkeys(row["image_id"] for row in rows))
     if choice == "random":
         images = np.random.default_rng(0).permutation(sorted(images)).tolist()
-    chosen = [image_id for image_id in images if image_id not in set(but)][:count]
-    return chosen, [row for row in rows if row["image_id"] in set(chosen)]
+    aside = set(but)
+    chosen = [image_id for image_id in images if image_id not in aside][:count]
+    shown = set(chosen)
+    return chosen, [row for row in rows if row["image_id"] in shown]
 
 
 def write_review(

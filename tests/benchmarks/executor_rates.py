@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,25 +64,33 @@ class Made:
     bytes: int
     files: int
 
+    def __add__(self, other: "Made") -> "Made":
+        return self - Made(-other.images, -other.seconds, -other.bytes, -other.files)
+
     def __sub__(self, other: "Made") -> "Made":
-        return Made(*(getattr(self, name) - getattr(other, name) for name in self.__annotations__))
+        return Made(
+            self.images - other.images,
+            self.seconds - other.seconds,
+            self.bytes - other.bytes,
+            self.files - other.files,
+        )
 
 
 Found = dict[str, dict[str, Made]]
 """Stage -> way -> what many images took more than few."""
 
 
-def made_by(root: Path) -> dict[str, Made]:
-    """Stage -> sums over its results in a store."""
-    found: dict[str, list[Mapping[str, float]]] = {}
+def made_by(root: Path, training: int) -> dict[str, Made]:
+    """Stage -> sums over its results in a store of so many training images."""
+    found: dict[str, Made] = {}
     for path in sorted(root.glob("*/*/manifest.json")):
-        found.setdefault(path.parts[-3], []).append(json.loads(path.read_text()))
-    names = ("images", "seconds", "bytes", "files")
-    return {
-        stage: Made(*(sum(manifest.get(name) or 0 for manifest in manifests) for name in names))  # type: ignore[arg-type]
-        for stage, manifests in found.items()
-        if CATALOG[stage].spread
-    }
+        stage, manifest = path.parts[-3], json.loads(path.read_text())
+        if CATALOG[stage].spread:
+            # what measures has files of no image, so that its manifest does not count any
+            looked_at = training if manifest["recipe"]["config"].get("split", "train") == "train" else KEPT_ASIDE
+            images, before = manifest.get("images") or looked_at, found.get(stage, Made(0, 0.0, 0, 0))
+            found[stage] = before + Made(images, manifest["seconds"], manifest["bytes"], manifest["files"])
+    return found
 
 
 def write_settings(folder: Path, images: int, settings: Path) -> None:
@@ -129,22 +137,23 @@ def measure(folder: Path, counts: tuple[int, int], settings: Path) -> Found:
         place = folder / str(count)
         write_settings(place, count, settings)
         run(place, "here", "--executor", "here")
-        found[count] = {WAYS[0]: made_by(place / "here")}
+        found[count] = {WAYS[0]: made_by(place / "here", count)}
     for number, way in enumerate(WAYS[1:], start=1):
         with workers(number) as address:
             for count in counts:
-                found[count][way] = _made_anew(folder / str(count), way.replace(" ", "_"), address)
+                found[count][way] = _made_anew(folder, count, way.replace(" ", "_"), address)
     few, many = (found[count] for count in sorted(counts))
     return {stage: {way: many[way][stage] - few[way][stage] for way in WAYS} for stage in many[WAYS[0]]}
 
 
-def _made_anew(place: Path, root: str, address: str) -> dict[str, Made]:
+def _made_anew(folder: Path, count: int, root: str, address: str) -> dict[str, Made]:
     """The spread stages of a finished store, by the workers at an address."""
+    place = folder / str(count)
     shutil.copytree(place / "here", place / root, symlinks=True)
     for stage in (name for name, stage in CATALOG.items() if stage.spread):
         shutil.rmtree(place / root / stage, ignore_errors=True)
     run(place, root, "--executor", "dask", "--dask", address)
-    return made_by(place / root)
+    return made_by(place / root, count)
 
 
 def table(found: Found) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from tag2mask.configs.schema import Confidence
 from tag2mask.tasks import measure_confidence
-from tag2mask.tasks.confidence.evidence import Evidence, class_confidence, pixel_confidence
+from tag2mask.tasks.confidence.agreement import LabelEvidence, class_confidence, pixel_confidence
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -19,13 +19,13 @@ from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_datas
 CLASSES = ("ant", "bee", "cow")
 
 
-def certain(labels: np.ndarray) -> Evidence:
-    """Evidence that says what the labels say, ignored pixels being background."""
+def certain(labels: np.ndarray) -> LabelEvidence:
+    """LabelEvidence that says what the labels say, ignored pixels being background."""
     clear = labels % 255
     numbers = np.unique(np.append(clear, 0)).astype(np.uint8)
     scores = np.stack([(clear == number).astype(np.float32) for number in numbers])
     cams = {int(number): clear == number for number in numbers if number}
-    return Evidence(scores, numbers, cams, clear != 0, clear)
+    return LabelEvidence(scores, numbers, cams, clear != 0, clear)
 
 
 def test_labels_that_all_evidences_see_are_certain() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LabelEvidence:
     """What is known of one image besides its labels, all (H, W)."""
 
     probabilities: np.ndarray
@@ -32,7 +32,7 @@ class Evidence:
         return self.probabilities[found[0]] if found.size else np.zeros(self.refined.shape, np.float32)
 
 
-def class_confidence(labels: np.ndarray, number: int, evidence: Evidence) -> dict[str, Any]:
+def class_confidence(labels: np.ndarray, number: int, evidence: LabelEvidence) -> dict[str, Any]:
     """Figures of one class of an image; `confidence` is their mean, and 0 where a tag has no pixel.
 
     Args:
@@ -62,7 +62,7 @@ def class_confidence(labels: np.ndarray, number: int, evidence: Evidence) -> dic
     return {"pixels": pixels, **dict(zip(names, figures, strict=True)), "confidence": float(np.mean(figures))}
 
 
-def pixel_confidence(labels: np.ndarray, evidence: Evidence) -> np.ndarray:
+def pixel_confidence(labels: np.ndarray, evidence: LabelEvidence) -> np.ndarray:
     """(H, W) uint8: how far probability, prediction, CRF and saliency stand behind a pixel's label; 0 if ignored."""
     own = np.zeros(labels.shape, np.float32)
     for number in np.unique(labels).tolist():
