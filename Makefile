@@ -63,7 +63,7 @@ lint: $(READY)        ## ruff and mypy
 docs: $(READY)        ## the table of stages and the diagram in the documents, anew
 	$(BIN)/python docs/refresh.py
 
-benchmark: $(READY)   ## hours on real images: the segmenter trained on the masks, to compare with
+benchmark: $(READY)   ## an hour on real images: the segmenter trained on the masks, three seeds, to compare with
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_trained_on_masks.py
 
 benchmark-saliency: $(READY) ## hours on real images: all saliency systems beside each other, as a table

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tag2mask.configs
 from tag2mask.configs.document import commented_yaml, relative
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config, Dataset
+from tag2mask.configs.sections.data import FOLDER_FORMATS
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.tags.finding import FoundTags, find_tags
@@ -70,6 +71,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; give another name with --out")
+    sources = replace(sources, images=_folder_of_images(sources))
     dataset, tags = _dataset(sources)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
@@ -83,11 +85,33 @@ def write_settings(sources: Sources, out: Path) -> str:
     return "\n".join([f"wrote {out}", *_counts(sources, dataset, tags), *notes, *_next(load_config(out).dataset, out)])
 
 
+def _folder_of_images(sources: Sources) -> Path:
+    """The folder that was given; where that has no images and a file of tags, the one folder in it that has images.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    folder = sources.images.expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
+    if _images_in(folder):
+        return folder
+    inside = [path for path in folder.glob("[!.]*") if path.is_dir() and _images_in(path)]
+    if len(inside) != 1:
+        return folder
+    found = find_tags(inside[0], None if sources.tags is None else _existing(sources.tags), sources.tag_names)
+    return folder if found is None or found.format in FOLDER_FORMATS else inside[0]
+
+
+def _images_in(folder: Path) -> set[str]:
+    """Ids of the images that lie in a folder itself."""
+    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+
+
 def _dataset(sources: Sources) -> tuple[Dataset, FoundTags]:
     """The dataset as far as it can be found, and its tags."""
-    images = sources.images.expanduser().absolute()
-    if not images.is_dir():
-        raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
+    images = sources.images
     root = images.parent
     tags = find_tags(images, None if sources.tags is None else _existing(sources.tags), sources.tag_names)
     if tags is None:
@@ -174,9 +198,8 @@ def _counts(sources: Sources, dataset: Dataset, found: FoundTags) -> list[str]:
 def _image_ids(sources: Sources, dataset: Dataset) -> set[str]:
     """Ids of the images."""
     if dataset.tags_are_folders:
-        return set(images_below(sources.images.expanduser().absolute(), dataset.tags_format == "folder_paths"))
-    visible = [path for path in sources.images.iterdir() if not path.name.startswith(".")]
-    return {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+        return set(images_below(sources.images, dataset.tags_format == "folder_paths"))
+    return _images_in(sources.images)
 
 
 def _next(dataset: Dataset, out: Path) -> list[str]:

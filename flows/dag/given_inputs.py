@@ -7,14 +7,11 @@ from tag2mask.configs.schema import Backbone, Config, Cosaliency
 from tag2mask.configs.sections.networks import PACKAGED
 from tag2mask.flows.dag.errors import MissingInput
 from tag2mask.flows.dag.node import Node
-from tag2mask.flows.dag.resolve import setting_of
+from tag2mask.flows.dag.resolve import absence, setting_of
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.networks.model_folder import WeightsError, check_checkpoint, check_start
 from tag2mask.tasks.networks.packaged_weights import packaged_weights
 from tag2mask.tasks.networks.weights_file import check_weights_file
-
-FOLDERS = frozenset({"images", "image_tree", "corrections", "masks", "maps", "model", "start"})
-"""Raw inputs that are folders."""
 
 
 def check_given(config: Config, nodes: Sequence[Node]) -> None:
@@ -32,7 +29,7 @@ def check_given(config: Config, nodes: Sequence[Node]) -> None:
     """
     given = [(node, name, path) for node in nodes for name, path in node.inputs.items() if isinstance(path, Path)]
     missing = {
-        f"{setting_of(node, name)}: {fault}": None for node, name, path in given if (fault := _absent(name, path))
+        f"{setting_of(node, name)}: {fault}": None for node, name, path in given if (fault := absence(name, path))
     }
     if missing:
         raise MissingInput("\n".join(missing))
@@ -70,14 +67,6 @@ def _check_backbone(node: Node) -> None:
             check_backbone(backbone)
     except ValueError as error:
         raise WeightsError(f"{setting}: {error}") from error
-
-
-def _absent(name: str, path: Path) -> str:
-    """Why an input is not there: it does not exist, or a file stands where a folder is wanted; "" where it is."""
-    file = next((part for part in (*((path,) if name in FOLDERS else ()), *path.parents) if part.is_file()), None)
-    if file is not None:
-        return f"{file} is a file, where a folder is wanted"
-    return "" if path.exists() else f"{path} does not exist"
 
 
 def _check_groups(folder: Path, config: Cosaliency) -> None:

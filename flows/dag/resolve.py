@@ -10,6 +10,9 @@ from tag2mask.tasks.building.build import Order, input_digest
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Artifact, Recipe, Store
 
+FOLDERS = frozenset({"images", "image_tree", "corrections", "masks", "maps", "model", "start"})
+"""Raw inputs that are folders."""
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -42,7 +45,8 @@ def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved
         store: remembers the digests of raw files.
 
     Raises:
-        MissingInput: a raw file or folder does not exist; the message names the setting and the path.
+        MissingInput: a raw file or folder does not exist, or a file stands where a folder is wanted; the message
+            names the setting and the path.
     """
     artifacts = {name: known[source] for name, source in node.inputs.items() if isinstance(source, str)}
     files = {name: source for name, source in node.inputs.items() if isinstance(source, Path)}
@@ -50,10 +54,18 @@ def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved
     for name, path in files.items():
         try:
             digests[name] = input_digest(store, node.stage, name, path)
-        except FileNotFoundError as error:
-            raise MissingInput(f"{setting_of(node, name)}: {path} does not exist") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise MissingInput(f"{setting_of(node, name)}: {absence(name, path)}") from error
     recipe = Recipe(node.stage, CATALOG[node.stage].version, node.hashed, digests)
     return Resolved(node, recipe, artifacts, files)
+
+
+def absence(name: str, path: Path) -> str:
+    """Why a raw input is not there: it does not exist, or a file stands where a folder is wanted; "" where it is."""
+    file = next((part for part in (*((path,) if name in FOLDERS else ()), *path.parents) if part.is_file()), None)
+    if file is not None:
+        return f"{file} is a file, where a folder is wanted"
+    return "" if path.exists() else f"{path} does not exist"
 
 
 def setting_of(node: Node, name: str) -> str:

@@ -177,7 +177,7 @@ def predicted(name: str, config: Config, given: Evidence) -> Evidence:
 
 def trained_for(steps: int, config: Config, given: Evidence, labels: Path) -> Evidence:
     """Predictions of a segmenter that was trained for a few steps."""
-    weights = Path(config.segmenter.backbone.weights)
+    weights = config.segmenter.backbone.weights_file
     settings = config.segmenter.replaced(iterations=steps)
     model = made(
         f"steps_{steps}/model",

@@ -21,10 +21,12 @@ from tag2mask.tasks.store.runtime import StageRuntime
 
 SETTINGS = Path(__file__).parents[2] / "configs" / "voc-mini.yaml"
 WORK = Path(os.environ.get("TAG2MASK_BENCHMARK", "artifacts/.benchmark"))
+SEEDS = tuple(int(seed) for seed in os.environ.get("TAG2MASK_SEEDS", "0 1 2").split())
 
 
 @pytest.mark.benchmark
-def test_segmenter_trained_on_masks() -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_segmenter_trained_on_masks(seed: int) -> None:
     """The same network, settings and steps, trained on the masks of the training images, beats chance by far."""
     config = load_config(SETTINGS)
     data = config.dataset
@@ -34,7 +36,7 @@ def test_segmenter_trained_on_masks() -> None:
     runtime = StageRuntime(threads=available_cores(), workers=available_cores(), report=_report_every_100)
     assert data.train_split and data.val_split and data.masks
     folders = {name: _fresh(name) for name in ("dataset", "masks", "scores", "refined", "plain", "crf")}
-    model = WORK / "model"  # kept, so that an interrupted benchmark resumes
+    model = WORK / f"model-{seed}"  # kept, so that an interrupted benchmark resumes
     model.mkdir(parents=True, exist_ok=True)
     index_dataset.run(
         data,
@@ -47,9 +49,10 @@ def test_segmenter_trained_on_masks() -> None:
     )
     index_masks.run(data, folders["masks"], runtime, dataset=folders["dataset"], masks=data.root / data.masks)
     started = time.time()
-    weights = Path(config.segmenter.backbone.weights)
+    weights = config.segmenter.backbone.weights_file
     labels = folders["masks"] / "masks"
-    train_segmenter.run(config.segmenter, model, runtime, dataset=folders["dataset"], labels=labels, weights=weights)
+    settings = config.segmenter.replaced(seed=seed)
+    train_segmenter.run(settings, model, runtime, dataset=folders["dataset"], labels=labels, weights=weights)
     seconds = time.time() - started
     given = {"dataset": folders["dataset"], "model": model}
     predict_masks.run(config.prediction, folders["scores"], runtime, split="val", **given)
@@ -58,7 +61,9 @@ def test_segmenter_trained_on_masks() -> None:
     )
     plain = _miou("predictions", folders["scores"], folders["plain"], folders, runtime)
     refined = _miou("labels", folders["refined"], folders["crf"], folders, runtime)
-    print(f"\ntrained on masks: val mIoU {plain:.2f}, with CRF {refined:.2f} ({seconds:.0f} s of training)")
+    print(
+        f"\ntrained on masks, seed {seed}: val mIoU {plain:.2f}, with CRF {refined:.2f} ({seconds:.0f} s of training)"
+    )
     assert plain > 10
 
 

@@ -70,6 +70,26 @@ def test_a_dataset_that_fits_is_next_to_run(images: Path, tmp_path: Path) -> Non
     assert "ids are names without suffix: a, not a.jpg" in reported
 
 
+def test_the_folder_around_images_and_tags_serves_as_well(images: Path, tmp_path: Path) -> None:
+    """Given the folder that holds the images' one and the tags, the images' is taken; with two of them, none is."""
+    write_settings(Sources(images.parent), tmp_path / "around.yaml")
+    dataset = load_config(tmp_path / "around.yaml").dataset
+    assert (dataset.root / dataset.images, dataset.tags) == (images, "labels.csv")
+    (images.parent / "other").mkdir()
+    Image.new("RGB", (40, 30)).save(images.parent / "other" / "x.jpg")
+    assert "0 images" in write_settings(Sources(images.parent), tmp_path / "two.yaml")
+
+
+def test_folders_beside_the_images_are_not_looked_into(images: Path, tmp_path: Path) -> None:
+    """A link beside images, to a folder that nobody may read or back to themselves, stops nothing."""
+    (images / "back").symlink_to(images)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    (images / "link").symlink_to(closed)
+    assert "3 images, 2 of them tagged" in write_settings(Sources(images), tmp_path / "links.yaml")
+    closed.chmod(0o700)
+
+
 def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) -> None:
     """A pair of split files beside the images is taken, and what is given by option."""
     for name in ("train", "val"):

@@ -63,9 +63,13 @@ def read(root: Path, by_path: bool) -> TagList:
 
 
 def has_tree(folder: Path) -> bool:
-    """Whether a folder has images in folders below it and none right in it."""
-    paths = list(_images(folder))
-    return bool(paths) and all(len(path.parts) > 1 for path in paths)
+    """Whether a folder has images in folders below it and none right in it.
+
+    Folders below one that has images of its own are not looked into: a link there may lead anywhere.
+    """
+    if any(_is_image(path.name) for path in folder.iterdir()):
+        return False
+    return any(_is_image(name) for name in names_below(folder))
 
 
 def clashes(folder: Path) -> bool:
@@ -78,8 +82,12 @@ def clashes(folder: Path) -> bool:
 
 
 def _images(root: Path) -> Iterator[PurePosixPath]:
-    paths = (PurePosixPath(name) for name in sorted(names_below(root)))
-    return (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+    return (PurePosixPath(name) for name in sorted(names_below(root)) if _is_image(name))
+
+
+def _is_image(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def _by_id(root: Path, by_path: bool) -> dict[str, list[PurePosixPath]]:

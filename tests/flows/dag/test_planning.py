@@ -1,5 +1,6 @@
 """What `plan` says, against what a run does."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,10 @@ def test_force_missing_and_removed_are_reported(tmp_path: Path) -> None:
     (tmp_path / "right.txt").unlink()
     row = planned(tmp_path, nodes, record)["right"]
     assert (row.state, row.reason) == ("missing", f"toy_read.file: {tmp_path / 'right.txt'} does not exist")
+    within = tmp_path / "left.txt" / "right.txt"
+    moved = tuple(replace(node, inputs={"file": within}) if node.name == "right" else node for node in nodes)
+    row = planned(tmp_path, moved, record)["right"]
+    assert row.reason == f"toy_read.file: {within.parent} is a file, where a folder is wanted"
 
 
 def test_plan_says_what_a_run_then_does(tmp_path: Path) -> None:
