@@ -3,12 +3,12 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
@@ -19,6 +19,9 @@ from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
 from tag2mask.flows.serving.store_server import API_URL, find_server, named_in_profile
 from tag2mask.flows.serving.temporary_server import TemporaryServer, temporary_server
+
+if TYPE_CHECKING:
+    from prefect import State
 
 Engine = Literal["auto", "local", "prefect"]
 
@@ -48,9 +51,11 @@ def run(request: Request) -> None:
             place = _place(request, config)
             if place == "here":
                 conclude(config, root, run_config(config, request.runtime, request.selection, execute))
-            else:
-                with temporary_server(root) if place == "own server" else nullcontext() as server:
-                    _run_with_prefect(request, server)
+                return
+            with temporary_server(root) if place == "own server" else nullcontext() as server:
+                state = _flow(server)(**_parameters(request), return_state=True)
+            if not state.is_completed():
+                raise RunFailed(state.message or f"the flow run ended as {state.name}")
     except KeyboardInterrupt as interruption:
         raise RunStopped("stopped; finished work is kept, and the same command goes on from there") from interruption
 
@@ -64,33 +69,30 @@ def _place(request: Request, config: Config) -> Literal["here", "server", "own s
     return "here" if finds_everything(config, request.runtime, request.selection) else "own server"
 
 
-def _run_with_prefect(request: Request, server: TemporaryServer | None) -> None:
-    """Run as a flow of the server that Prefect knows of; one that is starting is waited for."""
+def _flow(server: TemporaryServer | None) -> "Callable[..., State]":
+    """The flow of a run, on the server that Prefect knows of; one that is starting is waited for."""
     set_prefect_defaults()
-    from tag2mask.flows.regenerate import regenerate
+    from tag2mask.flows.regenerate import regenerate  # loads Prefect, while the server starts
 
     if server is not None:
         server.wait()
+    return regenerate
+
+
+def _parameters(request: Request) -> dict[str, Any]:
+    """A request as the flow's parameters."""
     runtime, selection = request.runtime, request.selection
-    state = regenerate(
-        config_path=request.config_path.absolute(),
-        changes=list(request.changes),
-        only=selection.only,
-        since=selection.since,
-        until=selection.until,
-        force=list(selection.force),
-        retrain=selection.retrain,
-        root=runtime.root,
-        device=runtime.device,
-        precision=runtime.precision,
-        cores=runtime.cores,
-        executor=runtime.executor,
-        dask=runtime.dask,
-        devices=runtime.devices,
-        return_state=True,
-    )
-    if not state.is_completed():
-        raise RunFailed(state.message or f"the flow run ended as {state.name}")
+    resources = ("root", "device", "precision", "cores", "executor", "dask", "devices")
+    return {
+        "config_path": request.config_path.absolute(),
+        "changes": list(request.changes),
+        "only": selection.only,
+        "since": selection.since,
+        "until": selection.until,
+        "force": list(selection.force),
+        "retrain": selection.retrain,
+        **{name: getattr(runtime, name) for name in resources},
+    }
 
 
 def chosen(engine: Engine, root: Path) -> Literal["local", "prefect"]:

@@ -6,9 +6,9 @@ Prefect is not needed for it; the Prefect flow runs its nodes through the same `
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from tag2mask.configs.runtime import Runtime
@@ -80,7 +80,10 @@ class Session:
         elif self.allowed is not None and node.name not in self.allowed:
             raise NotSelected(self._outside(damage))
         else:
-            outcome = self._build(resolved, damage)
+            job, progress = self._job(resolved), _Progress(node, self.listener)
+            with self.place(node), self.budget.share(job.threads, self.ranks[node.name]), progress.timed(job.threads):
+                (run_here if self.in_process else run_in_child)(job, progress.report, self.stop)
+            outcome = self._made(resolved, progress, damage)
         self.listener.finished(outcome)
         return outcome
 
@@ -97,18 +100,16 @@ class Session:
         note = f"kept {model.label} (retrain: never), although {'; '.join(changes)}"
         return Outcome(node, model, cached=True, seconds=0.0, kept=True, note=note)
 
-    def _build(self, resolved: Resolved, damage: str) -> Outcome:
+    def _job(self, resolved: Resolved) -> Job:
+        """What a process needs to build a node."""
         node, runtime = resolved.node, self.runtime
         executor = runtime.executor if node.spread else "here"
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
-        if executor == "dask":
-            threads = 1  # it waits for others' work
-        order = resolved.order(self.store, force=node.name in self.force)
-        job = Job(
-            order,
+        return Job(
+            resolved.order(self.store, force=node.name in self.force),
             runtime.device,
             runtime.precision if node.trains else "float32",
-            threads,
+            1 if executor == "dask" else threads,  # it waits for others' work
             runtime.shard,
             runtime.checkpoint_seconds,
             executor,
@@ -116,25 +117,16 @@ class Session:
             self.cluster.get() if executor == "dask" else None,
             logs_precision=node.trains and self.first_training.acquire(blocking=False),
         )
-        run, last = run_here if self.in_process else run_in_child, ""
 
-        def report(done: int, total: int, note: str) -> None:
-            nonlocal last
-            last = note
-            if note != TAKEN_OVER:
-                self.listener.progress(node, done, total, note)
-
-        with self.place(node), self.budget.share(threads, self.ranks[node.name]):
-            started = time.monotonic()
-            self.listener.started(node, threads)
-            run(job, report, self.stop)
+    def _made(self, resolved: Resolved, progress: "_Progress", damage: str) -> Outcome:
+        """How a node ended whose job ended well."""
         artifact = self.store.find(resolved.recipe.stage, resolved.recipe.key)
         if artifact is None:
             raise StageFailed(f"{resolved.label} vanished after it was made: is `rm` or another store at work?", "Gone")
-        if last == TAKEN_OVER:
-            return Outcome(node, artifact, cached=True, seconds=0.0, note=last)
+        if progress.note == TAKEN_OVER:
+            return Outcome(resolved.node, artifact, cached=True, seconds=0.0, note=TAKEN_OVER)
         note = f"rebuilt: {damage}" if damage else ""
-        return Outcome(node, artifact, cached=False, seconds=time.monotonic() - started, note=note)
+        return Outcome(resolved.node, artifact, cached=False, seconds=progress.seconds, note=note)
 
     def pause(self, node: Node, seconds: float) -> None:
         """Wait before a node's next attempt.
@@ -161,6 +153,32 @@ class Session:
         """Stop all stages at work; what they have finished stays in the store."""
         self.stop.set()
         self.budget.stop()
+
+
+@dataclass
+class _Progress:
+    """How far a stage is, passed on to who listens."""
+
+    node: Node
+    listener: Listener
+    note: str = ""
+    """The last one."""
+    seconds: float = 0.0
+    """That the stage took."""
+
+    @contextmanager
+    def timed(self, threads: int) -> Iterator[None]:
+        """Tell that the stage begins, and take the time."""
+        started = time.monotonic()
+        self.listener.started(self.node, threads)
+        yield
+        self.seconds = time.monotonic() - started
+
+    def report(self, done: int, total: int, note: str) -> None:
+        """Pass on what the stage says."""
+        self.note = note
+        if note != TAKEN_OVER:
+            self.listener.progress(self.node, done, total, note)
 
 
 def execute(session: Session) -> RunResult:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.schemas import State
+from prefect.states import Completed
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows import run as module
@@ -37,11 +39,15 @@ def begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         started.append("server")
         yield "server"
 
-    def flow(request: Request, server: Any = None) -> None:
-        started.append(f"flow on {server or os.environ['PREFECT_API_URL']}")
+    def flow_on(server: Any) -> Any:
+        def flow(**_: Any) -> State:
+            started.append(f"flow on {server or os.environ['PREFECT_API_URL']}")
+            return Completed()
+
+        return flow
 
     monkeypatch.setattr(module, "temporary_server", server)
-    monkeypatch.setattr(module, "_run_with_prefect", flow)
+    monkeypatch.setattr(module, "_flow", flow_on)
     return started
 
 
