@@ -69,7 +69,7 @@ def run(
 
 
 def _source(saliency_set: Path | None, dataset: Path | None, targets: Path | None) -> PairSource:
-    """Images with masks, or the dataset's own with targets that were mined."""
+    """Images with masks, or the dataset's own with targets that were made for it."""
     if saliency_set is not None:
         return masked_source(saliency_set)
     if dataset is None or targets is None:

@@ -91,7 +91,7 @@ class Saliency(Section):
     """What a network learns from: `masks` of `saliency_set`; `prior`: no masks at all, but the pixels of the dataset's
     own images where the prior and the CAMs agree."""
     self_training_rounds: Annotated[int, OF_INPUTS] = Field(default=1, ge=1, le=3)
-    """For targets `prior`: how often targets are mined and a network trained on them; from the second round on its
+    """For targets `prior`: how often targets are made and a network trained on them; from the second round on its
     own maps take the place of the prior."""
     maps: Annotated[Path | None, ByContent()] = None
     """For `folder`: `<id>.png`, 8-bit gray, the image's size, 255 = salient."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Config
-from tag2mask.flows.dag.outcome import RunResult
+from tag2mask.flows.dag.outcome import Outcome, RunResult
 from tag2mask.tasks.store.files import read_json, write_file, write_json
 from tag2mask.tasks.store.locks import hold
 from tag2mask.tasks.store.manifest import seal_of
@@ -188,7 +188,7 @@ def write_failure_log(record: RunRecord, result: RunResult) -> Path | None:
     return path
 
 
-def _built_entry(outcome: Any) -> dict[str, Any]:
+def _built_entry(outcome: Outcome) -> dict[str, Any]:
     return {
         "state": "kept" if outcome.kept else "cached" if outcome.cached else "built",
         "artifact": outcome.artifact.label,

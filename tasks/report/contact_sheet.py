@@ -6,13 +6,15 @@ import numpy as np
 
 from tag2mask.configs.schema import NodeFacts
 from tag2mask.tasks.dataset.image_index import ImageIndex
-from tag2mask.tasks.report.gallery import choose_images, gallery_columns, gallery_rows
+from tag2mask.tasks.report.gallery import evenly_spaced, gallery_columns, gallery_rows
 from tag2mask.tasks.report.pictures import jpeg_address, picture_pixels
 from tag2mask.tasks.report.steps import Step
 
 PAIRS_A_ROW = 4
 LARGEST = 200_000
 """Characters of the picture's address; it is kept by a database for good."""
+QUALITIES = (85, 70, 50, 30, 10)
+"""JPEG's, of which the first is taken that keeps to `LARGEST`."""
 GAP = 4
 """Pixels between two pairs."""
 
@@ -30,17 +32,21 @@ def contact_sheet(dataset: Path, facts: NodeFacts, folder: Path, *, pairs: int =
     Returns:
         A `data:` address of a JPEG, at most 200 000 characters; None for a stage that makes no pictures.
     """
-    step, split = Step.read("", folder, facts), facts.split
-    columns = gallery_columns([step], [], None, split)
-    index = ImageIndex.read(dataset).split(split)
-    chosen = choose_images(index.ids, {}, (pairs + 1) // 2)[1][:pairs]
+    step = Step.read("", folder, facts)
+    columns = gallery_columns([step], evaluations=[], truth=None, split=facts.split)
+    index = ImageIndex.read(dataset).split(facts.split)
+    chosen = evenly_spaced(index.ids, pairs)
     rows = gallery_rows(index, chosen, columns, {}, side=side, threads=1) if columns else []
     if not rows:
         return None
     cells = [[picture_pixels(p.address) if p.address else None for p in row.pictures] for row in rows]
     drawn = [size for row in cells for pixels in row if pixels is not None for size in pixels.shape[:2]]
     sheet = _sheet(cells, max(drawn))
-    return next(a for q in (85, 70, 50, 30, 10) if len(a := jpeg_address(sheet, q)) <= LARGEST or q == 10)
+    for quality in QUALITIES:
+        address = jpeg_address(sheet, quality)
+        if len(address) <= LARGEST:
+            break
+    return address
 
 
 def _sheet(cells: list[list[np.ndarray | None]], side: int) -> np.ndarray:

@@ -95,11 +95,16 @@ def choose_images(
     """
     ranked = sorted((image_id for image_id in image_ids if image_id in scores), key=lambda i: (scores[i], i))
     if not ranked:
-        positions = np.linspace(0, len(image_ids) - 1, min(2 * count, len(image_ids))).round().astype(int)
-        return (), tuple(image_ids[position] for position in positions)
+        return (), evenly_spaced(image_ids, 2 * count)
     worst = ranked[: min(count, (len(ranked) + 1) // 2)]
     best = ranked[max(len(worst), len(ranked) - count) :]
     return tuple(worst), tuple(reversed(best))
+
+
+def evenly_spaced(image_ids: Sequence[str], count: int) -> tuple[str, ...]:
+    """So many of the images at most, evenly spaced over the order given, the first and the last among them."""
+    positions = np.linspace(0, len(image_ids) - 1, min(count, len(image_ids))).round().astype(int)
+    return tuple(image_ids[position] for position in positions)
 
 
 def gallery_rows(

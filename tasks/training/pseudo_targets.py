@@ -50,7 +50,7 @@ def agreed_target(saliency: np.ndarray, cams: np.ndarray, config: SelfTraining) 
 
 
 def agreed_source(dataset: Path, targets: Path) -> PairSource:
-    """The training images with their mined targets, without those of which nothing is known.
+    """The training images with their targets, without those of which nothing is known.
 
     Args:
         dataset: `index_dataset` artifact.
