@@ -4,10 +4,11 @@ Reads   dataset        the index; its training images
         labels         <id>.png of the labels to train on; 255 trains nothing
         weights        state dict of an ImageNet network, where the settings name a file
         classifier     model.pt of `train_classifier`, where training starts from its backbone
+        segmenter      model.pt of the round before, where training starts from it
 Writes  model.pt, model.json, losses.csv, metrics.json
 
-Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone.  Images
-whose labels are ignored throughout are left out and counted.
+Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone; or it goes on
+from the segmenter of the round before.  Images whose labels are ignored throughout are left out and counted.
 """
 
 from pathlib import Path
@@ -23,7 +24,14 @@ from tag2mask.models.parts.parameter_groups import parameter_groups
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
-from tag2mask.tasks.networks.factory import load_backbone, load_pretrained, place, save_model, segmentation_network
+from tag2mask.tasks.networks.factory import (
+    load_backbone,
+    load_model,
+    load_pretrained,
+    place,
+    save_model,
+    segmentation_network,
+)
 from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
@@ -86,20 +94,25 @@ def run(
     labels: Path,
     weights: Path | None = None,
     classifier: Path | None = None,
+    segmenter: Path | None = None,
 ) -> None:
     """Train, resuming from a checkpoint below `out` if there is one.
 
     Raises:
-        WeightsError: training is to start from the classifier, whose backbone is another; the message says where.
+        WeightsError: training is to start from the classifier, whose backbone is another, or from a segmenter of
+            another architecture; the message says where.
         NoLabels: every pixel of all label maps is ignored.
     """
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
     network = segmentation_network(config, len(index.classes))
-    segmenter = network.segmenter
-    load_pretrained(segmenter.backbone, config.backbone, weights)
-    if classifier is not None:
-        load_backbone(classifier, segmenter.backbone)
+    backbone = network.segmenter.backbone
+    if segmenter is not None:
+        load_model(segmenter, network)
+    elif classifier is not None:
+        load_backbone(classifier, backbone)
+    else:
+        load_pretrained(backbone, config.backbone, weights)
     place(network, runtime.device)
     data = LabeledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
@@ -118,7 +131,7 @@ def run(
             total += loss.detach()
         return total
 
-    optimizer = _optimizer(segmenter, config)
+    optimizer = _optimizer(network.segmenter, config)
     schedule = poly(config.power, config.iterations)
     average = AveragedWeights(network, config.average_decay) if config.average_decay else None
     training = Training(

@@ -20,9 +20,11 @@ class Segmenter(Section):
 
     backbone: Backbone = Backbone(name="resnet101", output_stride=8)
     """Backbone."""
-    start: Literal["backbone", "classifier"] = "backbone"
+    start: Literal["backbone", "classifier", "segmenter"] = "backbone"
     """What every round starts from: the backbone's weights, as published; or the trained classifier's, which must
-    have the same layers: for backbones without ImageNet weights, which a few hundred label maps teach little."""
+    have the same layers: for backbones without ImageNet weights, which a few hundred label maps teach little; or, from
+    the second round on, the segmenter of the round before, whose learning rate begins anew (a warm restart: SGDR, ICLR
+    2017)."""
     rates: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(6, 12, 18, 24), min_length=1)
     """Dilations of the parallel 3x3 convolutions, in cells."""
     low_level_channels: int = Field(default=0, ge=0)

@@ -121,9 +121,9 @@ class _Builder:
     def _labels(self) -> None:
         labels = first = self._corrected(0, self._initial_labels())
         guard = self.run.evaluate("labels_0", labels, "training_labels")
-        scores, refined, rounds = "", "", list[tuple[str, str, str | None]]()
+        model, scores, refined, rounds = None, "", "", list[tuple[str, str, str | None]]()
         for r in range(1, self.config.rounds + 1):
-            model = self._segmenter(r, labels, guard)
+            model = self._segmenter(r, labels, guard, model)
             scores, refined = self._predict(NodeFacts(title=f"prediction {r}", round=r), f"{r}", model)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
@@ -131,7 +131,7 @@ class _Builder:
             labels = self._corrected(r, self._next_labels(r, scores, refined, first, labels))
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
         last = self.config.rounds + 1
-        model = self._segmenter(last, labels, guard)
+        model = self._segmenter(last, labels, guard, model)
         rounds.append((labels, model, self._validate(last, model)))
         if self.config.deliver == "best":
             labels = model = self._choose(rounds)
@@ -180,7 +180,8 @@ class _Builder:
         name = "apply_corrections"
         return self.run.add(f"{name}-{r}", name, Section(), facts=facts, dataset="index_dataset", **given)
 
-    def _segmenter(self, number: int, labels: str, guard: tuple[str, ...]) -> str:
+    def _segmenter(self, number: int, labels: str, guard: tuple[str, ...], before: str | None) -> str:
+        """The segmenter of a round; `before` is that of the round before, which it may start from."""
         settings = self.config.segmenter
         return self.run.train(
             f"train_segmenter-{number}",
@@ -191,6 +192,7 @@ class _Builder:
             dataset="index_dataset",
             labels=labels,
             classifier="train_classifier" if settings.start == "classifier" else None,
+            segmenter=before if settings.start == "segmenter" else None,
         )
 
     def _validate(self, number: int, model: str) -> str | None:

@@ -181,7 +181,7 @@ def test_a_frozen_segmenter_keeps_its_backbone(tmp_path: Path, inputs: dict[str,
 
 
 def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """With a vanishing learning rate the backbone stays the classifier's that it starts from; another is refused."""
+    """With a vanishing rate the backbone, or the segmenter, stays what it started from; another network is refused."""
     train_classifier.run(
         Classifier.model_validate(TAGGER), tmp_path / "classifier", StageRuntime(), dataset=inputs["dataset"]
     )
@@ -193,9 +193,14 @@ def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
     backbone = [name for name in before if name.startswith("backbone.")]
     assert all(torch.allclose(before[name], after[f"segmenter.{name}"], rtol=0, atol=1e-20) for name in backbone)
     assert not all(torch.equal(before[name], other[f"segmenter.{name}"]) for name in backbone)
+    train_segmenter.run(still.replaced(seed=1), tmp_path / "next", StageRuntime(), **given, segmenter=tmp_path / "one")
+    following = read_state(tmp_path / "next" / "model.pt")
+    assert all(torch.allclose(after[name], value, rtol=0, atol=1e-20) for name, value in following.items())
     wider = still.model_copy(update={"backbone": Backbone(name="resnet18", output_stride=16)})
-    with pytest.raises(WeightsError, match="classifier/model.pt: does not fit the network: conv"):
-        train_segmenter.run(wider, tmp_path / "three", StageRuntime(), **given, classifier=tmp_path / "classifier")
+    for start in ("classifier", "segmenter"):
+        before_it = {start: tmp_path / ("one" if start == "segmenter" else start)}
+        with pytest.raises(WeightsError, match=r"model.pt: does not fit the network: .*conv1"):
+            train_segmenter.run(wider, tmp_path / "three", StageRuntime(), **given, **before_it)
 
 
 KILLED = """

@@ -219,6 +219,13 @@ def test_a_segmenter_needs_the_classifier_only_to_start_from_it() -> None:
         assert {n.inputs.get("classifier") for n in nodes if n.stage == "train_segmenter"} == expected
 
 
+def test_a_segmenter_may_go_on_from_that_of_the_round_before() -> None:
+    """Where the settings say so each reads the one before it; the first starts from the backbone's weights."""
+    nodes = [n for n in build_dag(demo("segmenter.start=segmenter", "rounds=2")) if n.stage == "train_segmenter"]
+    assert [node.inputs.get("segmenter") for node in nodes] == [None, "train_segmenter-1", "train_segmenter-2"]
+    assert not any("segmenter" in n.inputs for n in build_dag(demo("rounds=2")) if n.stage == "train_segmenter")
+
+
 def test_trainings_wait_for_all_checks() -> None:
     """No training starts before all data were looked at, and no segmenter before its labels were."""
     for node in build_dag(demo(GROUPS)):
