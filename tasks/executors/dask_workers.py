@@ -16,6 +16,7 @@ from distributed import Client, Future, KilledWorker, Security, get_worker
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.executors.fellows import Origin, UnlikeWorker, check_this_process, fault_of_this_process
+from tag2mask.tasks.executors.processes import keep_memory
 from tag2mask.tasks.executors.window import ALLOWED_LOSSES, Ended
 from tag2mask.tasks.executors.work import Answer, Order, Shard, answer
 from tag2mask.tasks.store.runtime import Cluster
@@ -98,6 +99,7 @@ def has_gpu(worker: Mapping[str, Any]) -> bool:
 def run_shard(order: Order, shard: Shard, seen: Origin) -> Answer:
     """Body of a task: what a worker of Dask does with a shard."""
     check_this_process(seen)  # also those that came later
+    keep_memory()
     worker = get_worker()
     key = worker.get_current_task()
 

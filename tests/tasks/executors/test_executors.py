@@ -1,6 +1,9 @@
 """Images on threads and processes: every result once, lost workers made up for, lethal images named."""
 
 import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -163,3 +166,31 @@ def test_window_does_not_run_away_from_its_oldest_shard() -> None:
     first = [int(image_id) for image_id, _ in Window(workers).results(shards)]
     late = first.index(0)
     assert sorted(first) == list(range(count)) and max(first[:late]) <= AHEAD * workers.width
+
+
+FAULTS = """
+import resource, numpy
+from tag2mask.tasks.executors.processes import keep_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        numpy.ones(2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+keep_memory()
+faults()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's malloc")
+def test_a_worker_of_dasks_keeps_the_memory_that_an_array_leaves() -> None:
+    """With the environment that Dask gives its workers, the pages of an array are cleared once and not each time."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    for own, kept in (({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)):
+        given = environment | {"MALLOC_TRIM_THRESHOLD_": "65536"} | own
+        ran = subprocess.run([sys.executable, "-c", FAULTS], env=given, capture_output=True, text=True, check=True)
+        before, after = map(int, ran.stdout.split())
+        assert before > 5_000 and (after < before / 20) == kept
