@@ -139,8 +139,8 @@ def measure(folder: Path, counts: tuple[int, int], settings: Path) -> Found:
         run(place, "here", "--executor", "here")
         found[count] = {WAYS[0]: made_by(place / "here", count)}
     for number, way in enumerate(WAYS[1:], start=1):
-        with workers(number) as address:
-            for count in counts:
+        for count in counts:  # workers of its own, so that each count pays alike for what they load
+            with workers(number) as address:
                 found[count][way] = _made_anew(folder, count, way.replace(" ", "_"), address)
     few, many = (found[count] for count in sorted(counts))
     return {stage: {way: many[way][stage] - few[way][stage] for way in WAYS} for stage in many[WAYS[0]]}
