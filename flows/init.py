@@ -15,6 +15,7 @@ from tag2mask.configs.schema import Config, Dataset
 from tag2mask.configs.sections.data import FOLDER_FORMATS
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
+from tag2mask.tasks.store.digests import names_in
 from tag2mask.tasks.tags.finding import FoundTags, find_tags
 from tag2mask.tasks.tags.formats import BY_NAME
 from tag2mask.tasks.tags.listing import Given, list_dataset
@@ -105,8 +106,7 @@ def _folder_of_images(sources: Sources) -> Path:
 
 def _images_in(folder: Path) -> set[str]:
     """Ids of the images that lie in a folder itself."""
-    visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return {path.stem for path in visible if path.suffix.lower() in IMAGE_SUFFIXES}
+    return {Path(name).stem for name in names_in(folder, IMAGE_SUFFIXES)}
 
 
 def _dataset(sources: Sources) -> tuple[Dataset, FoundTags]:

@@ -31,8 +31,10 @@ MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736", "MAL
 """Of GNU's malloc: memory that a layer's output leaves is kept for the next one.  By default each large output is
 mapped anew and its pages are cleared one by one, which takes longer than the layer (EfficientNet-Lite0, 16 images of
 320 pixels, one AVX2 thread: 149 ms an image, 53 ms with this).  What the user has set stays."""
-MALLOPT = {-4: 0, -1: 2**31 - 1, -2: 2**26}
-"""The same as parameters of GNU's `mallopt`: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD."""
+MALLOPT = {"MALLOC_MMAP_MAX_": -4, "MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_TOP_PAD_": -2}
+"""What `mallopt` calls them: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD."""
+LARGEST_INT = 2**31 - 1
+"""Which `mallopt` takes."""
 _starting = threading.Lock()
 
 
@@ -90,8 +92,8 @@ def keep_memory() -> None:
     """
     set_parameter = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_parameter is not None and "MALLOC_MMAP_MAX_" not in os.environ:
-        for parameter, value in MALLOPT.items():
-            set_parameter(parameter, value)
+        for name, parameter in MALLOPT.items():
+            set_parameter(parameter, min(int(MEMORY[name]), LARGEST_INT))
 
 
 @dataclass(frozen=True)

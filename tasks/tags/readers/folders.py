@@ -7,7 +7,7 @@ from tag2mask.configs.sections.data import TagsFormat
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.images import find_images
-from tag2mask.tasks.store.digests import file_digest, names_below
+from tag2mask.tasks.store.digests import file_digest, names_below, names_in
 from tag2mask.tasks.tags.readers.source import Gathered, TagList
 
 BETWEEN = "__"
@@ -67,7 +67,7 @@ def has_tree(folder: Path) -> bool:
 
     Folders below one that has images of its own are not looked into: a link there may lead anywhere.
     """
-    if any(_is_image(path.name) for path in folder.iterdir()):
+    if names_in(folder, IMAGE_SUFFIXES):
         return False
     return any(_is_image(name) for name in names_below(folder))
 
@@ -86,8 +86,7 @@ def _images(root: Path) -> Iterator[PurePosixPath]:
 
 
 def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _by_id(root: Path, by_path: bool) -> dict[str, list[PurePosixPath]]:

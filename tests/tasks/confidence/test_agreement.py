@@ -20,7 +20,7 @@ CLASSES = ("ant", "bee", "cow")
 
 
 def certain(labels: np.ndarray) -> LabelEvidence:
-    """LabelEvidence that says what the labels say, ignored pixels being background."""
+    """Evidence that says what the labels say, ignored pixels being background."""
     clear = labels % 255
     numbers = np.unique(np.append(clear, 0)).astype(np.uint8)
     scores = np.stack([(clear == number).astype(np.float32) for number in numbers])
