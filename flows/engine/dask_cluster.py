@@ -8,7 +8,7 @@ from typing import Any
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.tasks.executors.images import NoDask
-from tag2mask.tasks.executors.processes import MEMORY, SUMMING, WAITING
+from tag2mask.tasks.executors.processes import SUMMING, WAITING
 from tag2mask.tasks.store.runtime import Cluster
 
 log = logging.getLogger("tag2mask")
@@ -65,7 +65,7 @@ def _start(workers: int) -> Any:
     import dask.config
     from distributed import LocalCluster, Security
 
-    variables = {"OMP_NUM_THREADS": "1", **SUMMING, **WAITING, **MEMORY}
+    variables = {"OMP_NUM_THREADS": "1", **SUMMING, **WAITING}  # memory: each worker sees to it, see `keep_memory`
     with warnings.catch_warnings(), dask.config.set({"distributed.nanny.pre-spawn-environ": variables}):
         warnings.filterwarnings("ignore", "Port .* is already in use")
         return LocalCluster(
