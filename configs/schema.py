@@ -170,6 +170,11 @@ class Config(Section):
                     f"{name}.start is 'classifier', whose backbone is {backbone!r}, but {name}.backbone.name is "
                     f"{other.backbone.name!r}: name the same backbone, or set {name}.start to 'backbone'"
                 )
+        if self.attention.start == "classifier" and self.classifier.saliency_weight:
+            raise ValueError(
+                "attention.start is 'classifier', which has a map of the background with classifier.saliency_weight: "
+                "set that to 0, or attention.start to 'backbone'"
+            )
         return self
 
     @model_validator(mode="after")

@@ -72,8 +72,9 @@ def write_settings(sources: Sources, out: Path) -> str:
     """
     if out.exists():
         raise ConfigError(f"{out} exists already; give another name with --out")
-    sources = replace(sources, images=_folder_of_images(sources))
-    dataset, tags = _dataset(sources)
+    folder, found = _folder_of_images(sources)
+    sources = replace(sources, images=folder)
+    dataset, tags = _dataset(sources, found)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     notes = _set_saliency(values, sources, out)
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
@@ -86,8 +87,11 @@ def write_settings(sources: Sources, out: Path) -> str:
     return "\n".join([f"wrote {out}", *_counts(sources, dataset, tags), *notes, *_next(load_config(out).dataset, out)])
 
 
-def _folder_of_images(sources: Sources) -> Path:
+def _folder_of_images(sources: Sources) -> tuple[Path, FoundTags | None]:
     """The folder that was given; where that has no images and a file of tags, the one folder in it that has images.
+
+    Returns:
+        The folder, and its tags where they were read to find out.
 
     Raises:
         ConfigError: there is no such folder.
@@ -96,12 +100,17 @@ def _folder_of_images(sources: Sources) -> Path:
     if not folder.is_dir():
         raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
     if _images_in(folder):
-        return folder
+        return folder, None
     inside = [path for path in folder.glob("[!.]*") if path.is_dir() and _images_in(path)]
-    if len(inside) != 1:
-        return folder
-    found = find_tags(inside[0], None if sources.tags is None else _existing(sources.tags), sources.tag_names)
-    return folder if found is None or found.format in FOLDER_FORMATS else inside[0]
+    found = _find_tags(sources, inside[0]) if len(inside) == 1 else None
+    if found is None or found.format in FOLDER_FORMATS:
+        return folder, None
+    return inside[0], found
+
+
+def _find_tags(sources: Sources, images: Path) -> FoundTags | None:
+    """The tags of a folder of images: those that were given, or those found beside or in it."""
+    return find_tags(images, None if sources.tags is None else _existing(sources.tags), sources.tag_names)
 
 
 def _images_in(folder: Path) -> set[str]:
@@ -109,11 +118,11 @@ def _images_in(folder: Path) -> set[str]:
     return {Path(name).stem for name in names_in(folder, IMAGE_SUFFIXES)}
 
 
-def _dataset(sources: Sources) -> tuple[Dataset, FoundTags]:
-    """The dataset as far as it can be found, and its tags."""
+def _dataset(sources: Sources, found: FoundTags | None) -> tuple[Dataset, FoundTags]:
+    """The dataset as far as it can be found, and its tags: `found`, or read here."""
     images = sources.images
     root = images.parent
-    tags = find_tags(images, None if sources.tags is None else _existing(sources.tags), sources.tag_names)
+    tags = found or _find_tags(sources, images)
     if tags is None:
         raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
     pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]

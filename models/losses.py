@@ -34,6 +34,31 @@ def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:
     return F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))
 
 
+def saliency_map_loss(maps: Tensor, tags: Tensor, saliency: Tensor, *, overlap: float) -> Tensor:
+    """Mean squared distance of saliency from what class maps say of it (EPS: Lee et al., CVPR 2021, section 3).
+
+    The maps of the image's tags that lie on what is salient make the foreground; the others, salient objects that are
+    no tag's aside, belong to the background.  The two estimates, the foreground's and what the background leaves, are
+    averaged.  Unlike EPS, a map covers the cells above half of its own maximum, not of 1, and the tag whose map lies
+    most on what is salient counts as foreground whatever its overlap: there is always something to learn.
+
+    Args:
+        maps: (N, C, h, w) in [0, 1], probabilities of the classes; what they lack to 1 is the background's.
+        tags: (N, C), 1 where the image has the tag, else 0.
+        saliency: (N, h, w) in [0, 1].
+        overlap: share of a map's cells that has to be salient (above 0.5) for the map to make foreground.
+    """
+    maps, tags, saliency = maps.float(), tags.float(), saliency.float()
+    with torch.no_grad():
+        covered = (maps > maps.amax((2, 3), keepdim=True) / 2).float()
+        salient = (covered * (saliency[:, None] > 0.5)).sum((2, 3)) / covered.sum((2, 3)).clamp_min(1)  # (N, C)
+        share = torch.where(tags > 0, salient, -1.0)
+        lies_on = ((share > overlap) | (share == share.amax(1, keepdim=True))).float() * tags
+    foreground = (maps * lies_on[:, :, None, None]).sum(1)  # (N, C, h, w) -> (N, h, w)
+    background = 1 - maps.sum(1) + (maps * (tags - lies_on)[:, :, None, None]).sum(1)
+    return F.mse_loss((foreground + 1 - background) / 2, saliency)
+
+
 def integral_attention_loss(scores: Tensor, attention: Tensor) -> Tensor:
     """Average of -t log s(x) where t > 0, plus average of log(1 + e^x) where t = 0 (NSROM, stage C).
 

@@ -27,6 +27,8 @@ class TagClassifier(nn.Module):
         graph: built for the head's width (or the backbone's, without head convolutions); None leaves it out.
         class_norm: whether a batch norm without weights stands before the class convolution, not in the article.  The
             channels of a frozen backbone differ in size and offset, and gradient descent favors the large ones.
+        background: whether the class convolution has a map more, the background's, with which the classes compete at
+            each position: what `saliency_map_loss` teaches (EPS: Lee et al., CVPR 2021), not in the article.
 
     The head and the graph start by `initialize_fan_out`.
 
@@ -44,13 +46,14 @@ class TagClassifier(nn.Module):
         head_kernel: int = 3,
         graph: GraphReasoning | None,
         class_norm: bool = False,
+        background: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.classes, self.background = backbone, classes, background
         self.head, width = convolution_stack(backbone.channels[-1], head_convolutions, head_channels, head_kernel)
         self.graph = checked_graph(graph, width)
         self.normalize = nn.BatchNorm2d(width, affine=False) if class_norm else nn.Identity()
-        self.classify = nn.Conv2d(width, classes, 1)
+        self.classify = nn.Conv2d(width, classes + background, 1)
         for part in (self.head, self.graph, self.classify):
             initialize_fan_out(part)
 
@@ -59,10 +62,13 @@ class TagClassifier(nn.Module):
 
         Returns:
             Logits (N, C) and the maps (N, C, h, w) whose averages they are; h, w is the grid of the deepest output.
+            With `background`, the maps are the classes' probabilities instead: what they lack to 1 is the background's.
         """
         features = self.graph(self.head(self.backbone(images)[-1]))
-        maps = self.classify(self.normalize(F.relu(features)))
-        return maps.mean((2, 3)), maps  # (N, C, h, w) -> (N, C)
+        scores = self.classify(self.normalize(F.relu(features)))
+        maps = scores[:, : self.classes]  # (N, C or C + 1, h, w) -> (N, C, h, w)
+        logits = maps.mean((2, 3))  # (N, C, h, w) -> (N, C)
+        return logits, scores.softmax(1)[:, : self.classes] if self.background else maps
 
 
 def convolution_stack(

@@ -10,6 +10,7 @@ from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import standard_output
+from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.release.latest import LATEST
 from tag2mask.tasks.release.releases import NoSuchRelease, Release, Releases, names
@@ -17,8 +18,6 @@ from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.store import Store
 
 if TYPE_CHECKING:
-    from tag2mask.tasks.exports.export import Format
-    from tag2mask.tasks.exports.export_set import Images
     from tag2mask.tasks.release.label_sets import LabelSet
     from tag2mask.tasks.release.publish import Publication
 
@@ -184,8 +183,8 @@ def export_release(
     root: Path,
     text: str,
     out: Path,
-    form: "Format",
-    images: "Images",
+    form: ReleaseFormat,
+    images: ReleaseImages,
 ) -> str:
     """Export a release; what to print.
 

@@ -1,9 +1,11 @@
 """The commands about releases, and exporting them: publish, releases, latest, diff, export, submission."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 
 Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
 ROOT = Path("artifacts")
@@ -81,12 +83,10 @@ def export(
     release: Annotated[str, typer.Argument(help="name@3, name@latest, or name.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.", show_default=False)],
     form: Annotated[
-        Literal["voc", "coco", "coco_panoptic", "yolo", "label_studio", "cvat", "hugging_face", "plain"],
+        ReleaseFormat,
         typer.Option("--format", help="What to write."),
     ] = "voc",
-    images: Annotated[
-        Literal["copy", "link", "none"], typer.Option(help="Copy the images, hard-link them, or leave them out.")
-    ] = "copy",
+    images: Annotated[ReleaseImages, typer.Option(help="Copy the images, hard-link them, or leave them out.")] = "copy",
     root: Root = ROOT,
 ) -> None:
     """Write a release for other programs, and say what the format cannot hold."""

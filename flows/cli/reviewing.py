@@ -1,9 +1,11 @@
 """The commands of the loop with people: review, corrections."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
 
 Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
 ROOT = Path("artifacts")
@@ -19,11 +21,9 @@ def review(
     name: Annotated[str, typer.Argument(help="Name of the run.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.", show_default=False)],
     count: Annotated[int, typer.Option(min=1, help="Images at most.")] = 40,
-    form: Annotated[
-        Literal["label-studio", "cvat", "folder"], typer.Option("--format", help="What the masks are corrected with.")
-    ] = "folder",
+    form: Annotated[ReviewFormat, typer.Option("--format", help="What the masks are corrected with.")] = "folder",
     choose: Annotated[
-        Literal["least-certain", "random"],
+        ReviewChoice,
         typer.Option(help="Which images; docs/corrections.md says what was worth more."),
     ] = "least-certain",
     root: Root = ROOT,

@@ -1,12 +1,13 @@
 """The commands that use a trained network: predict, export-model."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from tag2mask.configs import runtime
 from tag2mask.configs.runtime import runtime_of
+from tag2mask.tasks.catalog.formats import ModelFormat
 
 ROOT = Path("artifacts")
 Model = Annotated[
@@ -53,9 +54,7 @@ def predict(
 
 def export_model(
     model: Model,
-    form: Annotated[
-        Literal["onnx", "torch-export"], typer.Option("--format", help="onnx needs the extra tag2mask[onnx].")
-    ] = "onnx",
+    form: Annotated[ModelFormat, typer.Option("--format", help="onnx needs the extra tag2mask[onnx].")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File to write.  [default: the model's name, here]")] = None,
     root: Root = ROOT,
 ) -> None:

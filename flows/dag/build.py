@@ -31,16 +31,30 @@ class _Builder:
         if self.config.dataset.tags is None:  # nothing can be labeled
             self._saliency()
             return self.run.nodes
-        self._class_maps()
-        self._saliency()
+        self._class_maps(self._saliency_to_learn())
+        if not self.saliency:
+            self._saliency()
         add_cosaliency(self.run, self.saliency, self.saliency_model)
         self._labels()
         self._report()
         return self.run.nodes
 
-    def _class_maps(self) -> None:
+    def _saliency_to_learn(self) -> str | None:
+        """Node with the saliency that the class maps learn from, where the settings say so.
+
+        It is the run's own; where that is learned with the help of class maps, it is the prior.
+        """
+        if not self.config.classifier.saliency_weight:
+            return None
+        if self.config.saliency.targets == "prior":
+            return self._prior()
+        self._saliency()
+        return self.saliency
+
+    def _class_maps(self, saliency: str | None) -> None:
         config, data = self.config, "index_dataset"
-        self.run.train("train_classifier", "train_classifier", config.classifier, dataset=data)
+        name = "train_classifier"
+        self.run.train(name, name, config.classifier, dataset=data, saliency=saliency)
         self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
         self.run.evaluate("cams", "infer_cams", "class_maps")
         if config.initial_labels != "mining":  # which alone reads attention
@@ -54,7 +68,7 @@ class _Builder:
     def _saliency(self) -> None:
         saliency = self.config.saliency
         if saliency.provider == "prior" or saliency.targets == "prior":
-            self.saliency = self.run.add("predict_prior", "predict_prior", self.config.prior, dataset="index_dataset")
+            self.saliency = self._prior()
         if saliency.targets == "prior":
             self._train_saliency_without_masks()
         elif saliency.provider != "prior":
@@ -63,6 +77,13 @@ class _Builder:
                 model = self._train_saliency("train_saliency", saliency_set="index_saliency_set")
             self._predict_saliency("predict_saliency", model, saliency.maps if saliency.provider == "folder" else None)
         self.run.evaluate("saliency", self.saliency, "saliency")
+
+    def _prior(self) -> str:
+        """The node of the prior's maps, added where it is not there yet."""
+        name = "predict_prior"
+        if all(node.name != name for node in self.run.nodes):
+            self.run.add(name, name, self.config.prior, dataset="index_dataset")
+        return name
 
     def _train_saliency_without_masks(self) -> None:
         """Networks trained in turn on what the saliency so far and the CAMs agree on; the prior is the first."""

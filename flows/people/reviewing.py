@@ -7,12 +7,13 @@ from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, delivery
 from tag2mask.flows.dag.record import RunRecord, latest
+from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
 from tag2mask.tasks.corrections.taking_back import read_review, take_back
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.exports.export_set import ExportSet
-from tag2mask.tasks.exports.review import CORRECTED, Choice, ReviewFormat, choose, write_review
+from tag2mask.tasks.exports.review import CORRECTED, choose, write_review
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store
@@ -20,7 +21,7 @@ from tag2mask.tasks.store.store import Store
 USUAL = "corrections"
 """Folder of corrections below the dataset, where the settings name none."""
 
-ORDER: dict[Choice, str] = {"least-certain": "the least certain first", "random": "drawn at random"}
+ORDER: dict[ReviewChoice, str] = {"least-certain": "the least certain first", "random": "drawn at random"}
 """What is said of the images that were chosen."""
 
 
@@ -28,7 +29,9 @@ class NothingToReview(UserError, ValueError):
     """A run has nothing that could be reviewed; the message says why."""
 
 
-def review(root: Path, name: str, count: int, form: ReviewFormat, out: Path, choice: Choice = "least-certain") -> str:
+def review(
+    root: Path, name: str, count: int, form: ReviewFormat, out: Path, choice: ReviewChoice = "least-certain"
+) -> str:
     """Write images of a run to be corrected; what to print.
 
     Args:

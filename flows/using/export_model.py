@@ -1,10 +1,11 @@
 """A trained segmenter as one file for other programs, with what they must know in its metadata."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tag2mask.configs.errors import UserError
 from tag2mask.flows.using.trained_models import NamedModel, named_segmenter
+from tag2mask.tasks.catalog.formats import ModelFormat
 from tag2mask.tasks.executors.processes import loading_environment
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import read_json
@@ -17,7 +18,7 @@ class FileInTheWay(UserError, ValueError):
     """The file exists; the message names it."""
 
 
-def export_model(text: str, form: Literal["onnx", "torch-export"], out: Path | None, root: Path) -> str:
+def export_model(text: str, form: ModelFormat, out: Path | None, root: Path) -> str:
     """Write a segmenter to one file; what was written, to be shown.
 
     Args:

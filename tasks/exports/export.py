@@ -15,12 +15,12 @@ Images keep their bytes and their suffix.  The folder is made beside its place a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.exports.coco import write_coco, write_coco_panoptic
 from tag2mask.tasks.exports.cvat import write_cvat
-from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, Images, whole_folder
+from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, whole_folder
 from tag2mask.tasks.exports.label_studio import write_label_studio
 from tag2mask.tasks.exports.plain_folders import write_hugging_face, write_plain, write_voc
 from tag2mask.tasks.exports.yolo import write_yolo
@@ -29,8 +29,7 @@ from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.manifest import DamagedArtifact, faults_of
 from tag2mask.tasks.store.store import Store
 
-Format = Literal["voc", "coco", "coco_panoptic", "yolo", "label_studio", "cvat", "hugging_face", "plain"]
-WRITERS: Mapping[Format, Callable[[ExportSet, Path], tuple[str, ...]]] = {
+WRITERS: Mapping[ReleaseFormat, Callable[[ExportSet, Path], tuple[str, ...]]] = {
     "voc": write_voc,
     "coco": write_coco,
     "coco_panoptic": write_coco_panoptic,
@@ -53,7 +52,7 @@ class Exported:
     """What the format cannot hold, a sentence each."""
 
 
-def export(store: Store, release: Release, out: Path, form: Format, images: Images = "copy") -> Exported:
+def export(store: Store, release: Release, out: Path, form: ReleaseFormat, images: ReleaseImages = "copy") -> Exported:
     """Write a release for other programs.
 
     Args:
@@ -74,7 +73,7 @@ def export(store: Store, release: Release, out: Path, form: Format, images: Imag
     return Exported(len(export_set.index), losses)
 
 
-def _export_set(store: Store, release: Release, images: Images) -> ExportSet:
+def _export_set(store: Store, release: Release, images: ReleaseImages) -> ExportSet:
     """The release with its images, both looked over first."""
     faults = faults_of(release.path, release.manifest, store.digests, reread=True)
     if faults:

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.catalog.formats import ReleaseImages
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, read_labels
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.digests import files_below
 from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
-
-Images = Literal["copy", "link", "none"]
 
 
 class CannotExport(UserError, ValueError):
@@ -34,7 +33,7 @@ class ExportSet:
     labels: LabelSet
     index: ImageIndex
     """The labeled images."""
-    images: Images
+    images: ReleaseImages
     origin: Mapping[str, Any]
     """What the export says of where it comes from."""
 

@@ -10,10 +10,11 @@ corrected/           where the corrected masks are put
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.exports.cvat import write_cvat
@@ -23,14 +24,12 @@ from tag2mask.tasks.exports.plain_folders import write_plain
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import write_json
 
-ReviewFormat = Literal["label-studio", "cvat", "folder"]
-Choice = Literal["least-certain", "random"]
 WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
 REVIEW, CORRECTED, PRELABELS = "review.json", "corrected", "prelabels"
 
 
 def choose(
-    confidence: Path, count: int, but: Sequence[str] = (), choice: Choice = "least-certain"
+    confidence: Path, count: int, but: Sequence[str] = (), choice: ReviewChoice = "least-certain"
 ) -> tuple[list[str], list[dict[str, str]]]:
     """Images to review, and the rows of the table about them.
 

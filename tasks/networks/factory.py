@@ -27,7 +27,8 @@ Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
     """The tag classifier for C classes, without pre-trained weights."""
     backbone = backbone_network(config.backbone)
-    return _class_init(TagClassifier(backbone, classes=classes, **_head(config, backbone)), config)
+    network = TagClassifier(backbone, classes=classes, background=config.saliency_weight > 0, **_head(config, backbone))
+    return _class_init(network, config)
 
 
 def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:

@@ -17,7 +17,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.catalog.formats import ModelFormat
 from tag2mask.tasks.networks.factory import load_model, segmentation_network
 from tag2mask.tasks.networks.mask_inference import segmenter_settings
 from tag2mask.tasks.store.files import write_file
 
-Format = Literal["onnx", "torch-export"]
 NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch-export": ()}
 """Format -> packages of the extra `tag2mask[onnx]` that writing and checking it takes."""
 TOLERANCE = 1e-4
@@ -60,7 +60,7 @@ class ServedSegmenter(nn.Module):
         return F.interpolate(scores, size=images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def check_installed(form: Format) -> None:
+def check_installed(form: ModelFormat) -> None:
     """Refuse a format whose packages are not installed.
 
     Raises:
@@ -71,7 +71,7 @@ def check_installed(form: Format) -> None:
         raise CannotExport(f"--format {form} needs {', '.join(missing)}: pip install 'tag2mask[onnx]'")
 
 
-def export_model(folder: Path, out: Path, form: Format, about: Mapping[str, Any]) -> float:
+def export_model(folder: Path, out: Path, form: ModelFormat, about: Mapping[str, Any]) -> float:
     """Write a segmenter to one file.
 
     Args:

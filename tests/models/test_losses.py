@@ -12,6 +12,7 @@ from tag2mask.models.losses import (
     bernoulli_divergence,
     integral_attention_loss,
     reciprocal_losses,
+    saliency_map_loss,
     segmentation_loss,
     tag_loss,
 )
@@ -161,3 +162,37 @@ def test_all_ignored_labels_cost_nothing() -> None:
     assert logits.grad is not None and not logits.grad.any()
     with pytest.raises(TypeError, match="into a list"):
         segmentation_loss(logits, torch.zeros(2, 8, 8))  # type: ignore[arg-type]
+
+
+def _halves(*values: float) -> torch.Tensor:
+    """(1, C, 2, 4): class maps, each with a value in its left half and the next in its right."""
+    pairs = torch.tensor(values).reshape(1, -1, 2)
+    return pairs.repeat_interleave(2, 2)[:, :, None].expand(-1, -1, 2, -1)  # (1, C, 2) -> (1, C, 2, 4)
+
+
+def test_maps_that_say_what_saliency_says_cost_nothing() -> None:
+    """A tag's map that is the salient half costs 0; the same in the other half costs 1; without a map, half of it."""
+    saliency, tags = _halves(1.0, 0.0)[:, 0], torch.tensor([[1.0, 0.0]])
+    costs = [
+        saliency_map_loss(_halves(*tag, 0.0, 0.0), tags, saliency, overlap=0.4).item()
+        for tag in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
+    ]
+    assert costs == pytest.approx([0, 1, 0.5])
+
+
+def test_a_tag_beside_what_is_salient_belongs_to_the_background() -> None:
+    """A second tag's map costs nothing where nothing is salient, and is driven away from what another tag explains."""
+    saliency, tags = _halves(1.0, 0.0)[:, 0], torch.tensor([[1.0, 1.0]])
+    assert saliency_map_loss(_halves(1.0, 0.0, 0.0, 1.0), tags, saliency, overlap=0.4).item() == 0
+    spread = _halves(0.6, 0.0, 0.2, 0.9).requires_grad_()
+    saliency_map_loss(spread, tags, saliency, overlap=0.4).backward()
+    assert spread.grad is not None
+    assert (spread.grad[0, 0, :, :2] < 0).all() and (spread.grad[0, 1, :, 2:] == 0).all()
+
+
+def test_the_best_tag_is_foreground_whatever_its_overlap() -> None:
+    """Of a map that lies half on what is salient, more overlap asked for changes nothing where it is the only tag."""
+    maps, saliency = _halves(0.8, 0.8, 0.1, 0.1), _halves(1.0, 0.0)[:, 0]
+    tags = torch.tensor([[1.0, 0.0]])
+    first, second = (saliency_map_loss(maps, tags, saliency, overlap=overlap).item() for overlap in (0.4, 0.9))
+    assert first == second

@@ -11,13 +11,14 @@ from PIL import Image
 
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks import apply_corrections, index_corrections
+from tag2mask.tasks.catalog.formats import ReviewFormat
 from tag2mask.tasks.corrections.folder import BadCorrection, CorrectionFolder
 from tag2mask.tasks.corrections.taking_back import take_back
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.exports.export_set import ExportSet
-from tag2mask.tasks.exports.review import ReviewFormat, choose, write_review
+from tag2mask.tasks.exports.review import choose, write_review
 from tag2mask.tasks.mask_codecs import brush, coco_masks, cvat_masks
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.runtime import StageRuntime

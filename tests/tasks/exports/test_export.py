@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from tag2mask.tasks.catalog.formats import ReleaseFormat
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette
 from tag2mask.tasks.exports import plain_folders
-from tag2mask.tasks.exports.export import Format, export
+from tag2mask.tasks.exports.export import export
 from tag2mask.tasks.exports.export_set import CannotExport
 from tag2mask.tasks.mask_codecs.coco_masks import annotations
 from tag2mask.tasks.release.releases import Release
@@ -97,7 +98,7 @@ def test_plain_folder_has_a_table_of_everything(released: tuple[Store, Release],
 
 
 @pytest.mark.parametrize("form", ["voc", "coco", "plain"])
-def test_images_may_be_linked_or_left_out(released: tuple[Store, Release], tmp_path: Path, form: Format) -> None:
+def test_images_may_be_linked_or_left_out(released: tuple[Store, Release], tmp_path: Path, form: ReleaseFormat) -> None:
     """A link shares the store's bytes, and without images there are none."""
     store, release = released
     export(store, release, tmp_path / "linked", form, "link")

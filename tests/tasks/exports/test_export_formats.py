@@ -10,8 +10,9 @@ import yaml
 from PIL import Image
 from pycocotools.coco import COCO
 
+from tag2mask.tasks.catalog.formats import ReleaseFormat
 from tag2mask.tasks.dataset.label_maps import ignored_name
-from tag2mask.tasks.exports.export import WRITERS, Exported, Format, export
+from tag2mask.tasks.exports.export import WRITERS, Exported, export
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import Store
 from tag2mask.tasks.tags.formats import read_tags
@@ -34,7 +35,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Release]:
     return store, published(store, draft_of(store, LABELS, MASKS), forced="for the test").release
 
 
-def written(released: tuple[Store, Release], out: Path, form: Format) -> Exported:
+def written(released: tuple[Store, Release], out: Path, form: ReleaseFormat) -> Exported:
     """Export it."""
     store, release = released
     return export(store, release, out, form)
@@ -144,7 +145,7 @@ def test_an_image_folder_names_image_mask_and_tags(released: tuple[Store, Releas
 
 @pytest.mark.parametrize("form", WRITERS)
 def test_every_format_is_whole_and_says_what_it_loses(
-    released: tuple[Store, Release], tmp_path: Path, form: Format
+    released: tuple[Store, Release], tmp_path: Path, form: ReleaseFormat
 ) -> None:
     """Each format holds all images and tells its losses, and those that hold tags are read back by our own readers."""
     reported = written(released, tmp_path / "out", form)

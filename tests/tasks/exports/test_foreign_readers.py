@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.tasks.catalog.formats import ReleaseFormat
 from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
-from tag2mask.tasks.exports.export import Format, export
+from tag2mask.tasks.exports.export import export
 from tag2mask.tasks.store.store import Store
 from tag2mask.tasks.tags.formats import read_tags
 from tests.tasks.drawn_store import CLASSES, draft_of, published
@@ -51,7 +52,7 @@ def asked(*arguments: object) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-def exported(form: Format, folder: Path) -> Path:
+def exported(form: ReleaseFormat, folder: Path) -> Path:
     """An export of the drawn labels, the names of the classes beside it."""
     store = Store(folder / "store")
     release = published(store, draft_of(store, LABELS), forced="for the test").release
@@ -60,7 +61,7 @@ def exported(form: Format, folder: Path) -> Path:
     return folder / "out"
 
 
-def read_by(reader: str, form: Format, folder: Path) -> dict[str, np.ndarray]:
+def read_by(reader: str, form: ReleaseFormat, folder: Path) -> dict[str, np.ndarray]:
     """Label maps that a program finds in an export of the drawn labels."""
     asked(reader, exported(form, folder), folder / "read.npz")
     with np.load(folder / "read.npz") as read:

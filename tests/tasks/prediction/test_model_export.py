@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tag2mask.tasks.catalog.formats import ModelFormat
 from tag2mask.tasks.networks.mask_inference import load_segmenter
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import model_export
-from tag2mask.tasks.prediction.model_export import CannotExport, Format, export_model
+from tag2mask.tasks.prediction.model_export import CannotExport, export_model
 from tag2mask.tasks.store.files import write_json
 from tests.tasks.drawn_segmenter import write_segmenter
 from tests.tasks.small_stages import CLASSES
@@ -28,7 +29,7 @@ def segmenter_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_segmenter(tmp_path_factory.mktemp("segmenter"))
 
 
-def served(path: Path, form: Format) -> tuple[Served, str]:
+def served(path: Path, form: ModelFormat) -> tuple[Served, str]:
     """What a program without tag2mask makes of a file: its function, and its metadata."""
     if form == "onnx":
         onnxruntime = pytest.importorskip("onnxruntime")
@@ -43,7 +44,7 @@ def served(path: Path, form: Format) -> tuple[Served, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # tracing takes long on a busy machine
 @pytest.mark.parametrize("form", ["onnx", "torch-export"])
-def test_the_file_says_what_the_network_says(tmp_path: Path, segmenter_folder: Path, form: Format) -> None:
+def test_the_file_says_what_the_network_says(tmp_path: Path, segmenter_folder: Path, form: ModelFormat) -> None:
     """On images of any number and size its probabilities are the network's, and its metadata say how to use it."""
     path = tmp_path / "model"
     reported = export_model(segmenter_folder, path, form, {"preprocessing": {"image_size": 72}})
