@@ -53,10 +53,13 @@ def shared(network: nn.Module) -> Callable[[Tensor], Any]:
     if count() == 1:
         return network
     synchronize_batch_norm(network)
+    norms = [module for module in network.modules() if isinstance(module, SynchronizedBatchNorm2d)]
     parallel = DistributedDataParallel(network, find_unused_parameters=True)
 
     def apply(inputs: Tensor) -> Any:
         sizes = part_sizes(len(inputs), count())
+        for norm in norms:
+            norm.sees_all = min(sizes) == 0
         if min(sizes) == 0:  # fewer images than ranks: each computes them all, to the same gradient
             return parallel(inputs)
         start = sum(sizes[: distributed.get_rank()])
@@ -119,9 +122,12 @@ class _SumOfRanks(torch.autograd.Function):
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
     """Batch normalization by the statistics of all ranks' images; torch's own is for GPUs alone."""
 
+    sees_all = False
+    """Whether the input is the whole batch on every rank, which counted together would be several."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize `input` (N, C, H, W)."""
-        if not self.training:
+        if not self.training or self.sees_all:
             return super().forward(input)
         values = input.float()
         own = torch.cat([values.sum((0, 2, 3)), values.new_tensor([values.numel() / values.shape[1]])])

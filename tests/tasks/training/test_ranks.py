@@ -14,12 +14,16 @@ from torch import distributed, multiprocessing, nn
 from tag2mask.configs.schema import Classifier, Segmenter
 from tag2mask.models.parts.batch_norm import freeze_batch_norm
 from tag2mask.tasks import train_classifier, train_segmenter
+from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tag2mask.tasks.executors.ranks import RankFailed, RankRefused, run_on_ranks
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.ranks import SynchronizedBatchNorm2d, part_sizes, shared, synchronize_batch_norm
-from tests.tasks.small_stages import SEGMENTER, TAGGER, write_inputs
+from tests.tasks.drawn_run import write_saliency
+from tests.tasks.small_stages import SEGMENTER, TAGGER, TRAINED_BACKBONE, write_inputs
 
+GENTLE = {"learning_rate": 1e-5, "class_init": "zero"}
+"""So that rounding is not magnified, as batch norms of a few cells do at higher rates."""
 STAGES = {"train_classifier": train_classifier.run, "train_segmenter": train_segmenter.run}
 
 
@@ -128,12 +132,20 @@ def check_same(one: Path, two: Path, *, tolerance: float) -> None:
 
 
 @pytest.mark.serving
-def test_two_processes_train_a_classifier_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, TRAINED_BACKBONE | GENTLE | {"saliency_weight": 1.0}], ids=["plain", "batch norms and saliency"]
+)
+def test_two_processes_train_a_classifier_as_one(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Losses, weights and accumulated attention, by image, are those of one process."""
     inputs = write_inputs(tmp_path)
-    config = Classifier.model_validate({**TAGGER, "learning_rate": 1e-4})
-    one = trained(tmp_path, "one", "train_classifier", config, 1, dataset=inputs["dataset"])
-    two = trained(tmp_path, "two", "train_classifier", config, 2, dataset=inputs["dataset"])
+    config = Classifier.model_validate({**TAGGER, "learning_rate": 1e-4, **changes})
+    given = {"dataset": inputs["dataset"]}
+    if config.saliency_weight:
+        halves = np.repeat(np.array([[0, 255]], np.uint8), 36, 1).repeat(48, 0)
+        ids = ImageIndex.read(inputs["dataset"]).ids
+        given["saliency"] = write_saliency(tmp_path / "saliency", dict.fromkeys(ids, halves))
+    one = trained(tmp_path, "one", "train_classifier", config, 1, **given)
+    two = trained(tmp_path, "two", "train_classifier", config, 2, **given)
     check_same(one, two, tolerance=1e-3)
     found = [np.load(out / "accumulated_attention.npz") for out in (one, two)]
     assert (found[0]["image_ids"] == found[1]["image_ids"]).all() and (found[0]["numbers"] == found[1]["numbers"]).all()
