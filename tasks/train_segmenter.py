@@ -11,6 +11,7 @@ Every round starts from the same weights again: ImageNet's, or the classifier's,
 from the segmenter of the round before.  Images whose labels are ignored throughout are left out and counted.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ from tag2mask.tasks.networks.model_folder import trained_settings
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
-from tag2mask.tasks.training.augmentation import scale_and_crop
+from tag2mask.tasks.training.augmentation import paste_objects, scale_and_crop
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import Training, autocast, indices_of_step, optimizer_of, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
@@ -52,10 +53,12 @@ class LabeledCrops:
 
     def __init__(self, index: ImageIndex, labels: Path, config: Segmenter) -> None:
         self._labels, self._config = labels, config
-        usable = [r.image_id for r in index if (read_labels(labels / f"{r.image_id}.png") != IGNORE).any()]
+        shown = {r.image_id: np.unique(read_labels(labels / f"{r.image_id}.png")) for r in index}
+        usable = [image_id for image_id, found in shown.items() if (found != IGNORE).any()]
         if not usable:
             raise NoLabels(f"{labels}: every pixel of all {len(index)} label maps is ignored; lower mining.foreground")
         self.index = index.only(usable)
+        self._donors = self._images_of_one_class(shown) if config.paste_objects else []
         self._decoded = DecodedImages(self._decode)
         self.prefetch = Prefetch(self._load, config.iterations)
 
@@ -65,14 +68,36 @@ class LabeledCrops:
         labels = read_labels(self._labels / f"{record.image_id}.png")
         return resize(self.index.pixels(record), size), resize(labels, size, nearest=True)
 
+    def _images_of_one_class(self, shown: Mapping[str, np.ndarray]) -> list[list[int]]:
+        """For each class that has some, the numbers of the images that show it alone, by tags and labels.
+
+        Args:
+            shown: image id -> values in its labels.
+        """
+        found: dict[int, list[int]] = {}
+        for number, record in enumerate(self.index):
+            objects = [int(value) for value in shown[record.image_id] if value not in (0, IGNORE)]
+            if len(objects) == len(record.tags) == 1:
+                found.setdefault(objects[0], []).append(number)
+        return list(found.values())
+
+    def _crop(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        pixels, labels = self._decoded[number]
+        return scale_and_crop(pixels, labels, self._config.resize, self._config.crop_size, rng)
+
+    def _with_object(self, sample: int, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A crop, onto which an object is pasted where chance has it."""
+        rng = seeded(self._config.seed, sample, 2)
+        if not self._donors or rng.random() >= self._config.paste_objects:
+            return pixels, labels
+        images = self._donors[rng.integers(len(self._donors))]
+        return paste_objects(pixels, labels, *self._crop(images[rng.integers(len(images))], rng))
+
     def _load(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Images (N, S, S, 3) and labels (N, S, S), both uint8."""
         config, crops = self._config, []
         for sample, number in indices_of_step(step, config.batch_size, len(self.index), config.seed):
-            pixels, labels = self._decoded[number]
-            crops.append(
-                scale_and_crop(pixels, labels, config.resize, config.crop_size, seeded(config.seed, sample, 1))
-            )
+            crops.append(self._with_object(sample, *self._crop(number, seeded(config.seed, sample, 1))))
         images, labels = zip(*crops, strict=True)
         return np.stack(images), np.stack(labels)
 

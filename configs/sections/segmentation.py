@@ -34,6 +34,9 @@ class Segmenter(Section):
     losses of the scales and of their maximum add up: four of them as published, one where there is one scale."""
     resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Random scales of the image in training."""
+    paste_objects: Share = 0.0
+    """Share of the crops onto which an object of another image is pasted, from images of one tag, all classes alike
+    often (copy-paste: Ghiasi et al., CVPR 2021); 0 pastes none, as published."""
     image_size: int | None = Field(default=None, ge=32)
     """Long side to which images are brought first, in pixels; without it they keep their size."""
     crop_size: int = Field(default=321, ge=32)

@@ -115,6 +115,24 @@ def scale_and_crop(
     return crop, cropped
 
 
+def paste_objects(
+    pixels: np.ndarray, labels: np.ndarray, other_pixels: np.ndarray, other_labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paste the objects of one image over another of the same size (Ghiasi et al., CVPR 2021, without blending).
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        labels: (H, W) uint8, 0 background, 1..254 class, 255 ignored.
+        other_pixels: (H, W, 3) uint8.
+        other_labels: (H, W) uint8; what is a class there is pasted.
+
+    Returns:
+        (H, W, 3) and (H, W) uint8, never the arrays that were passed in.
+    """
+    pasted = (other_labels > 0) & (other_labels != IGNORE)
+    return np.where(pasted[..., None], other_pixels, pixels), np.where(pasted, other_labels, labels)
+
+
 def _window(length: int, side: int, rng: np.random.Generator) -> tuple[int, int]:
     """Where to start reading along one axis, and where to start writing."""
     if length >= side:

@@ -160,7 +160,11 @@ def test_purnet_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path
     assert read_json(whole / "model.json")["provider"] == "purnet"
 
 
-@pytest.mark.parametrize("changes", [{}, {"backbone_factor": 0.0, "optimizer": "adamw"}], ids=["plain", "frozen"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"backbone_factor": 0.0, "optimizer": "adamw"}, {"paste_objects": 0.5}],
+    ids=["plain", "frozen", "pasted"],
+)
 def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, Path], changes: dict[str, Any]) -> None:
     """The segmenter of an interrupted training equals that of an undisturbed one."""
     config = Segmenter.model_validate(SEGMENTER | changes)

@@ -8,6 +8,7 @@ from tag2mask.tasks.training.augmentation import (
     jitter_colors,
     mirror_and_rotate,
     mirror_and_rotate_regions,
+    paste_objects,
     scale_and_crop,
 )
 from tag2mask.tasks.training.loop import seeded
@@ -159,3 +160,12 @@ def test_brightness_stays_within_its_strength() -> None:
     pixels = np.full((2, 2, 3), 100, np.uint8)
     found = [int(jitter_colors(pixels, (0.3, 0, 0, 0), seeded(seed))[0, 0, 0]) for seed in range(200)]
     assert 69 <= min(found) <= 73 and 127 <= max(found) <= 130
+
+
+def test_objects_are_pasted_with_their_labels() -> None:
+    """What is a class in the other image covers pixels and labels alike; background and ignored pixels do not."""
+    pixels, labels = np.full((1, 4, 3), 10, np.uint8), np.array([[0, 5, 255, 5]], np.uint8)
+    others, other_labels = np.full((1, 4, 3), 90, np.uint8), np.array([[7, 0, 7, 255]], np.uint8)
+    found, found_labels = paste_objects(pixels, labels, others, other_labels)
+    assert found[0, :, 0].tolist() == [90, 10, 90, 10] and found_labels.tolist() == [[7, 5, 7, 5]]
+    assert pixels.max() == 10 and labels[0, 0] == 0
