@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tag2mask.models.backbones import Backbone
 from tag2mask.models.parts.dilation import PhaseConv2d
+from tag2mask.models.parts.same_padding import SamePaddedConv2d
 
 LITE_SCALE = ((127 / 255,) * 3, (128 / 255,) * 3)
 """Mean and deviation that the EfficientNet-Lites were trained with; timm's 0.5 and 0.5 are an approximation."""
@@ -71,6 +72,7 @@ def build_timm_backbone(name: str, *, output_stride: int) -> TimmBackbone:
         taken, channels, strides = _described(_create(name, output_stride), name, output_stride)
     network = _create(name, output_stride)
     _dilate_by_phases(network)
+    _pad_by_integers(network)
     return TimmBackbone(name, network, taken, channels, strides)
 
 
@@ -165,3 +167,10 @@ def _dilate_by_phases(network: nn.Module) -> None:
                 same = layer.padding == (dilation * (kernel // 2),) * 2 and layer.stride == (1, 1)
                 if same and kernel == width and layer.dilation == (dilation, dilation):
                     setattr(parent, name, PhaseConv2d.from_convolution(layer, dilation=dilation))
+
+
+def _pad_by_integers(network: nn.Module) -> None:
+    """Let convolutions with TensorFlow's padding count it so that the network can be exported."""
+    for layer in network.modules():
+        if type(layer) is timm.layers.Conv2dSame:
+            layer.__class__ = SamePaddedConv2d
