@@ -1,13 +1,10 @@
 """A run as it is asked for, and the engine that carries it out: this process, or Prefect."""
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from tag2mask.configs.load import load_config
@@ -19,6 +16,7 @@ from tag2mask.flows.engine.session import execute
 from tag2mask.flows.serving.settings import set_prefect_defaults
 from tag2mask.flows.serving.store_server import API_URL, find_server, named_in_profile
 from tag2mask.flows.serving.temporary_server import TemporaryServer, temporary_server
+from tag2mask.flows.termination import termination_interrupts
 
 if TYPE_CHECKING:
     from prefect import State
@@ -46,7 +44,7 @@ def run(request: Request) -> None:
         RunStopped: Ctrl-C or SIGTERM.
     """
     try:
-        with _termination_interrupts():
+        with termination_interrupts():
             config, root = load_config(request.config_path, request.changes), request.runtime.root
             place = _place(request, config)
             if place == "here":
@@ -105,20 +103,3 @@ def chosen(engine: Engine, root: Path) -> Literal["local", "prefect"]:
     if engine == "local":
         return "local"
     return "prefect" if find_server(root) or engine == "prefect" else "local"
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does: in order, so that Prefect's own server is not left behind."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: Any = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

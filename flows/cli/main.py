@@ -13,6 +13,7 @@ from tag2mask.configs.runtime import runtime_of
 from tag2mask.configs.sections.saliency import Network
 from tag2mask.flows.cli import releases, reviewing, using
 from tag2mask.flows.dag.errors import RunStopped
+from tag2mask.flows.termination import termination_interrupts
 
 app = typer.Typer(
     name="tag2mask",
@@ -276,7 +277,8 @@ def _common(
 def main() -> None:
     """Run the command line; an error becomes one message on stderr and exit code 1, an interruption 130."""
     try:
-        app()
+        with termination_interrupts():
+            app()
     except Exception as error:
         if os.environ.get("TAG2MASK_DEBUG"):
             raise
