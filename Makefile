@@ -69,10 +69,10 @@ benchmark: $(READY)   ## an hour on real images: the segmenter trained on the ma
 benchmark-saliency: $(READY) ## hours on real images: all saliency systems beside each other, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_systems.py
 
-benchmark-labels: $(READY) ## an hour more: what each saliency system does to the labels, as a table
+benchmark-labels: $(READY) ## hours more: what each saliency system does to the labels, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_in_labels.py
 
-benchmark-gate: $(READY) ## minutes on a finished voc-mini run: what the gate's signals are worth, as a table
+benchmark-gate: $(READY) ## minutes on a finished voc-mini run that mined and masked: what the gate's signals are worth, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py
 
 benchmark-corrections: $(READY) ## hours on a finished voc-mini run: what corrected images are worth, as a table

@@ -188,4 +188,9 @@ class Config(Section):
             raise ValueError(
                 "mining.class_conditional needs maps by tag: set cosaliency.provider to 'icnet' or 'gconet_plus'"
             )
+        if self.mining.class_conditional and self.initial_labels != "mining":
+            raise ValueError(
+                f"mining.class_conditional is read by mining, but initial_labels is {self.initial_labels!r}: "
+                "set that to 'mining'"
+            )
         return self

@@ -202,6 +202,8 @@ def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
         demo("mining.class_conditional=true")
     with pytest.raises(ConfigError, match="what no tag's map shows; set background to 'complement'"):
         demo(f"cosaliency.provider={provider}", "mining.class_conditional=true", "mining.background=map")
+    with pytest.raises(ConfigError, match="initial_labels is 'cam_refinement': set that to 'mining'"):
+        demo(f"cosaliency.provider={provider}", "mining.class_conditional=true", "initial_labels=cam_refinement")
     with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
         demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
 
