@@ -11,6 +11,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tag2mask.models.backbones import Backbone
@@ -172,5 +173,5 @@ def _dilate_by_phases(network: nn.Module) -> None:
 def _pad_by_integers(network: nn.Module) -> None:
     """Let convolutions with TensorFlow's padding count it so that the network can be exported."""
     for layer in network.modules():
-        if type(layer) is timm.layers.Conv2dSame:
-            layer.__class__ = SamePaddedConv2d
+        if type(layer) is Conv2dSame:
+            layer.__class__ = SamePaddedConv2d  # type: ignore[assignment]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tag2mask
 from tag2mask.tasks.building.opening import NoSuchArtifact
@@ -102,6 +103,18 @@ def test_a_release_reads_back_what_was_labeled(folder: Path, tmp_path: Path) -> 
         tag2mask.read_release(copy).image(release.ids[0])
     with pytest.raises(DamagedArtifact, match="manifest.json cannot be read"):
         tag2mask.read_release(tmp_path)
+
+
+def test_a_release_is_read_with_the_original_images(folder: Path, tmp_path: Path) -> None:
+    """Originals that the index had to convert are read as it read them, by their ids."""
+    release = tag2mask.read_release(folder / "artifacts" / "releases" / "mine" / "latest")
+    image_id = release.ids[0]
+    pixels = release.image(image_id)
+    transparent = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    transparent[:2] = (9, 9, 9, 0)
+    Image.fromarray(transparent).save(tmp_path / f"{image_id}.PNG")
+    read = tag2mask.read_release(folder / "artifacts" / "releases" / "mine" / "1", images=tmp_path).image(image_id)
+    assert (read[:2] == 255).all() and np.array_equal(read[2:], pixels[2:])
 
 
 def test_an_artifact_is_opened_by_its_label(folder: Path) -> None:

@@ -70,7 +70,9 @@ def named_segmenter(text: str, root: Path) -> NamedModel:
         known = (own / RUNS).is_dir() and (place / MANIFEST).is_file()
         artifact = Store(own).find(place.parent.name, place.name) if known else None
         return NamedModel(folder, text) if artifact is None else _of_artifact(artifact, own)
-    if folder.is_dir() and (any(folder.iterdir()) or not root.is_dir()):
+    # the masks of a run may have been written to a folder of its name
+    is_run = text not in ("", ".", "..") and "/" not in text and bool(records(root, text))
+    if folder.is_dir() and not is_run and (any(folder.iterdir()) or not root.is_dir()):
         raise NoSuchModel(f"{text}: holds no model.json; a model folder holds model.pt and model.json")
     if "/" in text:
         return _of_artifact(open_artifact(text, root), root)

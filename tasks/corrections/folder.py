@@ -8,7 +8,7 @@ The table is written last and decides: a mask that it does not list is refused.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,15 +52,19 @@ class CorrectionFolder:
     """By image id."""
 
     @classmethod
-    def read(cls, path: Path) -> "CorrectionFolder":
+    def read(cls, path: Path, coming: Collection[str] = ()) -> "CorrectionFolder":
         """Read a folder; one that does not exist yet, or is empty, holds none.
+
+        Args:
+            path: the folder.
+            coming: ids whose masks are about to be written, which an interruption may have left without a line.
 
         Raises:
             BadCorrection: table, classes and masks do not fit together.
         """
         table = path / CORRECTED_TABLE
         if not table.is_file():
-            _refuse_strays(path, {})
+            _refuse_strays(path, coming)
             return cls(path, (), {})
         classes = _classes(path / CLASSES)
         found: dict[str, Correction] = {}
@@ -81,7 +85,7 @@ class CorrectionFolder:
             raise BadCorrection(
                 f"{path}: {len(missing)} masks of {CORRECTED_TABLE} are gone: {named(missing)}; copy them again"
             )
-        _refuse_strays(path, found)
+        _refuse_strays(path, {*found, *coming})
         return cls(path, classes, found)
 
     def add(self, masks: Mapping[str, np.ndarray], classes: tuple[str, ...], about: Mapping[str, Correction]) -> None:
@@ -121,12 +125,12 @@ def _classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _refuse_strays(path: Path, found: Mapping[str, Correction]) -> None:
+def _refuse_strays(path: Path, known: Collection[str]) -> None:
     strays = sorted(
-        file.name for file in path.glob("*.png") if file.stem not in found and not file.name.startswith(".")
+        file.name for file in path.glob("*.png") if file.stem not in known and not file.name.startswith(".")
     )
     if strays:
         raise BadCorrection(
             f"{path}: {len(strays)} masks are not in {CORRECTED_TABLE}: {named(strays)}; "
-            "`tag2mask corrections` takes them in"
+            "the same `tag2mask corrections` again takes them in, or take them away"
         )

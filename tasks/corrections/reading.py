@@ -14,6 +14,7 @@ from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, read_labels
 from tag2mask.tasks.mask_codecs import brush, coco_masks, cvat_masks
 from tag2mask.tasks.mask_codecs.polygons import mask_of_polygon
 from tag2mask.tasks.mask_codecs.runs import BadCode
+from tag2mask.tasks.tags.readers.cvat import SHAPES
 from tag2mask.tasks.tags.readers.label_studio import file_name, task_image
 from tag2mask.tasks.tags.readers.source import entries, id_of, member, read_json, read_xml
 
@@ -148,14 +149,18 @@ def _cvat(path: Path, given: Reviewed) -> Iterator[tuple[str, np.ndarray]]:
         size = given.size(image_id, where)
         mask = np.zeros(size, np.uint8)
         for shape in sorted(image, key=lambda one: int(one.get("z_order") or 0)):
-            if shape.tag in ("mask", "polygon", "box"):
+            if shape.tag in SHAPES and shape.tag != "tag":
                 mask[_shape(shape, size, where)] = given.number(shape.get("label"), where)
         yield image_id, mask
 
 
 def _shape(shape: Element, size: tuple[int, int], where: str) -> np.ndarray:
     """(H, W) bool of a shape of CVAT."""
+    if shape.tag not in ("mask", "polygon", "box"):
+        raise BadCorrection(f"{where}: a <{shape.tag}> is no mask; draw it with the brush or as a polygon")
     try:
+        if float(shape.get("rotation") or 0):
+            raise BadCorrection(f"{where}: a <{shape.tag}> is turned; draw it with the brush or as a polygon")
         if shape.tag == "mask":
             return cvat_masks.decode(shape.attrib, size)
         if shape.tag == "polygon":
@@ -164,6 +169,8 @@ def _shape(shape: Element, size: tuple[int, int], where: str) -> np.ndarray:
             left, top, right, bottom = (shape.attrib[side] for side in ("xtl", "ytl", "xbr", "ybr"))
             points = [[left, top], [right, top], [right, bottom], [left, bottom]]
         return mask_of_polygon(np.array(points, float).reshape(-1, 2), size)
+    except BadCorrection:
+        raise
     except (BadCode, KeyError, ValueError) as error:
         raise BadCorrection(f"{where}: a <{shape.tag}> cannot be read ({error}); export again") from error
 

@@ -13,6 +13,10 @@ from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.locks import hold
+
+LOCK = ".lock"
+"""Of a folder of corrections, to which one command writes at a time."""
 
 
 @dataclass(frozen=True)
@@ -71,5 +75,6 @@ def take_back(folder: Path, target: Path) -> TakenBack:
     }
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     about = {i: Correction(i, str(images[i]["sha256"]), found.source, now) for i in masks}
-    CorrectionFolder.read(target).add(masks, classes, about)
+    with hold(target / LOCK):
+        CorrectionFolder.read(target, coming=masks).add(masks, classes, about)
     return TakenBack(found.source, tuple(sorted(masks)), len(found.masks) - len(masks))

@@ -1,6 +1,7 @@
 """Image ids, and the lists of them that make a split."""
 
 import re
+import unicodedata
 from collections.abc import Collection
 from pathlib import Path
 
@@ -14,13 +15,18 @@ class BadTable(UserError, ValueError):
     """A table of tags or ids is wrong; the message names the file, the line and the remedy."""
 
 
+def is_legible(name: str) -> bool:
+    """Whether a table can hold a name: without control characters, breaks of lines, and bytes that are not UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
+
+
 def checked_id(image_id: str, where: str) -> str:
     """An image id, if it is a plain file name without suffix; ids become file names of every artifact.
 
     Raises:
         BadTable: empty, a path, hidden, or with control characters.
     """
-    plain = image_id and image_id == Path(image_id).name and not image_id.startswith(".") and image_id.isprintable()
+    plain = image_id and image_id == Path(image_id).name and not image_id.startswith(".") and is_legible(image_id)
     if not plain or "\\" in image_id:
         raise BadTable(f"{where}: {image_id!r} is not an image id; write the file name without folder and suffix")
     return image_id

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
+from tag2mask.tasks.dataset.image_ids import is_legible
 from tag2mask.tasks.store.digests import names_in
 
 OTHER_PICTURES = frozenset(
@@ -142,7 +143,7 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
         if path.stem in found:
             raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
         found[path.stem] = path
-    unfit = [os.fsencode(path.name) for path in found.values() if not path.name.isprintable()]
+    unfit = [os.fsencode(path.name) for path in found.values() if not is_legible(path.name)]
     if unfit:
         what = "names that are not UTF-8, or have control characters"
         raise BadImage(folder, f"{len(unfit)} images have {what}, the first {unfit[0]!r}; rename them")

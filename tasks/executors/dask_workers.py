@@ -238,7 +238,9 @@ class DaskWorkers:
                 fault = f"cannot load tag2mask as it is here ({fault}): install the same release on both"
             more = f" (and {len(wrong) - 1} more of {len(faults)})" if len(wrong) > 1 else ""
             raise UnlikeWorker(f"the worker {who} {fault}{more}")
-        self._count_workers()
+        if not self._count_workers():
+            what = "no worker with a GPU any more" if self._wants else "no worker any more"
+            raise LostCluster(f"the Dask cluster at {self._cluster.address} has {what}: start some and run again")
 
 
 def inputs_of(keywords: Mapping[str, Any]) -> tuple[Path, ...]:

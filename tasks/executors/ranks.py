@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ RESOURCES = ("device", "precision", "threads", "devices", "shard", "journal_seco
 """Fields of the runtime that every rank is given."""
 SAID = "tag2mask "
 """Before a line that the first rank says to the stage's process."""
+PATIENCE = timedelta(days=7)
+"""How long ranks wait for one of them; torchrun ends them all where one ends."""
 LAST_LINES = 12
 """Of what the ranks wrote, in the error of one that failed."""
 log = logging.getLogger("tag2mask")
@@ -131,7 +134,8 @@ def _group(device: str) -> Iterator[int]:
         torch.cuda.set_device(rank)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.use_deterministic_algorithms(True, warn_only=True)
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    # what one of them does alone, such as the features of a frozen backbone, may take hours
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield distributed.get_rank()
     finally:

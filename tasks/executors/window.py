@@ -107,6 +107,12 @@ class Window:
                 if error is not None and self.set_aside is not None:
                     (image_id,), error = ended.shard, None
                     yield image_id, self.set_aside(image_id)
+        self._end(error, left=following is not None)
+
+    def _end(self, error: Exception | None, *, left: bool) -> None:
+        """Raise the error; or one that says that nobody took what is left."""
+        if error is None and (left or self._again):
+            error = RuntimeError("no worker takes the images that are left: start workers, and run again")
         if error is not None:
             raise error
 

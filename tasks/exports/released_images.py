@@ -1,12 +1,13 @@
 """A release as its readers see it: images, labels, tags and classes, by image id."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.images import read_rgb
+from tag2mask.tasks.dataset.images import find_images, read_image
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.release import releases
@@ -51,16 +52,18 @@ class ReleasedImages:
         Raises:
             KeyError: no such image.
             NoImagesHere: its file is not there.
+            BadImage: it cannot be read any more.
         """
         name = self._files[image_id]
-        if self.images is None or not (self.images / name).is_file():
+        path = None if self.images is None else _file_of(self.images, name)
+        if path is None:
             place = (
                 "the dataset of the release is no longer in its store" if self.images is None else self.images / name
             )
             raise NoImagesHere(
                 f"{self.title}: no image {name} ({place}): name the folder, read_release(…, images=FOLDER)"
             )
-        return read_rgb(self.images / name)
+        return read_image(path, maximum_megapixels=math.inf).pixels
 
     def tags(self, image_id: str) -> tuple[str, ...]:
         """Names of the classes with which the image was tagged.
@@ -69,6 +72,13 @@ class ReleasedImages:
             KeyError: no such image.
         """
         return self._tags[image_id]
+
+
+def _file_of(folder: Path, name: str) -> Path | None:
+    """A file by its name; or by its id, where the release holds a converted image, and its original is there."""
+    if (folder / name).is_file():
+        return folder / name
+    return find_images(folder).get(Path(name).stem) if folder.is_dir() else None
 
 
 def read_release(folder: Path | str, *, images: Path | str | None = None) -> ReleasedImages:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
+from tag2mask.tasks.dataset.image_ids import is_legible
 from tag2mask.tasks.dataset.images import find_images
 
 Read = TypeVar("Read")
@@ -37,7 +38,7 @@ def images_named(given: Sequence[str]) -> dict[str, Path]:
                 raise NoImages(
                     f"{other} and {path} would both be {path.stem}.png: rename one, or predict them to two folders"
                 )
-    unfit = [os.fsencode(path) for path in found.values() if not path.name.isprintable()]
+    unfit = [os.fsencode(path) for path in found.values() if not is_legible(path.name)]
     if unfit:
         raise NoImages(f"{unfit[0]!r}: a name must be UTF-8 without control characters; rename the file")
     return dict(sorted(found.items()))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tag2mask.configs.sections.data import FOLDER_FORMATS, TagsFormat
 from tag2mask.tasks.dataset.image_ids import BadTable
-from tag2mask.tasks.tags.formats import BY_NAME, recognize
+from tag2mask.tasks.tags.formats import BY_NAME, TagFormat, recognize
 from tag2mask.tasks.tags.readers.class_names import CARD, NAME_FILES
 from tag2mask.tasks.tags.readers.folders import clashes
 from tag2mask.tasks.tags.readers.folders import read as read_folders
@@ -51,12 +51,34 @@ def find_tags(images: Path, given: Path | None = None, names: Path | None = None
         if given is not None:
             raise BadTable(f"{given}: holds no tags in a format that is known ({', '.join(BY_NAME)})")
         return None
-    (path, form), *others = known
+    form = known[0][1]
     if form.name in FOLDER_FORMATS:
         chosen: TagsFormat = "folder_paths" if clashes(images) else "folders"
         return FoundTags(images, chosen, None, read_folders(images, chosen == "folder_paths"), ())
-    names = names or _names(path, form.name)
-    return FoundTags(path, form.name, names, form.read(path, names, None), tuple(path for path, _ in others))
+    path, form, names, read = _first_readable(known, names)
+    return FoundTags(path, form.name, names, read, tuple(other for other, _ in known if other != path))
+
+
+def _first_readable(
+    known: list[tuple[Path, TagFormat]], names: Path | None
+) -> tuple[Path, TagFormat, Path | None, TagList]:
+    """The first of what may hold tags that does, with the names of its classes and what was read.
+
+    Raises:
+        BadTable: none does, or what has a usual name cannot be read: it is meant, and has to be mended.
+    """
+    refusals: list[BadTable] = []
+    for path, form in known:
+        if form.name in FOLDER_FORMATS:
+            continue
+        own = names or _names(path, form.name)
+        try:
+            return path, form, own, form.read(path, own, None)
+        except BadTable as error:
+            if path.name in USUAL or len(known) == 1:
+                raise
+            refusals.append(error)
+    raise BadTable(f"{refusals[0]}; if these are not the tags, name them with --tags") from refusals[0]
 
 
 def _candidates(images: Path) -> Iterator[Path]:
@@ -68,7 +90,10 @@ def _candidates(images: Path) -> Iterator[Path]:
         beside = images.parent.with_name("labels") / images.name
         yield from [beside] * beside.is_dir()
     for folder in (root, root / "annotations"):
-        yield from sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+        yield from sorted(
+            (path for path in folder.glob("*.json") if not path.name.startswith(".")),
+            key=lambda path: (images.name not in path.stem, path.name),  # instances_val2017.json beside val2017
+        )
     if recognize(images) is not None:
         yield images
 

@@ -74,10 +74,15 @@ def list_dataset(given: Given, tags_format: TagsFormat = "auto", *, skip: bool =
     if skip:
         splits = {image_id: split for image_id, split in splits.items() if image_id not in untagged}
     sources = {"train": given.train_split or place, "val": given.val_split or images}
-    _check_complete(splits, found, read.tags, images, place, sources)
+    _check_complete(splits, found, read, images, place, sources)
     if "train" not in splits.values():
         what = given.train_split or given.tags or "the folder"
         raise BadDataset(f"{images}: the dataset is empty, there is no image to train on; check {what}")
+    if val and "val" not in splits.values():
+        raise BadDataset(
+            f"{given.val_split}: none of its {len(val)} images has a tag in {place}; tag them, or leave out "
+            "dataset.val_split"
+        )
     ids = sorted(splits)
     aside = dict(sorted(untagged.items()))
     return Listing({i: found[i] for i in ids}, splits, {i: read.tags[i] for i in ids}, aside, read.notes)
@@ -102,7 +107,7 @@ def _check_apart(splits: Mapping[Path | None, Sequence[str]]) -> None:
 def _check_complete(
     ids: Mapping[str, str],
     found: Mapping[str, Path],
-    tagged: Mapping[str, tuple[str, ...]],
+    read: TagList,
     images: Path,
     tags: Path,
     sources: Mapping[str, Path],
@@ -117,10 +122,12 @@ def _check_complete(
             f"{images}: {len(missing)} ids have no image{hint}: {named(missing)}; add them or drop the ids "
             f"from {listed}"
         )
-    untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in tagged)
+    untagged = sorted(image_id for image_id in ids if image_id in found and image_id not in read.tags)
     if untagged:
         form = recognize(tags)
         hint = suffixed_ids(tags, untagged) if form is not None and form.name == "csv" else ""
+        if places := [read.untagged[image_id] for image_id in untagged if image_id in read.untagged]:
+            hint = f" (listed without one: {places[0]})"
         faults.append(
             f"{tags}: {len(untagged)} images have no tag{hint}: {named(untagged)}; tag them or remove them, or leave "
             "them out by dataset.on_bad_image: skip"

@@ -85,6 +85,7 @@ def test_minimum_is_checked_again_after_skipping(raw: Path) -> None:
         ),
         ({"a": "cat"}, {"train": ["a", "b"]}, r"labels\.csv: 1 images have no tag: b"),
         (TAGS, {"train": ["a", "b"], "val": ["b", "c"]}, r"val\.txt: 1 ids stand in .*train\.txt, too: b"),
+        ({**TAGS, "a": ""}, {}, r"labels\.csv: 1 images have no tag \(listed without one: .*line 2\): a; tag them"),
         (TAGS, {"train": []}, r"photos: the dataset is empty.* check .*train\.txt"),
         (TAGS, {"train": [], "val": ["a"]}, "the dataset is empty"),
         ({**TAGS, "e": "cow"}, {}, r"labels\.csv: 1 classes have fewer .* dataset\.minimum_images 2: 'cow' has 1; add"),
@@ -136,7 +137,6 @@ def test_what_does_not_fit_is_refused_before_copying(
         ("image_id,tags\na,cat\n", "unknown column 'tags'"),
         ("image_id,labels\na,cat\na,cat\n", "line 3: id 'a'"),
         ("image_id,labels\n../a,cat\n", "not an image id"),
-        ("image_id,labels\na,\n", "image 'a' has no tag"),
     ],
 )
 def test_wrong_table_is_refused_before_copying(raw: Path, text: str, message: str) -> None:
@@ -183,3 +183,20 @@ def test_names_that_no_table_can_hold_are_refused(raw: Path, name: bytes) -> Non
         index(raw)
     assert repr(name) in str(raised.value) and str(raised.value).isprintable()
     assert not (raw.parent / "out").exists()
+
+
+def test_legal_names_of_other_scripts_are_taken(raw: Path) -> None:
+    """Blanks of other scripts, as in screenshots, and joined signs are part of a name like any other."""
+    names = ["Screenshot 3.12.45\u202fPM", "bild\u00a0eins", "\U0001f469\u200d\U0001f33e"]
+    for name in names:
+        (raw / "photos" / f"{name}.jpg").write_bytes((raw / "photos" / "a.jpg").read_bytes())
+    lines = [f"{image_id},{tags}" for image_id, tags in {**TAGS, **dict.fromkeys(names, "cat")}.items()]
+    (raw / "labels.csv").write_text("\n".join(["image_id,labels", *lines]), encoding="utf-8")
+    assert set(names) < set(ImageIndex.read(index(raw)).ids)
+
+
+def test_a_validation_split_that_would_vanish_is_refused(raw: Path) -> None:
+    """Where no image of it has a tag, nothing could be measured, whatever is to be skipped."""
+    write_tags(raw / "labels.csv", {image_id: tag for image_id, tag in TAGS.items() if image_id in "abcd"})
+    with pytest.raises(BadDataset, match=r"val\.txt: none of its 1 images has a tag in .*labels\.csv; tag them, or"):
+        index(raw, on_bad_image="skip", train=list("abcd"), val=["e"])

@@ -65,7 +65,7 @@ def _numbered(names: object, where: str) -> tuple[str, ...]:
 
 def _of_card(text: str, path: Path) -> tuple[str, ...]:
     """Names of the one `class_label` of a dataset card, in its header between lines of `---`."""
-    parts = text.split("---\n", 2)
+    parts = text.replace("\r\n", "\n").split("---\n", 2)
     if parts[0].strip() or len(parts) < 3:
         raise BadTable(f"{path}: has no header between lines of ---, where dataset_info would name the classes")
     found = dict.fromkeys(_class_labels(_yaml(parts[1], path).get("dataset_info"), f"{path}: dataset_info"))

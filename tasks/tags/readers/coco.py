@@ -7,8 +7,8 @@ from typing import Any
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, entries, member, read_json
 
-VOID = "void"
-"""Supercategory of what is no class, such as the ignored pixels of `tag2mask export --format coco`."""
+NO_CLASS = ("void", "background")
+"""Supercategories of what is no class: ignored pixels and background of `tag2mask export`."""
 
 
 def read(path: Path, names: Path | None = None, only: Collection[str] | None = None) -> TagList:
@@ -47,7 +47,7 @@ def _categories(content: Any, path: Path) -> dict[object, str | None]:
         number = member(entry, "id", (int, str), where)  # type: ignore[arg-type]
         if number in found:
             raise BadTable(f"{where}: id {number!r} stands there a second time; give every category an id of its own")
-        found[number] = None if entry.get("supercategory") == VOID else member(entry, "name", str, where)
+        found[number] = None if entry.get("supercategory") in NO_CLASS else member(entry, "name", str, where)
     return found
 
 

@@ -21,8 +21,8 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
     """Tags of a table, which is checked whole whatever matters of it.
 
     Raises:
-        BadTable: missing file, unknown column, repeated id, an id that is a path, an image without a tag, labels
-            with `,`, `;` or `|` between them.
+        BadTable: missing file, unknown column, repeated id, an id that is a path, labels with
+            `,`, `;` or `|` between them.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -31,10 +31,10 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
         raise BadTable(f"{path}: no such file; it must hold the columns image_id,labels") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadTable(f"{path}: is not a table in UTF-8 text ({error}); save it as CSV in UTF-8") from error
-    return TagList(_tags(path, rows))
+    return _tags(path, rows)
 
 
-def _tags(path: Path, rows: list[list[str]]) -> dict[str, tuple[str, ...]]:
+def _tags(path: Path, rows: list[list[str]]) -> TagList:
     """Tags from the lines of a table, the header first."""
     header = tuple(name.strip() for name in rows[0]) if rows else ()
     for name in header:
@@ -44,6 +44,7 @@ def _tags(path: Path, rows: list[list[str]]) -> dict[str, tuple[str, ...]]:
         raise BadTable(f"{path}: the first line must be image_id,labels, not {','.join(header)!r}")
     id_column, labels_column = header.index("image_id"), header.index("labels")
     tags: dict[str, tuple[str, ...]] = {}
+    untagged: dict[str, str] = {}
     for number, row in enumerate(rows[1:], start=2):
         if not row:
             continue
@@ -51,16 +52,17 @@ def _tags(path: Path, rows: list[list[str]]) -> dict[str, tuple[str, ...]]:
         if len(row) != len(COLUMNS):
             raise BadTable(f"{where}: has {len(row)} fields, not 2; separate several labels by blanks")
         image_id = checked_id(row[id_column].strip(), where)
-        if image_id in tags:
+        if image_id in tags or image_id in untagged:
             raise BadTable(f"{where}: id {image_id!r} stands there a second time; one line per image")
-        tags[image_id] = _labels(row[labels_column].strip(), image_id, where)
-    return tags
+        if labels := _labels(row[labels_column], where):
+            tags[image_id] = labels
+        else:
+            untagged[image_id] = where
+    return TagList(tags, untagged)
 
 
-def _labels(text: str, image_id: str, where: str) -> tuple[str, ...]:
+def _labels(text: str, where: str) -> tuple[str, ...]:
     """The labels of one line, each once, in alphabetical order."""
-    if not text:
-        raise BadTable(f"{where}: image {image_id!r} has no tag; give it one or leave it out of the dataset")
     if SEPARATORS.intersection(text):
         raise BadTable(f"{where}: {text!r}: separate several labels by blanks")
     return tuple(sorted(set(text.split())))

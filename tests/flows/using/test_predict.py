@@ -75,6 +75,17 @@ def test_labels_and_folders_mean_the_same_model(finished: tuple[Path, dict[str, 
     assert named_segmenter(str(copy), root).settings() == (MaskPrediction(image_size=72), Refinement())
 
 
+def test_a_folder_of_masks_does_not_hide_a_run_of_its_name(
+    finished: tuple[Path, dict[str, Artifact]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where masks were written to a folder that is called as the run, the same command means the run again."""
+    root, made = finished
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "predictions.csv").touch()
+    assert named_segmenter("plain", root).folder == made["second"].path
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

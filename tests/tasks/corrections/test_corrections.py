@@ -274,7 +274,7 @@ def test_a_folder_that_was_changed_by_hand_is_refused(tmp_path: Path, dataset: P
     with pytest.raises(BadCorrection, match="1 masks of corrections.csv are gone: p00; copy them again"):
         CorrectionFolder.read(target)
     write_labels(target / "p00.png", AFTER["p00"])
-    with pytest.raises(BadCorrection, match=r"1 masks are not in corrections\.csv: p02\.png; `tag2mask corrections`"):
+    with pytest.raises(BadCorrection, match=r"1 masks are not in corrections\.csv: p02\.png; the same `tag2mask"):
         CorrectionFolder.read(target)
     with pytest.raises(BadCorrection, match=r"review\.json: no such file; give a folder that `tag2mask review` wrote"):
         take_back(tmp_path, target)

@@ -63,6 +63,36 @@ def test_results_come_in_the_order_asked_for(tmp_path: Path, name: str) -> None:
     assert found == list(IDS) and reported == list(range(1, len(IDS) + 1))
 
 
+class Nobody:
+    """Workers of whom none is there."""
+
+    width = 0
+
+    def __enter__(self) -> "Nobody":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def room(self) -> int:
+        """None."""
+        return 0
+
+    def start(self, shard: Shard) -> None:
+        """Never."""
+        raise AssertionError
+
+    def wait(self) -> Ended:
+        """Never."""
+        raise AssertionError
+
+
+def test_images_that_nobody_takes_are_an_error() -> None:
+    """Where no worker takes a shard, the work does not end as if it were done; without shards it does."""
+    with pytest.raises(RuntimeError, match="no worker takes the images that are left"):
+        list(Window(Nobody()).results([("a", "b")]))
+    assert list(Window(Nobody()).results([])) == []
+
+
 def test_images_of_a_lost_worker_are_done_elsewhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A worker that is killed in the middle costs a line in the log, and no image."""
     work = toy(tmp_path / "out", once=tmp_path / "i07")

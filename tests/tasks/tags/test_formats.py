@@ -32,7 +32,7 @@ def test_the_same_tags_are_read_from_every_format(tmp_path: Path, kind: str) -> 
     assert found is not None and found.name == form
     read = read_tags(path, found.name)
     assert read.tags == TAGS and not read.untagged
-    if kind not in ("csv", "voc"):
+    if kind not in ("csv", "voc"):  # whose classes here are one word
         assert "'traffic light' as 'traffic-light'" in " ".join(read.notes)
     if form not in FOLDER_FORMATS:
         assert read_tags(path).tags == TAGS
@@ -53,6 +53,43 @@ def test_init_finds_each_format_beside_the_images(tmp_path: Path, kind: str) -> 
     found = find_tags(images)
     assert found is not None and found.format == FORMAT_OF.get(kind, kind) and found.read.tags == TAGS
     assert not found.others
+
+
+def test_what_holds_no_tags_is_passed_over(tmp_path: Path) -> None:
+    """COCO's captions are no tags, its instances are, those of this folder first; a table that is wrong is mended."""
+    save_image(tmp_path / "val" / "a.jpg")
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "category_id": 1}]}
+    (tmp_path / "annotations").mkdir()
+    for name, categories in {"captions_val": [], "instances_train": ["cow"], "instances_val": ["cat"]}.items():
+        named = {"categories": [{"id": 1, "name": one} for one in categories]} if categories else {}
+        (tmp_path / "annotations" / f"{name}.json").write_text(json.dumps({**content, **named}))
+    found = find_tags(tmp_path / "val")
+    assert found is not None and found.path.name == "instances_val.json" and found.read.tags == {"a": ("cat",)}
+    for name in ("instances_val.json", "instances_train.json"):
+        (tmp_path / "annotations" / name).write_text('{"images": []}')
+    with pytest.raises(BadTable, match="name them with --tags"):
+        find_tags(tmp_path / "val")
+    (tmp_path / "labels.csv").write_text("image,labels\n")
+    with pytest.raises(BadTable, match=r"labels\.csv: unknown column 'image'"):
+        find_tags(tmp_path / "val")
+
+
+def test_the_background_of_a_panoptic_file_is_no_tag(tmp_path: Path) -> None:
+    """What `export --format coco_panoptic` says of background and ignored pixels is read as no class."""
+    named = {"cat": "object", "background": "background", "ignored": "void"}
+    categories = [{"id": n, "name": name, "supercategory": kind} for n, (name, kind) in enumerate(named.items(), 1)]
+    segments = [{"id": n, "category_id": n} for n in (1, 2, 3)]
+    image = {"id": 1, "file_name": "a.jpg"}
+    content = {"images": [image], "categories": categories, "annotations": [{"image_id": 1, "segments_info": segments}]}
+    (tmp_path / "panoptic.json").write_text(json.dumps(content))
+    assert read_tags(tmp_path / "panoptic.json").tags == {"a": ("cat",)}
+
+
+def test_a_card_with_line_ends_of_windows_names_classes(tmp_path: Path) -> None:
+    """The header of a dataset card is found whatever its line ends."""
+    card = "---\ndataset_info:\n  features:\n  - dtype:\n      class_label:\n        names: [cat, dog]\n---\ntext\n"
+    (tmp_path / "README.md").write_bytes(card.replace("\n", "\r\n").encode())
+    assert read_names(tmp_path / "README.md") == ("cat", "dog")
 
 
 def test_what_else_holds_tags_is_reported(tmp_path: Path) -> None:

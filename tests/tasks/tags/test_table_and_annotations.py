@@ -36,7 +36,6 @@ def test_usual_class_names_pass(tmp_path: Path) -> None:
         ("image_id,image_id\na,b\n", "first line must be image_id,labels"),
         ("", "first line must be image_id,labels"),
         ("image_id,labels\na,cat\na,dog\n", "line 3: id 'a' stands there a second time"),
-        ("image_id,labels\na,cat\nb, \n", "line 3: image 'b' has no tag"),
         ("image_id,labels\na,cat,dog\n", "line 2: has 3 fields, not 2; separate several labels by blanks"),
         ("image_id,labels\na,ball;box\n", "line 2: 'ball;box': separate several labels by blanks"),
         ("image_id,labels\na,cat\nb,ball | box\n", r"line 3: 'ball \| box': separate several labels by blanks"),
@@ -78,12 +77,27 @@ def test_only_the_annotations_that_matter_are_opened(tmp_path: Path) -> None:
 
 
 def test_wrong_annotations_are_refused(tmp_path: Path) -> None:
-    """No annotation at all, one without an object, and a class name of two words are named."""
+    """A folder without annotations is named."""
     with pytest.raises(BadTable, match="is not VOC XML .a folder of <id>.xml"):
         read_tags(tmp_path, "voc")
-    write_annotation(tmp_path / "a.xml")
-    with pytest.raises(BadTable, match=r"a\.xml: names no object"):
-        read_tags(tmp_path)
+
+
+def test_images_without_a_tag_are_listed(tmp_path: Path) -> None:
+    """A line without labels and an annotation without objects list an image that has no tag, and say where."""
+    read = read_tags(table(tmp_path, "image_id,labels\na,cat\nb, \n"))
+    assert read.tags == {"a": ("cat",)} and list(read.untagged) == ["b"] and read.untagged["b"].endswith("line 3")
+    with pytest.raises(BadTable, match="line 4: id 'b' stands there a second time"):
+        read_tags(table(tmp_path, "image_id,labels\na,cat\nb, \nb,dog\n"))
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    write_annotation(folder / "a.xml", ("dog", 0))
+    write_annotation(folder / "b.xml")
+    read = read_tags(folder)
+    assert read.tags == {"a": ("dog",)} and read.untagged == {"b": str(folder / "b.xml")}
+
+
+def test_classes_of_annotations_are_one_word(tmp_path: Path) -> None:
+    """A class of several words gets hyphens, which is told."""
     write_annotation(tmp_path / "a.xml", ("dining table", 0))
-    with pytest.raises(BadTable, match=r"a\.xml: class 'dining table' has a blank in it; write 'dining-table'"):
-        read_tags(tmp_path)
+    read = read_tags(tmp_path)
+    assert read.tags == {"a": ("dining-table",)} and "'dining table' as 'dining-table'" in read.notes[0]
