@@ -69,8 +69,6 @@ def _lines(rng: np.random.Generator) -> Iterator[Case]:
     yield _table(rng, "a field more", "d,cat,dog", "has 3 fields, not 2")
     yield _table(rng, "many fields", "d" + ",cat" * 50, "has 51 fields, not 2")
     yield _table(rng, "a field less", "d", "has 1 fields, not 2")
-    yield _table(rng, "no labels", "d,", "have no tag|have no image")
-    yield _table(rng, "blank labels", "d,   ", "have no tag|have no image")
     for image_id in ("a", "007"):
         lines = [*sound(rng), f"{image_id},owl"]
         reported = f"line {len(lines)}: id '{image_id}' stands there a second time"
