@@ -32,7 +32,7 @@ def _tags(path: Path) -> object:
 Reader = Callable[[Path], object]
 KINDS: dict[str, tuple[Callable[[int], Sequence[Case]], int, tuple[Reader, ...], type[Exception]]] = {
     "images": (bad_images, 45, (_image,), BadImage),
-    "tables": (bad_tables, 70, (_tags,), BadTable),
+    "tables": (bad_tables, 68, (_tags,), BadTable),
     "settings": (bad_settings, 78, (load_config,), ConfigError),
     "weights": (bad_weights, 25, (check_weights_file, read_state), WeightsError),
 }
