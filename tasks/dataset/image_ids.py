@@ -10,14 +10,20 @@ from tag2mask.configs.errors import UserError
 VOC_MEMBERSHIP = re.compile(r"\s+(1|-1|0)$")
 """What VOC's lists per class write after an id: shows the class, does not, or only a difficult object of it."""
 
+JOINERS = "\u200c\u200d"
+
 
 class BadTable(UserError, ValueError):
     """A table of tags or ids is wrong; the message names the file, the line and the remedy."""
 
 
 def is_legible(name: str) -> bool:
-    """Whether a table can hold a name: without control characters, breaks of lines, and bytes that are not UTF-8."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
+    """Whether a table can hold a name, and a person see it: UTF-8 without control and invisible characters.
+
+    Blanks of all scripts are legible, and so are what joins letters and signs (U+200C, U+200D).
+    """
+    unfit = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return all(character in JOINERS or unicodedata.category(character) not in unfit for character in name)
 
 
 def checked_id(image_id: str, where: str) -> str:
