@@ -5,6 +5,7 @@ steps.  Each way runs on few and on many images, and the difference is what coun
 and the network, and connecting to workers are left out, as they are for a million images.  Everything has one thread.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from tag2mask.configs.document import commented_yaml
 from tag2mask.configs.load import load_config
@@ -124,9 +125,12 @@ def run(folder: Path, root: str, *more: str) -> None:
 
 @contextmanager
 def workers(count: int) -> Iterator[str]:
-    """Address of a cluster of worker processes with one thread each."""
+    """Address of a cluster of worker processes with one thread each, which have loaded what networks need."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0", memory_limit=0) as cluster:
+        with Client(cluster) as client:
+            for module in ("timm", "tag2mask.tasks.networks.factory"):
+                client.run(importlib.import_module, module)
         yield cluster.scheduler_address
 
 
