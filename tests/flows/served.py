@@ -50,13 +50,13 @@ def write_tiny(folder: Path, name: str = "tiny", *, whole: bool = False) -> Path
     Args:
         folder: where to.
         name: of the run.
-        whole: draw and set up the whole demo, in the published way, instead, which takes minutes to run.
+        whole: draw and set up the whole demo as it is installed instead, which takes minutes to run.
     """
     data = folder / "data"
     if not data.exists():
         write_demo(data, **({} if whole else {"scenes": 8, "validation": 2, "saliency": 4, "size": 80}))
     roots = (f"dataset.root={data}", f"saliency_set.root={data / 'saliency'}", f"name={name}")
-    config = load_config(packaged("demo.yaml"), [*(PUBLISHED if whole else SMALL), *roots])
+    config = load_config(packaged("demo.yaml"), [*(() if whole else SMALL), *roots])
     path = folder / f"{name}.yaml"
     path.write_text(commented_yaml(config, folder), encoding="utf-8")
     return path
