@@ -152,6 +152,11 @@ class Config(Section):
             )
         return self
 
+    @property
+    def reads_attention(self) -> bool:
+        """Whether labels 0 are made with the help of the integral attention model."""
+        return self.initial_labels == "mining" or self.cam_refinement.attention
+
     @model_validator(mode="after")
     def _rounds_can_be_compared(self) -> "Config":
         if self.deliver == "best" and self.dataset.val_split is None:
@@ -170,10 +175,11 @@ class Config(Section):
                     f"{name}.start is 'classifier', whose backbone is {backbone!r}, but {name}.backbone.name is "
                     f"{other.backbone.name!r}: name the same backbone, or set {name}.start to 'backbone'"
                 )
-        if self.attention.start == "classifier" and self.classifier.saliency_weight:
+        learns = [bool(one.saliency_weight) for one in (self.classifier, self.attention)]
+        if self.attention.start == "classifier" and learns[0] != learns[1]:
             raise ValueError(
-                "attention.start is 'classifier', which has a map of the background with classifier.saliency_weight: "
-                "set that to 0, or attention.start to 'backbone'"
+                "attention.start is 'classifier', but with saliency_weight above 0 one of the two has a map of the "
+                "background and the other has not: set it for both or for neither, or attention.start to 'backbone'"
             )
         return self
 

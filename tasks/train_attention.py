@@ -3,6 +3,7 @@
 Reads   dataset                the index; its training images
         classifier             accumulated_attention.npz of `train_classifier`; model.pt, where training starts from it
         weights                state dict of an ImageNet network, where the settings name a file
+        saliency               saliency/<id>.png (H, W) uint8, 255 = salient, where the class maps learn from it
 Writes  model.pt, model.json, losses.csv, metrics.json
 """
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Attention
-from tag2mask.models.losses import integral_attention_loss
+from tag2mask.models.losses import integral_attention_loss, saliency_map_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import attention_network, load_model, load_pretrained, place, save_model
 from tag2mask.tasks.networks.model_folder import trained_settings
@@ -22,6 +23,7 @@ from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
 from tag2mask.tasks.training.loop import Training, autocast, train
 from tag2mask.tasks.training.ranks import shared
+from tag2mask.tasks.training.saliency_targets import saliency_targets
 from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
 
 
@@ -33,6 +35,7 @@ def run(
     dataset: Path,
     classifier: Path,
     weights: Path | None = None,
+    saliency: Path | None = None,
 ) -> None:
     """Train, resuming from a checkpoint below `out` if there is one.
 
@@ -47,7 +50,13 @@ def run(
     if config.start == "classifier":
         load_model(classifier, network)
     place(network, runtime.device)
-    with tag_batches(network, index, config, out, runtime) as data:
+    tags = torch.from_numpy(index.tag_matrix()).to(runtime.device)
+    with torch.no_grad():
+        cells = network.eval()(torch.zeros(1, 3, config.image_size, config.image_size, device=runtime.device)).shape
+    with (
+        tag_batches(network, index, config, out, runtime) as data,
+        saliency_targets(saliency, index.ids, data.steps, (cells[2], cells[3]), runtime.device) as targets,
+    ):
         steps = len(data.steps)
 
         optimizer, factor = optimizer_of(network, config), drops(config, steps // config.epochs)
@@ -61,7 +70,12 @@ def run(
             target = target.to(runtime.device)
             if target.shape[2:] != scores.shape[2:]:  # the two networks may differ in stride or image size
                 target = F.interpolate(target, size=scores.shape[2:], mode="bilinear", align_corners=False)
-            return integral_attention_loss(scores, target)
+            loss = integral_attention_loss(scores[:, : network.classes], target)
+            if targets is None:
+                return loss
+            maps = network.class_maps(scores.float())
+            seen = saliency_map_loss(maps, tags[numbers], targets(step), overlap=config.saliency_overlap)
+            return loss + config.saliency_weight * seen
 
         train(Training(network, optimizer, steps, loss_of_step, factor), out, runtime)
     settings = trained_settings(config, weights)

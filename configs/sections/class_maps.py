@@ -53,8 +53,9 @@ class Classifier(Section):
     weight_decay: float = Field(default=5e-4, ge=0)
     """L2 penalty on all parameters."""
     saliency_weight: float = Field(default=0.0, ge=0)
-    """Weight of a loss beside that of the tags, by which saliency teaches the class maps and a map of the background
-    what is an object, pixel by pixel (EPS: Lee et al., CVPR 2021); 0 leaves both out, as published."""
+    """Weight of a loss beside that of the tags, or of the accumulated attention, by which saliency teaches the class
+    maps and a map of the background what is an object, pixel by pixel (EPS: Lee et al., CVPR 2021); 0 leaves both out,
+    as published."""
     saliency_overlap: Share = 0.4
     """With `saliency_weight`: share of a tag's map that has to be salient for the map to count as foreground."""
     accumulate_from: int = Field(default=1, ge=0)
@@ -81,15 +82,6 @@ class Attention(Classifier):
     start: Literal["backbone", "classifier"] = "backbone"
     """What training starts from: the backbone's weights, as published; or the trained classifier, whose backbone, head
     and graph must be the same: for backbones without ImageNet weights, which a short training cannot teach twice."""
-
-    @model_validator(mode="after")
-    def _learns_attention_alone(self) -> "Attention":
-        if self.saliency_weight:
-            raise ValueError(
-                f"saliency_weight {self.saliency_weight:g} is the classifier's: attention is learned from what that "
-                "accumulated; leave it out here"
-            )
-        return self
 
 
 class Affinity(Section):

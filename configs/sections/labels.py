@@ -63,6 +63,8 @@ class CamRefinement(Section):
 
     power: float = Field(default=2.0, gt=0)
     """Exponent of the class maps, which lie in [0, 1]; above 1 it makes the objects smaller."""
+    attention: bool = False
+    """Take the geometric mean of the class maps and those of the integral attention model, which is then trained."""
     saliency_weight: Share = 0.5
     """Share of the evidence that saliency decides; 0 leaves saliency out, 1 is the plain product."""
     background: Share = 0.1

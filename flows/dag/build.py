@@ -44,7 +44,8 @@ class _Builder:
 
         It is the run's own; where that is learned with the help of class maps, it is the prior.
         """
-        if not self.config.classifier.saliency_weight:
+        config = self.config
+        if not (config.classifier.saliency_weight or (config.reads_attention and config.attention.saliency_weight)):
             return None
         if self.config.saliency.targets == "prior":
             return self._prior()
@@ -54,14 +55,14 @@ class _Builder:
     def _class_maps(self, saliency: str | None) -> None:
         config, data = self.config, "index_dataset"
         name = "train_classifier"
-        self.run.train(name, name, config.classifier, dataset=data, saliency=saliency)
+        learned = saliency if config.classifier.saliency_weight else None
+        self.run.train(name, name, config.classifier, dataset=data, saliency=learned)
         self.run.add("infer_cams", "infer_cams", config.cams, dataset=data, model="train_classifier")
         self.run.evaluate("cams", "infer_cams", "class_maps")
-        if config.initial_labels != "mining":  # which alone reads attention
+        if not config.reads_attention:
             return
-        self.run.train(
-            "train_attention", "train_attention", config.attention, dataset=data, classifier="train_classifier"
-        )
+        name, learned = "train_attention", saliency if config.attention.saliency_weight else None
+        self.run.train(name, name, config.attention, dataset=data, classifier="train_classifier", saliency=learned)
         self.run.add("infer_attention", "infer_attention", config.attention_maps, dataset=data, model="train_attention")
         self.run.evaluate("attention", "infer_attention", "class_maps")
 
@@ -134,6 +135,7 @@ class _Builder:
             "cams": "infer_cams",
         }
         if config.initial_labels == "cam_refinement":
+            evidence["attention"] = "infer_attention" if config.reads_attention else None
             return self.run.add("refine_cams", "refine_cams", config.cam_refinement, facts=facts, **evidence)
         evidence["attention"] = "infer_attention"
         evidence["cosaliency"] = "predict_cosaliency" if config.mining.class_conditional else None

@@ -9,10 +9,24 @@ CVPR 2018).  Evidence that is both salient and of the class is asked for as in C
 harmonic mean, here by a product that is softened, so that no saliency can erase an object.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.dense_crf import refine_labels
+
+
+def geometric_mean(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """(K, H, W) float32 in [0, 1]: the n-th root of the product of n such maps of the same classes.
+
+    Networks that learned differently err differently: what each of them sees counts.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    product = np.prod([one.astype(np.float32) for one in maps], axis=0)
+    mean: np.ndarray = np.power(product, np.float32(1 / len(maps)))
+    return mean
 
 
 def class_evidence(saliency: np.ndarray, cams: np.ndarray, *, power: float, saliency_weight: float) -> np.ndarray:

@@ -27,8 +27,7 @@ Tagger = TypeVar("Tagger", TagClassifier, IntegralAttention)
 def classifier_network(config: schema.Classifier, classes: int) -> TagClassifier:
     """The tag classifier for C classes, without pre-trained weights."""
     backbone = backbone_network(config.backbone)
-    network = TagClassifier(backbone, classes=classes, background=config.saliency_weight > 0, **_head(config, backbone))
-    return _class_init(network, config)
+    return _class_init(TagClassifier(backbone, classes=classes, **_head(config, backbone)), config)
 
 
 def attention_network(config: schema.Classifier, classes: int) -> IntegralAttention:
@@ -103,6 +102,7 @@ def _head(config: schema.Classifier, backbone: Backbone) -> dict[str, Any]:
         "head_kernel": config.head_kernel,
         "graph": graph,
         "class_norm": config.class_norm == "batch",
+        "background": config.saliency_weight > 0,
     }
 
 
