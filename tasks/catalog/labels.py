@@ -22,7 +22,7 @@ LABELS = (
         version=1,
         section="cam_refinement",
         title="labels",
-        does="optional, instead: CAMs weighted by saliency, then CRF",
+        does="optional, instead: CAMs (and OA-CAMs) weighted by saliency, then CRF",
         all_cores=True,
         spread=True,
         **_LABEL_MAPS,

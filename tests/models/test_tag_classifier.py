@@ -1,5 +1,7 @@
 """The classifier and the integral attention model."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -140,3 +142,19 @@ def test_a_class_norm_gives_all_channels_equal_say(kind: type[TagClassifier] | t
     found = [model(shown) for shown in (features, other)]
     maps = [one[1] if isinstance(one, tuple) else one for one in found]
     assert maps[0].std() > 0.1 and torch.allclose(maps[0], maps[1], atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_map_of_the_background_competes_with_the_classes() -> None:
+    """With it the maps of both models are probabilities that leave something to the background."""
+    torch.manual_seed(0)
+    graph, images = GraphReasoning(12, nodes=4, states=6), torch.randn(2, 3, 64, 64)
+    settings: dict[str, Any] = {"classes": 3, "head_channels": 12, "graph": graph, "background": True}
+    logits, maps = TagClassifier(TinyBackbone(), **settings).eval()(images)
+    attention = IntegralAttention(TinyBackbone(), **settings).eval()
+    scores = attention(images)
+    assert logits.shape == (2, 3) and maps.shape[1] == 3 and scores.shape[1] == 4
+    for found in (maps, attention.class_maps(scores)):
+        assert found.min() > 0 and found.sum(1).max() < 1
+    plain = _attention().eval()
+    assert torch.equal(plain.class_maps(plain(images)), plain(images))

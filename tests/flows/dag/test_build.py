@@ -48,6 +48,18 @@ def test_refined_class_maps_take_the_place_of_mining() -> None:
     }
 
 
+def test_refined_class_maps_may_be_those_of_both_networks() -> None:
+    """With `cam_refinement.attention` the attention model is trained, from saliency if asked for, and read."""
+    changes = ["initial_labels=cam_refinement", "cam_refinement.attention=true", "attention.saliency_weight=1"]
+    nodes = {node.name: node for node in build_dag(demo(*changes))}
+    assert nodes["refine_cams"].inputs["attention"] == "infer_attention"
+    assert nodes["train_attention"].inputs["saliency"] == "predict_saliency"
+    assert "saliency" not in nodes["train_classifier"].inputs and "evaluate-attention" in nodes
+    with pytest.raises(ConfigError, match="one of the two has a map of the background and the other has not"):
+        demo(*changes, "attention.start=classifier")
+    assert demo(*changes, "attention.start=classifier", "classifier.saliency_weight=1").attention.saliency_weight == 1
+
+
 def test_every_stage_has_a_file_a_version_and_a_section() -> None:
     """The stages of all DAGs are files of `tasks`, with a version and the section that they read."""
     folder = packaged("demo.yaml").parent.parent / "tasks"

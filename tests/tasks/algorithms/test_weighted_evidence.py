@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tag2mask.configs.schema import Refinement
-from tag2mask.tasks.algorithms.weighted_evidence import class_evidence, label_by_evidence
+from tag2mask.tasks.algorithms.weighted_evidence import class_evidence, geometric_mean, label_by_evidence
 
 OBJECT = (slice(12, 36), slice(20, 52))
 """Where the drawn image has its object."""
@@ -33,6 +33,16 @@ def test_evidence_is_the_power_of_the_map_times_the_softened_saliency() -> None:
     for k, y, x in np.ndindex(2, 4, 5):
         expected = float(cams[k, y, x]) ** 1.5 * (0.7 + 0.3 * saliency[y, x] / 255)
         assert evidence[k, y, x] == pytest.approx(expected, rel=1e-5)
+
+
+def test_both_maps_have_to_see_a_class() -> None:
+    """Of one map the mean is that map, of two the root of their product: nothing where one of them sees nothing."""
+    first, second = blob(20, 20, 5)[None], blob(20, 30, 5)[None]
+    second[:, :, 40:] = 0
+    assert geometric_mean([first]) is first
+    both = geometric_mean([first, second])
+    np.testing.assert_allclose(both, np.sqrt(first * second), atol=1e-6)
+    assert both.dtype == np.float32 and both.max() <= 1 and not both[:, :, 40:].any()
 
 
 def test_the_weight_runs_from_class_maps_alone_to_the_plain_product() -> None:

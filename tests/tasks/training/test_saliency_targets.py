@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.configs.schema import Activation, Classifier
-from tag2mask.tasks import infer_cams, train_classifier
+from tag2mask.configs.schema import Activation, Attention, Classifier
+from tag2mask.tasks import infer_attention, infer_cams, train_attention, train_classifier
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import read_state
@@ -43,6 +43,16 @@ def test_targets_follow_the_steps(inputs: dict[str, Path]) -> None:
     assert first[0, 0, 0] == 0 and first[0, 0, 3] == 1 and torch.equal(first[0], second[0])
     with saliency_targets(None, ids, steps, (3, 4), "cpu") as nothing:
         assert nothing is None
+
+
+def test_attention_that_learns_saliency_resumes(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """The attention model has a map for the background, too, and is resumed to the same bytes."""
+    config = Attention.model_validate(TAGGER | {"saliency_weight": 1.0} | MIRRORED)
+    classifier = inputs["dataset"].with_name("classifier")
+    whole = check_resumed(train_attention.run, config, tmp_path, (2, 6), classifier=classifier, **inputs)
+    assert read_state(whole / "model.pt")["classify.weight"].shape[0] == len(CLASSES) + 1
+    infer_attention.run(ACTIVATION, tmp_path / "maps", StageRuntime(), dataset=inputs["dataset"], model=whole)
+    assert len(list((tmp_path / "maps").glob("*.npz"))) == 7
 
 
 @pytest.mark.parametrize("changes", [{}, MIRRORED], ids=["plain", "mirrored"])
