@@ -17,6 +17,8 @@ Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Executor = Literal["here", "processes", "dask"]
 LOCAL = re.compile(r"local(?::(\d+))?")
+MACHINES = re.compile(r"([2-9]|[1-9]\d+)@([^\s@/:]+)")
+"""How many machines, and an address of the first: `2@10.0.0.1`."""
 ADDRESS = re.compile(r"(?:tcp|tls|ws|wss|ucx)://[^\s/]+:\d+")
 
 
@@ -50,6 +52,9 @@ class Runtime(Section):
     """Images between two journal entries of an inference stage: at most one shard is repeated after a crash."""
     devices: int = Field(default=1, ge=1)
     """Processes that share the batches of a training, each on a GPU of its own, or on a part of the cores."""
+    machines: str = ""
+    """Of trainings: how many machines share them, and an address of this one where they meet: `2@10.0.0.1`; the others
+    run `tag2mask join`.  Empty: this one alone."""
     slot: str = "gpu"
     """Under Prefect: name of the concurrency limit that trainings of several runs share; "" lets them collide."""
     checkpoint_seconds: float = Field(default=60.0, gt=0)
@@ -70,12 +75,15 @@ def runtime_of(
     executor: Executor = "here",
     dask: str = "",
     devices: int = 1,
+    machines: str = "",
 ) -> Runtime:
     """The resources that a command or a flow asks for; `cores` None takes those available.
 
     Raises:
-        BadResource: `dask` is no address, or given to another executor.
+        BadResource: `dask` is no address, or given to another executor; `machines` is not written as it should be.
     """
+    if machines and not MACHINES.fullmatch(machines):
+        raise BadResource(f"--machines {machines}: write how many and an address of this one, such as 2@10.0.0.1")
     if dask and executor != "dask":
         raise BadResource(f"--dask {dask}: is for --executor dask, but the executor is {executor!r}")
     if executor == "dask":
@@ -84,5 +92,5 @@ def runtime_of(
         if not ADDRESS.fullmatch(dask) and (found is None or found[1] == "0"):
             raise BadResource(f"--dask {dask}: write local, local:4 or an address such as tcp://scheduler:8786")
     given: dict[str, object] = {"root": root, "device": device, "precision": precision}
-    given |= {"executor": executor, "dask": dask, "devices": devices}
+    given |= {"executor": executor, "dask": dask, "devices": devices, "machines": machines}
     return Runtime.model_validate(given | ({} if cores is None else {"cores": cores}))

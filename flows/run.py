@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tag2mask.configs.load import load_config
-from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.runtime import BadResource, Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.errors import RunFailed, RunStopped
 from tag2mask.flows.engine.running import Selection, conclude, finds_everything, run_config
@@ -60,7 +60,9 @@ def run(request: Request) -> None:
 
 def _place(request: Request, config: Config) -> Literal["here", "server", "own server"]:
     """Where a run is carried out: in this process, on a server of Prefect's that runs, or on one of its own."""
-    if chosen(request.engine, request.runtime.root) == "local":
+    if request.runtime.machines and request.engine == "prefect":
+        raise BadResource("--machines: trainings are shared by machines with --engine local alone")
+    if request.runtime.machines or chosen(request.engine, request.runtime.root) == "local":
         return "here"
     if os.environ.get(API_URL) or named_in_profile():
         return "server"

@@ -11,7 +11,7 @@ from tag2mask.configs import runtime
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import runtime_of
 from tag2mask.configs.sections.saliency import Network
-from tag2mask.flows.cli import releases, reviewing, using
+from tag2mask.flows.cli import joining, releases, reviewing, using
 from tag2mask.flows.dag.errors import RunStopped
 from tag2mask.flows.termination import termination_interrupts
 
@@ -42,6 +42,9 @@ Dask = Annotated[
     typer.Option(metavar="ADDRESS", help="Of --executor dask: local, local:4, tcp://host:8786.  [default: local]"),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Processes that share a training's batches, a GPU each.")]
+Machines = Annotated[
+    str, typer.Option(metavar="N@ADDRESS", help="Machines that share trainings, and an address of this one.")
+]
 EngineName = Annotated[
     Literal["auto", "local", "prefect"],
     typer.Option(help="auto: Prefect where the store has a server, or PREFECT_API_URL names one; else this process."),
@@ -70,6 +73,7 @@ def run(
     executor: Executor = "here",
     dask: Dask = "",
     devices: Devices = 1,
+    machines: Machines = "",
     engine: EngineName = "auto",
 ) -> None:
     """Run all stages that are not up to date."""
@@ -82,7 +86,7 @@ def run(
             config,
             changes or (),
             selection,
-            runtime_of(root, device, precision, cores, executor, dask, devices),
+            runtime_of(root, device, precision, cores, executor, dask, devices, machines),
             engine,
         )
     )
@@ -263,6 +267,7 @@ def saliency(
 
 releases.register(app)
 using.register(app)
+joining.register(app)
 reviewing.register(app)
 
 

@@ -114,6 +114,7 @@ class Session:
             runtime.checkpoint_seconds,
             executor,
             runtime.devices if node.shares_batches else 1,
+            runtime.machines if node.shares_batches else "",
             self.cluster.get() if executor == "dask" else None,
             logs_precision=node.trains and self.first_training.acquire(blocking=False),
         )

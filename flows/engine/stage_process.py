@@ -46,6 +46,8 @@ class Job:
     executor: Executor = "here"
     devices: int = 1
     """Processes of a training."""
+    machines: str = ""
+    """Of a training; see `Runtime`."""
     cluster: Cluster | None = None
     """Of the executor `dask`."""
     logs_precision: bool = False
@@ -113,6 +115,7 @@ def stage_runtime(job: Job, device: str, report: Report) -> StageRuntime:
         executor=job.executor,
         workers=job.threads,
         devices=job.devices,
+        machines=job.machines,
         cluster=job.cluster,
         shard=job.shard,
         journal_seconds=JOURNAL_SECONDS,

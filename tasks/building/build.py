@@ -97,7 +97,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}
         runtime = replace(runtime, earlier=earlier)
         with store.making(recipe, keys=keys, about=about, afresh=order.force) as out:
-            if runtime.devices > 1:
+            if runtime.devices > 1 or runtime.machines:
                 run_on_ranks(recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
             else:
                 stage.run(order.config, out, runtime, **order.arguments, **order.inputs)
@@ -187,6 +187,7 @@ def _about(store: Store, order: Order, runtime: StageRuntime) -> dict[str, Any]:
         "precision": runtime.precision,
         "executor": runtime.executor,
         "devices": runtime.devices,
+        "machines": runtime.machines.partition("@")[0],
     }
 
 

@@ -8,26 +8,26 @@ import json
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.executors.machines import GIVEN, announced, environment_of, torchrun
 from tag2mask.tasks.store.files import files_written, note_written
 from tag2mask.tasks.store.runtime import StageRuntime
 
-GIVEN = "TAG2MASK_RANK"
-"""Environment variable of a rank: what it is to do, in JSON."""
 RESOURCES = ("device", "precision", "threads", "devices", "shard", "journal_seconds", "checkpoint_seconds")
 """Fields of the runtime that every rank is given."""
 SAID = "tag2mask "
 """Before a line that the first rank says to the stage's process."""
 PATIENCE = timedelta(days=7)
-"""How long ranks wait for one of them; torchrun ends them all where one ends."""
+"""How long ranks of one machine wait for one of them; torchrun ends them all where one ends."""
+APART = timedelta(minutes=30)
+"""The same of several machines, where a link may be cut."""
 LAST_LINES = 12
 """Of what the ranks wrote, in the error of one that failed."""
 log = logging.getLogger("tag2mask")
@@ -67,20 +67,20 @@ def run_on_ranks(
         "arguments": dict(arguments),
         "inputs": {name: str(path) for name, path in inputs.items()},
     }
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(runtime.devices)]
-    environment = {
-        **os.environ,
-        GIVEN: json.dumps(given),
-        "OMP_NUM_THREADS": str(max(1, runtime.threads // runtime.devices)),
-    }
-    environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    with subprocess.Popen(
-        [*command, "-m", "tag2mask.tasks.executors.ranks"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    text = json.dumps(given)
+    with ExitStack() as held:
+        training = None
+        if runtime.machines:
+            training = held.enter_context(announced(out, text, runtime.machines, inputs))
+        process = held.enter_context(
+            subprocess.Popen(
+                [*torchrun(runtime.devices, training), "-m", "tag2mask.tasks.executors.ranks"],
+                env=environment_of(text, runtime.threads // runtime.devices),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
         try:
             last, refusal = _listen(process.stdout or (), out, runtime)
         finally:
@@ -135,7 +135,9 @@ def _group(device: str) -> Iterator[int]:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.use_deterministic_algorithms(True, warn_only=True)
     # what one of them does alone, such as the features of a frozen backbone, may take hours
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    together = os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]
+    backend, patience = "nccl" if device == "cuda" else "gloo", PATIENCE if together else APART
+    distributed.init_process_group(backend, timeout=patience)
     try:
         yield distributed.get_rank()
     finally:

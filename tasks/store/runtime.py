@@ -67,6 +67,8 @@ class StageRuntime:
     """Images worked on at once, each by one thread or process; a cluster has as many workers as it has."""
     devices: int = 1
     """Processes that share a training's batches, each with a device of its own."""
+    machines: str = ""
+    """Machines that share them, and where they meet: `2@10.0.0.1`; empty: this one alone."""
     cluster: Cluster | None = None
     """Where the executor is `dask`."""
     shard: int = 32
