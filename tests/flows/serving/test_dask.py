@@ -42,7 +42,7 @@ def command(start: str, folder: Path, port: int) -> list[str]:
     line = next(line for line in lines if line.startswith(start))
     line = line.replace("scheduler-host:8786", f"127.0.0.1:{port}").replace("scheduler-host", "127.0.0.1")
     line = line.replace("--port 8786", f"--port {port}").replace("127.0.0.1:8787", "127.0.0.1:0")
-    line = line.replace("--nworkers 4", "--nworkers 3").replace("configs/demo.yaml", str(folder / "small.yaml"))
+    line = line.replace("--nworkers 4", "--nworkers 3").replace("mine.yaml", str(folder / "small.yaml"))
     program, *rest = shlex.split(line)
     return [str(Path(sys.executable).with_name(Path(program).name)) if "/" in program else program, *rest]
 
@@ -109,7 +109,7 @@ def client(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 def run_command(folder: Path, client: Client, root: str) -> list[str]:
     """The command that runs on the cluster, with a store of its own."""
     port = int(client.scheduler.address.rpartition(":")[2])
-    line = command(".venv/bin/tag2mask run configs/demo.yaml --executor dask --dask tls", folder, port)
+    line = command(".venv/bin/tag2mask run mine.yaml --executor dask --dask tls", folder, port)
     return [*line, "--root", root, "--cores", "2", "--precision", "float32", "--engine", "local"]
 
 
