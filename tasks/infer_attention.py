@@ -8,10 +8,9 @@ Writes  <id>.npz       maps (K, h, w) uint8, numbers (K,) uint8; see `dataset/cl
 from functools import partial
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tag2mask.configs.schema import Activation, Attention
-from tag2mask.models.integral_attention import IntegralAttention
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.executors.images import process_in_parallel
 from tag2mask.tasks.executors.work import Process
@@ -19,17 +18,6 @@ from tag2mask.tasks.networks.class_map_inference import class_map_process
 from tag2mask.tasks.networks.factory import attention_network, load_for_inference
 from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
 from tag2mask.tasks.store.runtime import StageRuntime
-
-
-class _MapsOnly(nn.Module):
-    """The class maps of an integral attention model, without a map of the background."""
-
-    def __init__(self, model: IntegralAttention) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.class_maps(self.model(images))
 
 
 def run(config: Activation, out: Path, runtime: StageRuntime, *, dataset: Path, model: Path) -> None:
@@ -45,4 +33,8 @@ def open_work(device: str, *, config: Activation, out: Path, dataset: Path, mode
     index, architecture = ImageIndex.read(dataset), read_architecture(model, "attention")
     network = attention_network(Attention.model_validate(architecture["config"]), len(index.classes))
     load_for_inference(model, network, device)
-    return class_map_process(_MapsOnly(network), network.backbone, index, config, out, device)
+
+    def maps_of(images: Tensor) -> Tensor:
+        return network.class_maps(network(images))
+
+    return class_map_process(maps_of, network.backbone, index, config, out, device)

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor, nn
-
 from tag2mask.configs.schema import Activation, Classifier
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.executors.images import process_in_parallel
@@ -19,18 +17,6 @@ from tag2mask.tasks.networks.class_map_inference import class_map_process
 from tag2mask.tasks.networks.factory import classifier_network, load_for_inference
 from tag2mask.tasks.networks.model_folder import check_classes, read_architecture
 from tag2mask.tasks.store.runtime import StageRuntime
-
-
-class _MapsOnly(nn.Module):
-    """The class maps of a classifier, without its logits."""
-
-    def __init__(self, classifier: nn.Module) -> None:
-        super().__init__()
-        self.classifier = classifier
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.classifier(images)[1]
-        return maps
 
 
 def run(
@@ -54,4 +40,4 @@ def open_work(device: str, *, config: Activation, out: Path, dataset: Path, mode
     index, architecture = ImageIndex.read(dataset), read_architecture(model, "classifier")
     network = classifier_network(Classifier.model_validate(architecture["config"]), len(index.classes))
     load_for_inference(model, network, device)
-    return class_map_process(_MapsOnly(network), network.backbone, index, config, out, device)
+    return class_map_process(lambda images: network(images)[1], network.backbone, index, config, out, device)

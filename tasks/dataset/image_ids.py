@@ -11,6 +11,7 @@ VOC_MEMBERSHIP = re.compile(r"\s+(1|-1|0)$")
 """What VOC's lists per class write after an id: shows the class, does not, or only a difficult object of it."""
 
 JOINERS = "\u200c\u200d"
+"""Invisible, but part of how letters and signs are written."""
 
 
 class BadTable(UserError, ValueError):

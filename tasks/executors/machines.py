@@ -30,7 +30,7 @@ TRAININGS = ".trainings"
 """Folder of the store with what is to be shared."""
 LOOK_SECONDS = 1.0
 LAST_LINES = 12
-"""Of what torchrun says, where it ended with an error."""
+"""Of what torchrun and its processes say, where one ended with an error."""
 log = logging.getLogger("tag2mask")
 
 
@@ -75,7 +75,7 @@ def announced(out: Path, given: str, machines: str, inputs: Mapping[str, Path]) 
     """
     found = MACHINES.fullmatch(machines)
     assert found is not None  # checked where it was asked for
-    path = out.parents[2] / TRAININGS / f"{out.parent.name}-{out.name.lstrip('.')}.json"
+    path = out.parents[2] / TRAININGS / f"{out.parent.name}-{out.name}.json"
     with origin(out, tuple(inputs.values())) as seen, hold(path.with_suffix(".lock")):
         training = SharedTraining(secrets.token_hex(8), int(found[1]), found[2], _free_port(), given, seen)
         write_json(path, json.loads(json.dumps(asdict(training), default=str)))

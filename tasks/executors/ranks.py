@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.executors.machines import GIVEN, announced, environment_of, torchrun
+from tag2mask.tasks.executors.machines import GIVEN, LAST_LINES, announced, environment_of, torchrun
 from tag2mask.tasks.store.files import files_written, note_written
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -28,8 +28,6 @@ PATIENCE = timedelta(days=7)
 """How long ranks of one machine wait for one of them; torchrun ends them all where one ends."""
 APART = timedelta(minutes=30)
 """The same of several machines, where a link may be cut."""
-LAST_LINES = 12
-"""Of what the ranks wrote, in the error of one that failed."""
 log = logging.getLogger("tag2mask")
 
 

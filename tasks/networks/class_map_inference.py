@@ -1,6 +1,6 @@
 """Inference of the class maps of images' tags, averaged over scales and mirror images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,17 @@ from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.executors.work import Process
 from tag2mask.tasks.networks.tensors import batches, images_at_once, to_batch
 
+MapsOf = Callable[[Tensor], Tensor]
+"""Images (N, 3, S, S), RGB in [0, 1] -> class maps (N, C, h, w), raw or probabilities."""
+
 
 def class_map_process(
-    network: nn.Module, backbone: nn.Module, index: ImageIndex, config: Activation, out: Path, device: str
+    maps_of: MapsOf, backbone: nn.Module, index: ImageIndex, config: Activation, out: Path, device: str
 ) -> Process:
     """What writes the class maps of some images of an index.
 
     Args:
-        network: (N, 3, S, S) -> (N, C, h, w) raw class maps, in evaluation mode on the device.
+        maps_of: a network in evaluation mode on the device.
         backbone: the network's, whose deepest features say which cells look alike.
         index: the images.
         config: size, scales, mirroring, batch.
@@ -36,7 +39,7 @@ def class_map_process(
         for part in batches(image_ids, images_at_once(config.batch_size, device)):
             pixels = [index.pixels(records[image_id]) for image_id in part]
             with torch.inference_mode():
-                activation = activate(network, pixels, config, device)
+                activation = activate(maps_of, pixels, config, device)
                 activation = spread(activation, backbone, pixels, config, device)
             for image_id, maps in zip(part, activation, strict=True):
                 yield image_id, [write_class_maps(out / f"{image_id}.npz", maps.cpu().numpy(), records[image_id].tags)]
@@ -44,11 +47,11 @@ def class_map_process(
     return process
 
 
-def activate(network: nn.Module, pixels: list[np.ndarray], config: Activation, device: str) -> Tensor:
+def activate(maps_of: MapsOf, pixels: list[np.ndarray], config: Activation, device: str) -> Tensor:
     """Positive class evidence, averaged over scales and mirror images on the finest of their grids.
 
     Args:
-        network: (N, 3, S, S) -> (N, C, h, w).
+        maps_of: a network.
         pixels: N images (H, W, 3) uint8 of any size; each is resized to a square.
         config: size, scales, mirroring.
         device: where the network is.
@@ -60,9 +63,9 @@ def activate(network: nn.Module, pixels: list[np.ndarray], config: Activation, d
     for scale in sorted(config.scales, reverse=True):
         side = round(config.image_size * scale)
         images = to_batch([resize(image, (side, side)) for image in pixels], device)
-        maps = network(images).float().relu()
+        maps = maps_of(images).float().relu()
         if config.flip:
-            maps = (maps + network(images.flip(3)).float().relu().flip(3)) / 2
+            maps = (maps + maps_of(images.flip(3)).float().relu().flip(3)) / 2
         found.append(maps)
     grid = found[0].shape[2:]
     same = [F.interpolate(maps, size=grid, mode="bilinear", align_corners=False) for maps in found]
