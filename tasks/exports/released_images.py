@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.images import find_images, read_image
+from tag2mask.tasks.catalog import IMAGE_SUFFIXES
+from tag2mask.tasks.dataset.images import read_image
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.release import releases
@@ -76,9 +77,10 @@ class ReleasedImages:
 
 def _file_of(folder: Path, name: str) -> Path | None:
     """A file by its name; or by its id, where the release holds a converted image, and its original is there."""
-    if (folder / name).is_file():
-        return folder / name
-    return find_images(folder).get(Path(name).stem) if folder.is_dir() else None
+    stem = Path(name).stem
+    suffixes = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
+    candidates = (folder / one for one in (name, *(f"{stem}{suffix}" for suffix in suffixes)))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_release(folder: Path | str, *, images: Path | str | None = None) -> ReleasedImages:

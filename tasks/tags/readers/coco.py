@@ -7,8 +7,10 @@ from typing import Any
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, entries, member, read_json
 
-NO_CLASS = ("void", "background")
-"""Supercategories of what is no class: ignored pixels and background of `tag2mask export`."""
+VOID = "void"
+"""Supercategory of what is no class, such as the ignored pixels of `tag2mask export --format coco`."""
+BACKGROUND = "background"
+"""Name and supercategory of the background in its panoptic files."""
 
 
 def read(path: Path, names: Path | None = None, only: Collection[str] | None = None) -> TagList:
@@ -47,7 +49,9 @@ def _categories(content: Any, path: Path) -> dict[object, str | None]:
         number = member(entry, "id", (int, str), where)  # type: ignore[arg-type]
         if number in found:
             raise BadTable(f"{where}: id {number!r} stands there a second time; give every category an id of its own")
-        found[number] = None if entry.get("supercategory") in NO_CLASS else member(entry, "name", str, where)
+        kind = entry.get("supercategory")
+        is_class = kind != VOID and not kind == entry.get("name") == BACKGROUND
+        found[number] = member(entry, "name", str, where) if is_class else None
     return found
 
 

@@ -75,14 +75,14 @@ def test_what_holds_no_tags_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_background_of_a_panoptic_file_is_no_tag(tmp_path: Path) -> None:
-    """What `export --format coco_panoptic` says of background and ignored pixels is read as no class."""
-    named = {"cat": "object", "background": "background", "ignored": "void"}
+    """What `export --format coco_panoptic` says of background and ignored pixels is no class; a sky of others is."""
+    named = {"cat": "object", "background": "background", "ignored": "void", "sky": "background"}
     categories = [{"id": n, "name": name, "supercategory": kind} for n, (name, kind) in enumerate(named.items(), 1)]
-    segments = [{"id": n, "category_id": n} for n in (1, 2, 3)]
+    segments = [{"id": n, "category_id": n} for n in (1, 2, 3, 4)]
     image = {"id": 1, "file_name": "a.jpg"}
     content = {"images": [image], "categories": categories, "annotations": [{"image_id": 1, "segments_info": segments}]}
     (tmp_path / "panoptic.json").write_text(json.dumps(content))
-    assert read_tags(tmp_path / "panoptic.json").tags == {"a": ("cat",)}
+    assert read_tags(tmp_path / "panoptic.json").tags == {"a": ("cat", "sky")}
 
 
 def test_a_card_with_line_ends_of_windows_names_classes(tmp_path: Path) -> None:
