@@ -19,7 +19,15 @@ from PIL import Image
 from tag2mask.configs.load import load_config
 from tag2mask.flows.dag.record import latest
 from tag2mask.flows.init import packaged
-from tag2mask.tasks import fuse_labels, infer_cams, predict_masks, predict_saliency, refine_cams, refine_masks
+from tag2mask.tasks import (
+    fuse_labels,
+    infer_attention,
+    infer_cams,
+    predict_masks,
+    predict_saliency,
+    refine_cams,
+    refine_masks,
+)
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.report.gallery import Column, gallery_rows
@@ -31,6 +39,7 @@ TAGS = {"astronaut": "person", "camera": "person", "chelsea": "cat", "coffee": "
 """Photograph -> its tag; a rocket is none of the classes, an aeroplane the nearest."""
 SHOWN = {
     "infer_cams": "CAM",
+    "infer_attention": "OA-CAM",
     "predict_saliency": "saliency",
     "refine_cams": "labels 0",
     "predict_masks": "prediction 1",
@@ -38,6 +47,8 @@ SHOWN = {
     "fuse_labels": "labels 1",
 }
 """Stage -> title of its column."""
+MODELS = ("index_dataset", "train_classifier", "train_saliency", "train_attention", "train_segmenter-1")
+"""Nodes of the run whose results are needed."""
 TARGET = Path(__file__).with_name("photographs.png")
 
 
@@ -51,7 +62,7 @@ def models_of(root: Path, name: str) -> dict[str, Path]:
     if record is None:
         raise SystemExit(f"{root} holds no run {name}: run configs/voc-mini.yaml")
     folders = {}
-    for node in ("index_dataset", "train_classifier", "train_saliency", "train_segmenter-1"):
+    for node in MODELS:
         artifact = store.find(*record.labels[node].split("/"))
         if artifact is None:
             raise SystemExit(f"{root} no longer holds {record.labels[node]}: run configs/voc-mini.yaml")
@@ -78,12 +89,14 @@ def label(models: dict[str, Path], folder: Path) -> None:
     """Put the photographs through every step, each below the folder under the name of its stage."""
     config, runtime = load_config(packaged("voc-mini.yaml")), StageRuntime()
     data = {"dataset": folder / "index_dataset"}
-    cams, saliency, first = (folder / stage for stage in ("infer_cams", "predict_saliency", "refine_cams"))
-    scores = folder / "predict_masks"
+    cams, attention, saliency = (folder / stage for stage in ("infer_cams", "infer_attention", "predict_saliency"))
+    first, scores = folder / "refine_cams", folder / "predict_masks"
     infer_cams.run(config.cams, cams, runtime, **data, model=models["train_classifier"])
+    infer_attention.run(config.attention_maps, attention, runtime, **data, model=models["train_attention"])
     provider, trained = config.saliency.provider, models["train_saliency"]
     predict_saliency.run(config.saliency_maps, saliency, runtime, provider=provider, **data, model=trained)
-    refine_cams.run(config.cam_refinement, first, runtime, **data, saliency=saliency, cams=cams)
+    evidence = {"saliency": saliency, "cams": cams, "attention": attention}
+    refine_cams.run(config.cam_refinement, first, runtime, **data, **evidence)
     predict_masks.run(config.prediction, scores, runtime, split="train", **data, model=models["train_segmenter-1"])
     refine_masks.run(config.refinement, folder / "refine_masks", runtime, **data, scores=scores)
     fuse_labels.run(config.fusion, folder / "fuse_labels", runtime, **data, scores=scores, labels=first)

@@ -36,8 +36,14 @@ PRIOR_CHOSEN = """\
 """
 """Comment above settings that do without masks."""
 
-OF_PRIOR = {"saliency_weight": 0.5, "background": 0.11}
-"""Of `cam_refinement`: what docs/results.md measured without masks; more weight gains little."""
+OF_PRIOR: dict[str, dict[str, Any]] = {
+    "attention": {"saliency_weight": 0},
+    "cam_refinement": {"attention": False, "saliency_weight": 0.5, "background": 0.11},
+    "segmenter": {"first_round_tags": None},
+    "fusion": {"trust": 0.7},
+}
+"""Section -> settings: what docs/results.md measured without masks.  More weight gains little; class maps that learn
+from the prior lose."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,8 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     values.pop("saliency_set", None)
     if not given:
         values["saliency"] |= {"provider": "prior"}
-        values["cam_refinement"] |= OF_PRIOR
+        for section, changes in OF_PRIOR.items():
+            values[section] |= changes
         return ["saliency needs no masks: it will be computed from each image alone (robust background detection)"]
     if sources.saliency_maps is not None:
         if len(given) > 1:

@@ -8,7 +8,8 @@ Reads   dataset        the index; its training images
 Writes  model.pt, model.json, losses.csv, metrics.json
 
 Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone; or it goes on
-from the segmenter of the round before.  Images whose labels are ignored throughout are left out and counted.
+from the segmenter of the round before.  Images whose labels are ignored throughout are left out and counted, as are,
+where the settings say so, those of several tags.
 """
 
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ class LabeledCrops:
 
     def __init__(self, index: ImageIndex, labels: Path, config: Segmenter) -> None:
         self._labels, self._config = labels, config
+        if config.first_round_tags is not None:
+            index = index.only(simple_images(index, config.first_round_tags))
         shown = {r.image_id: np.unique(read_labels(labels / f"{r.image_id}.png")) for r in index}
         usable = [image_id for image_id, found in shown.items() if (found != IGNORE).any()]
         if not usable:
@@ -100,6 +103,12 @@ class LabeledCrops:
             crops.append(self._with_object(sample, *self._crop(number, seeded(config.seed, sample, 1))))
         images, labels = zip(*crops, strict=True)
         return np.stack(images), np.stack(labels)
+
+
+def simple_images(index: ImageIndex, tags: int) -> list[str]:
+    """Ids of the images with at most so many tags, and of those that show a class which none of them shows."""
+    seen = {tag for record in index for tag in record.tags if len(record.tags) <= tags}
+    return [record.image_id for record in index if len(record.tags) <= tags or not seen.issuperset(record.tags)]
 
 
 def fitted(size: tuple[int, int], long_side: int | None) -> tuple[int, int]:

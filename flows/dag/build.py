@@ -206,6 +206,8 @@ class _Builder:
     def _segmenter(self, number: int, labels: str, guard: tuple[str, ...], before: str | None) -> str:
         """The segmenter of a round; `before` is that of the round before, which it may start from."""
         settings = self.config.segmenter
+        if number > 1:  # all images teach; and the setting of another round changes no key
+            settings = settings.replaced(first_round_tags=None)
         return self.run.train(
             f"train_segmenter-{number}",
             "train_segmenter",

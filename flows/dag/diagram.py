@@ -16,13 +16,14 @@ def mermaid(nodes: Iterable[Node]) -> str:
         nodes: of a run, every node after those that it needs.
 
     Returns:
-        A `flowchart` of one line an arrow, in the order of the method; trainings have round ends, and what feeds an
-        earlier stage (the next round) is dotted.  The dataset's index, which all stages read, feeds only the first
-        ones.
+        A `flowchart` of one line an arrow, in the order of the method; trainings have round ends, and what feeds a
+        stage that the run has come past (the next round) is dotted.  The dataset's index, which all stages read, feeds
+        only the first ones.
     """
     nodes = [node for node in nodes if node.stage not in NOT_DRAWN]
     stage_of = {node.name: node.stage for node in nodes}
     order = {stage: rank for rank, stage in enumerate(CATALOG)}
+    first = {node.stage: rank for rank, node in reversed(list(enumerate(nodes)))}
     boxes = sorted({node.stage for node in nodes}, key=order.__getitem__)
     arrows = {
         (stage_of[source], node.stage): None
@@ -34,7 +35,7 @@ def mermaid(nodes: Iterable[Node]) -> str:
     shown = [(source, target) for source, target in arrows if source != boxes[0] or target not in fed]
     lines = [f"    {stage}{_shape(stage)}" for stage in boxes]
     for source, target in sorted(shown, key=lambda pair: (order[pair[0]], order[pair[1]])):
-        lines.append(f"    {source} {'-->' if order[source] < order[target] else '-.->'} {target}")
+        lines.append(f"    {source} {'-->' if first[source] < first[target] else '-.->'} {target}")
     return "\n".join(["flowchart LR", *lines]) + "\n"
 
 

@@ -149,8 +149,8 @@ class Round:
 
     @property
     def model(self) -> Path:
-        """The segmenter that learns from labels 0."""
-        config, weights = self.run.config.segmenter, self.run.weights
+        """The segmenter that learns from labels 0, of all images: corrected ones of several tags are to count."""
+        config, weights = self.run.config.segmenter.replaced(first_round_tags=None), self.run.weights
         return self.made("model", train_segmenter.run, config, labels=self.labels, weights=weights)
 
     def validation_miou(self) -> float:

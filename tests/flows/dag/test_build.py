@@ -187,6 +187,15 @@ def test_a_segmenter_may_go_on_from_that_of_the_round_before() -> None:
     assert not any("segmenter" in n.inputs for n in build_dag(demo("rounds=2")) if n.stage == "train_segmenter")
 
 
+def test_simple_images_come_first_in_the_first_round_alone() -> None:
+    """The limit on tags is the first segmenter's; the later ones have the settings that they have without it."""
+    limited, plain = (
+        [n.config for n in build_dag(demo("rounds=2", *more)) if n.stage == "train_segmenter"]
+        for more in (("segmenter.first_round_tags=1",), ())
+    )
+    assert limited[1:] == plain[1:] and limited[0] != plain[0]
+
+
 def test_trainings_wait_for_all_checks() -> None:
     """No training starts before all data were looked at, and no segmenter before its labels were."""
     for node in build_dag(demo(GROUPS)):

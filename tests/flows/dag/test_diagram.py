@@ -21,3 +21,9 @@ def test_the_index_feeds_only_what_nothing_else_feeds() -> None:
     """Every stage reads the index: its arrows are left out where another stage comes before."""
     lines = mermaid(build_dag(published())).splitlines()
     assert [line.split()[-1] for line in lines if line.strip().startswith("index_dataset -->")] == ["train_classifier"]
+
+
+def test_saliency_from_which_class_maps_learn_is_no_next_round() -> None:
+    """Saliency that a training of class maps reads is made in the same round: its arrow is not dotted."""
+    lines = [line.strip() for line in mermaid(build_dag(published("attention.saliency_weight=1"))).splitlines()]
+    assert "predict_saliency --> train_attention" in lines

@@ -1,0 +1,37 @@
+"""A first round that learns from images of few tags."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tag2mask.configs.schema import Segmenter
+from tag2mask.tasks import train_segmenter
+from tag2mask.tasks.store.files import read_json
+from tag2mask.tasks.store.runtime import StageRuntime
+from tests.tasks.drawn_run import write_dataset, write_label_maps
+from tests.tasks.small_stages import SEGMENTER
+
+SIDE = 40
+
+
+def _strips(*values: int) -> np.ndarray:
+    """(SIDE, SIDE) labels, each value in a strip of its own that background surrounds."""
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    for number, value in enumerate(values):
+        mask[4:-4, 2 + 12 * number : 12 + 12 * number] = value
+    return mask
+
+
+def test_images_of_several_tags_wait_unless_nothing_simpler_shows_their_class(tmp_path: Path) -> None:
+    """An image of more tags is left out, and counted, where simpler ones show all its classes; without a limit none."""
+    masks = {"a": _strips(1), "b": _strips(2), "c": _strips(1, 2), "d": _strips(2, 3), "e": _strips(1, 2, 3)}
+    dataset = write_dataset(tmp_path / "dataset", ("cat", "dog", "owl"), masks)
+    labels = write_label_maps(tmp_path / "labels", "mine_objects", masks)
+    found = []
+    for number, limit in enumerate((None, 1, 2)):
+        config = Segmenter.model_validate(SEGMENTER | {"iterations": 1, "first_round_tags": limit})
+        out = tmp_path / str(number)
+        train_segmenter.run(config, out, StageRuntime(), dataset=dataset, labels=labels)
+        metrics = read_json(out / "metrics.json")
+        found.append((metrics["images"], metrics["left_out"]))
+    assert found == [(5, 0), (4, 1), (4, 1)]
