@@ -50,6 +50,7 @@ MOST: dict[str, tuple[float, str]] = {
     "images": (2000, "the report holds all of them in one page"),
     "minimum_images": (10_000_000, "no dataset has so many images of every class"),
     "minimum_tags": (254, "there are no more classes than that"),
+    "first_round_tags": (254, "there are no more classes than that"),
     "seed": (2**63 - 1, "generators of random numbers take no more bits"),
 }
 """Field, or `Section.field` where it differs from section to section -> largest value, and why.

@@ -34,7 +34,7 @@ class Segmenter(Section):
     losses of the scales and of their maximum add up: four of them as published, one where there is one scale."""
     resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Random scales of the image in training."""
-    first_round_tags: int | None = Field(default=None, ge=1, le=254)
+    first_round_tags: int | None = Field(default=None, ge=1)
     """In the first round, leave out images with more tags than this, unless they show a class that no simpler image
     shows: the next round's labels of the others come from a network that did not learn what is wrong with their first
     ones (from simple to complex images: Wei et al., "STC", TPAMI 2017).  Without it all images teach, as published."""
