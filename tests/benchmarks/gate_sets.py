@@ -3,7 +3,6 @@
 What cannot come out of a stage, such as labels whose ids have shifted, is in `gate_damages`.
 """
 
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from tag2mask.tasks import (
     refine_masks,
     train_segmenter,
 )
-from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.benchmarks.filled import filled
@@ -193,8 +192,7 @@ def model_of(given: Evidence, maps: Path) -> Path:
 
 def permute_tags(dataset: Path, share: float, out: Path) -> None:
     """An index with the tags of a share of the training images in another order; the images are linked to."""
-    with (dataset / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(dataset / "index.csv")
     train = [row for row in rows if row["split"] == "train"]
     chosen = np.random.default_rng(0).permutation(len(train))[: round(share * len(train))]
     tags = [train[number]["labels"] for number in chosen]

@@ -118,6 +118,7 @@ def test_without_saliency_it_needs_no_masks(images: Path, tmp_path: Path) -> Non
     assert (config.saliency.provider, config.saliency_set) == ("prior", None)
     evidence = config.cam_refinement
     assert evidence.saliency_weight < load_config(packaged("voc-mini.yaml")).cam_refinement.saliency_weight
+    assert config.release.minimum_saliency_agreement is None and config.release.minimum_cam_agreement is not None
     names = {node.name for node in build_dag(config)}
     assert "predict_prior" in names and not names & {"train_saliency", "train_attention"}
     assert "# Saliency needs no masks here" in (tmp_path / "out.yaml").read_text()

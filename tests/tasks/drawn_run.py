@@ -16,6 +16,14 @@ from tag2mask.tasks.store.runtime import StageRuntime
 Labels = dict[str, np.ndarray]
 
 
+def strips(side: int, *values: int) -> np.ndarray:
+    """(side, side) labels, each value in a strip of its own, ten pixels wide, that background surrounds."""
+    mask = np.zeros((side, side), np.uint8)
+    for number, value in enumerate(values):
+        mask[4:-4, 2 + 12 * number : 12 + 12 * number] = value
+    return mask
+
+
 def write_dataset(folder: Path, classes: tuple[str, ...], masks: Labels, val: tuple[str, ...] = ()) -> Path:
     """An `index_dataset` artifact whose images are flat colors by class; tags are the classes in the masks."""
     write_json(folder / "classes.json", list(classes))

@@ -7,24 +7,16 @@ import numpy as np
 from tag2mask.configs.schema import Segmenter
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.train_segmenter import LabeledCrops
-from tests.tasks.drawn_run import write_dataset, write_label_maps
+from tests.tasks.drawn_run import strips, write_dataset, write_label_maps
 from tests.tasks.small_stages import SEGMENTER
 
 STEPS = 60
 SIDE = 40
 
 
-def _square(*values: int) -> np.ndarray:
-    """(SIDE, SIDE) labels, each value in a strip of its own that background surrounds."""
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    for number, value in enumerate(values):
-        mask[4:-4, 4 + 16 * number : 16 + 16 * number] = value
-    return mask
-
-
 def _crops(folder: Path, share: float) -> np.ndarray:
     """(crops, SIDE, SIDE) labels of a training on nine images of class 1, one of class 2, and one of 1 and 3."""
-    masks = {f"a{number}": _square(1) for number in range(9)} | {"b": _square(2), "c": _square(1, 3)}
+    masks = {f"a{number}": strips(SIDE, 1) for number in range(9)} | {"b": strips(SIDE, 2), "c": strips(SIDE, 1, 3)}
     dataset = write_dataset(folder / "dataset", ("cat", "dog", "owl"), masks)
     labels = write_label_maps(folder / "labels", "mine_objects", masks)
     small = {"resize": (1.0,), "crop_size": SIDE, "iterations": STEPS, "paste_objects": share}

@@ -2,29 +2,25 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from tag2mask.configs.schema import Segmenter
 from tag2mask.tasks import train_segmenter
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
-from tests.tasks.drawn_run import write_dataset, write_label_maps
+from tests.tasks.drawn_run import strips, write_dataset, write_label_maps
 from tests.tasks.small_stages import SEGMENTER
 
 SIDE = 40
 
 
-def _strips(*values: int) -> np.ndarray:
-    """(SIDE, SIDE) labels, each value in a strip of its own that background surrounds."""
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    for number, value in enumerate(values):
-        mask[4:-4, 2 + 12 * number : 12 + 12 * number] = value
-    return mask
-
-
 def test_images_of_several_tags_wait_unless_nothing_simpler_shows_their_class(tmp_path: Path) -> None:
     """An image of more tags is left out, and counted, where simpler ones show all its classes; without a limit none."""
-    masks = {"a": _strips(1), "b": _strips(2), "c": _strips(1, 2), "d": _strips(2, 3), "e": _strips(1, 2, 3)}
+    masks = {
+        "a": strips(SIDE, 1),
+        "b": strips(SIDE, 2),
+        "c": strips(SIDE, 1, 2),
+        "d": strips(SIDE, 2, 3),
+        "e": strips(SIDE, 1, 2, 3),
+    }
     dataset = write_dataset(tmp_path / "dataset", ("cat", "dog", "owl"), masks)
     labels = write_label_maps(tmp_path / "labels", "mine_objects", masks)
     found = []
