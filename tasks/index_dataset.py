@@ -80,14 +80,16 @@ def run(
 
     take = partial(take_image, maximum_megapixels=config.maximum_megapixels)
     records = ingest_all(listing.images, take, out, runtime, skip=skip)
-    kept = [record for record in records if not record.reason]
-    check_classes(listing, classes, config.minimum_images, [record.image_id for record in kept], source)
-    write_index(out, kept, listing.splits, listing.tags, classes)
-    records += [IngestedImage(image_id, image_id, reason=why) for image_id, why in listing.untagged.items()]
-    if listing.untagged:
-        log.warning("%d images without a tag are set aside: %s", len(listing.untagged), named(list(listing.untagged)))
-    write_set_aside(out, records)
-    write_json(out / "metrics.json", _counts(records, listing, classes))
+    aside = {record.image_id for record in records.aside}
+    kept = [image_id for image_id in listing.images if image_id not in aside]
+    check_classes(listing, classes, config.minimum_images, kept, source)
+    write_index(out, records, listing.splits, listing.tags, classes)
+    untagged = [IngestedImage(image_id, image_id, reason=why) for image_id, why in listing.untagged.items()]
+    if untagged:
+        log.warning("%d images without a tag are set aside: %s", len(untagged), named(list(listing.untagged)))
+    write_set_aside(out, [*records.aside, *untagged])
+    counts = {"set_aside": len(records.aside) + len(untagged), "converted": records.converted}
+    write_json(out / "metrics.json", _counts(kept, listing, classes) | counts)
 
 
 def class_names(tags: Mapping[str, tuple[str, ...]], wanted: Sequence[str] | None, source: Path) -> tuple[str, ...]:
@@ -149,15 +151,12 @@ def _images_per_class(listing: Listing, classes: Sequence[str], split: str, imag
     return {name: shown[name] for name in classes}
 
 
-def _counts(records: Sequence[IngestedImage], listing: Listing, classes: Sequence[str]) -> dict[str, object]:
-    """The figures of `metrics.json`."""
-    kept = [record.image_id for record in records if not record.reason]
+def _counts(kept: Sequence[str], listing: Listing, classes: Sequence[str]) -> dict[str, object]:
+    """Figures of `metrics.json`: of the images that could be read."""
     splits = Counter(listing.splits[image_id] for image_id in kept)
     return {
         "train": splits["train"],
         "val": splits["val"],
         "classes": len(classes),
-        "set_aside": len(records) - len(kept),
-        "converted": sum(bool(record.converted) for record in records),
         "images_per_class": {split: _images_per_class(listing, classes, split, kept) for split in ("train", "val")},
     }

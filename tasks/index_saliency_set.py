@@ -9,7 +9,6 @@ Writes  images/<id>.<suffix>   the image's own bytes if it is upright 8-bit RGB,
         metrics.json           counts
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 
 from tag2mask.configs.schema import SaliencySet
 from tag2mask.tasks.dataset.image_ids import checked_id
-from tag2mask.tasks.dataset.images import find_images, read_image
+from tag2mask.tasks.dataset.images import ImageFiles, find_images, read_image
 from tag2mask.tasks.dataset.ingest import (
     BadDataset,
     IngestedImage,
@@ -31,7 +30,7 @@ from tag2mask.tasks.dataset.ingest import (
 )
 from tag2mask.tasks.dataset.label_maps import write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
-from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.dataset.tables import write_table, write_text_pairs
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -58,18 +57,17 @@ def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, 
     image_files, _ = list_pairs(images, masks)
     take = partial(take_pair, masks=masks, maximum_megapixels=config.maximum_megapixels)
     records = ingest_all(image_files, take, out, runtime, skip=config.on_bad_image == "skip")
-    kept = [record for record in records if not record.reason]
-    if not kept:
-        raise BadDataset(f"{images}: all {len(records)} images were set aside as bad; the first: {records[0].reason}")
-    rows = [(record.image_id, record.file, record.width, record.height) for record in kept]
+    aside = len(records.aside)
+    if not (kept := records.count - aside):
+        reason = records.aside[0].reason
+        raise BadDataset(f"{images}: all {records.count} images were set aside as bad; the first: {reason}")
+    rows = ((record.image_id, record.file, record.width, record.height) for record in records.kept())
     write_table(out / "index.csv", rows, ("image_id", "file", "width", "height"))
-    write_set_aside(out, records)
-    write_json(out / "items.json", {record.image_id: record.digest for record in kept})
-    converted = sum(bool(record.converted) for record in kept)
-    counts = {"images": len(kept), "set_aside": len(records) - len(kept), "converted": converted}
-    write_json(out / "metrics.json", counts)
+    write_set_aside(out, records.aside)
+    write_text_pairs(out / "items.json", ((record.image_id, record.digest) for record in records.kept()))
+    write_json(out / "metrics.json", {"images": kept, "set_aside": aside, "converted": records.converted})
     about = config.about or "a saliency set that saliency_set.about does not name"
-    Provenance(about, config.shows_target_classes, len(kept)).write(out)
+    Provenance(about, config.shows_target_classes, kept).write(out)
 
 
 def take_pair(
@@ -92,7 +90,7 @@ def take_pair(
     return replace(record, digest=digest), [*paths, target]
 
 
-def list_pairs(images: Path, masks: Path) -> tuple[Mapping[str, Path], Mapping[str, Path]]:
+def list_pairs(images: Path, masks: Path) -> tuple[ImageFiles, ImageFiles]:
     """Images and masks by id, of the same ids.
 
     Raises:

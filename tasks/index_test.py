@@ -71,12 +71,11 @@ def run(
     _check(ids, index, found, folder, test_split)
 
     take = partial(take_image, maximum_megapixels=maximum_megapixels)
-    records = ingest_all({i: found[i] for i in ids}, take, out, runtime, skip=on_bad_image == "skip")
-    kept = [record for record in records if not record.reason]
-    write_index(out, kept, dict.fromkeys(ids, "test"), {}, index.classes)
-    write_set_aside(out, records)
-    converted = sum(bool(record.converted) for record in records)
-    counts = {"test": len(kept), "set_aside": len(records) - len(kept), "converted": converted}
+    records = ingest_all(found.only(ids), take, out, runtime, skip=on_bad_image == "skip")
+    write_index(out, records, dict.fromkeys(ids, "test"), {}, index.classes)
+    write_set_aside(out, records.aside)
+    aside = len(records.aside)
+    counts = {"test": records.count - aside, "set_aside": aside, "converted": records.converted}
     write_json(out / "metrics.json", counts)
 
 

@@ -1,6 +1,7 @@
 """Build one artifact: the lock, the lookup, the reuse of single images, the stage, and its commit."""
 
 import importlib
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,13 +17,10 @@ from tag2mask.tasks.building.image_keys import Items, SpooledKeys, image_inputs,
 from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.executors.ranks import run_on_ranks
-from tag2mask.tasks.store.digests import json_digest
+from tag2mask.tasks.store.digests import json_digest, names_in, pairs_digest
 from tag2mask.tasks.store.manifest import read_manifest
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Recipe, Store
-
-Listed = Mapping[str, Mapping[str, str]]
-"""Name of each raw folder among the inputs -> name of a file that is read there -> its digest."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class InputChanged(UserError, RuntimeError):
     """An input is no longer what the recipe says."""
 
 
-def _items(store: Store, order: Order, listed: Listed) -> dict[str, Items]:
+def _items(store: Store, order: Order) -> dict[str, Items]:
     """Name of each per-image input of an order -> what it holds, by image."""
     found: dict[str, Items] = {}
     for name in image_inputs(order.recipe):
@@ -52,9 +50,21 @@ def _items(store: Store, order: Order, listed: Listed) -> dict[str, Items]:
             artifact = Artifact(path, read_manifest(path))
             if artifact.images:
                 found[name] = artifact.items()
-        elif files := listed[name]:
-            found[name] = sorted((Path(file).stem, json_digest([file, digest])) for file, digest in files.items())
+        elif files := _files_read(order.recipe.stage, name, path):
+            digests = store.digests.of_names(path, sorted(files, key=_id_and_name))
+            found[name] = ((_id_and_name(file)[0], json_digest([file, digest])) for file, digest in digests)
     return found
+
+
+def _id_and_name(name: str) -> tuple[str, str]:
+    """Id of the image that a file belongs to, and its name: files in the order of ids."""
+    return os.path.splitext(name)[0], name
+
+
+def _files_read(stage: str, name: str, path: Path) -> list[str] | None:
+    """Names of the files that a stage reads of a raw folder, sorted; None where it reads all that there is."""
+    suffixes = CATALOG[stage].folders.get(name) if stage in CATALOG else None
+    return None if suffixes is None or not path.is_dir() else names_in(path, suffixes)
 
 
 def find_sound(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
@@ -89,10 +99,10 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
             return found
         for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
-        listed = _check_inputs(store, order)
+        _check_inputs(store, order)
         if not order.force and (left := store.commit_finished(recipe)) is not None:
             return left
-        keys = SpooledKeys(item_keys(recipe, _items(store, order, listed)), store.root)
+        keys = SpooledKeys(item_keys(recipe, _items(store, order)), store.root)
         earlier = _earlier(store, order, keys)
         about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}
         runtime = replace(runtime, earlier=earlier)
@@ -145,28 +155,17 @@ def is_artifact(store: Store, path: Path) -> bool:
 
 def input_digest(store: Store, stage: str, name: str, path: Path) -> str:
     """Content digest of an input of a stage: an artifact's own, or that of the raw files that the stage reads."""
-    return _looked_at(store, stage, name, path)[0]
-
-
-def _looked_at(store: Store, stage: str, name: str, path: Path) -> tuple[str, dict[str, str]]:
-    """Content digest of an input; name -> digest of the files of a folder of which only some are read."""
-    suffixes = CATALOG[stage].folders.get(name) if stage in CATALOG else None
     if is_artifact(store, path):
-        return str(read_manifest(path)["digest"]), {}
-    if suffixes is None or not path.is_dir():
-        return store.digests.of_path(path), {}
-    files = store.digests.of_folder(path, suffixes)
-    return json_digest(files), files
+        return str(read_manifest(path)["digest"])
+    files = _files_read(stage, name, path)
+    return store.digests.of_path(path) if files is None else pairs_digest(store.digests.of_names(path, files))
 
 
-def _check_inputs(store: Store, order: Order) -> Listed:
+def _check_inputs(store: Store, order: Order) -> None:
     """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
-    listed = {}
     for name, path in order.inputs.items():
-        digest, listed[name] = _looked_at(store, order.recipe.stage, name, path)
-        if digest != order.recipe.inputs[name]:
+        if input_digest(store, order.recipe.stage, name, path) != order.recipe.inputs[name]:
             raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
-    return listed
 
 
 def _check_inputs_again(store: Store, order: Order, out: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +128,40 @@ def _as_rgb(image: Image.Image) -> DecodedImage:
     return DecodedImage(np.array(image.convert("RGB")), ", ".join(notes))
 
 
-def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dict[str, Path]:
+class ImageFiles(Mapping[str, Path]):
+    """Image id -> file, for files below one folder, in the order given.
+
+    What is held of an image is its id and its name: a million `Path`s that were looked at take a gigabyte.
+    """
+
+    __slots__ = ("_names", "folder")
+
+    def __init__(self, folder: Path, names: Mapping[str, str]) -> None:
+        """Files by the names below a folder that each id has."""
+        self.folder, self._names = folder, names
+
+    def __getitem__(self, image_id: str) -> Path:
+        return self.folder / self._names[image_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._names
+
+    def name(self, image_id: str) -> str:
+        """Name of an image's file below the folder."""
+        return self._names[image_id]
+
+    def only(self, image_ids: Iterable[str]) -> "ImageFiles":
+        """The files of these ids, in the order given."""
+        return ImageFiles(self.folder, {image_id: self._names[image_id] for image_id in image_ids})
+
+
+def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> ImageFiles:
     """Image id (name without suffix) -> file, for the images right in a folder, sorted by id.
 
     Raises:
@@ -137,17 +171,17 @@ def find_images(folder: Path, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> dic
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    found: dict[str, Path] = {}
+    found: dict[str, str] = {}
     for name in names_in(folder, suffixes):
-        path = folder / name
-        if path.stem in found:
-            raise ValueError(f"{path}: has the same id as {found[path.stem].name}; rename one of the two")
-        found[path.stem] = path
-    unfit = [os.fsencode(path.name) for path in found.values() if not is_legible(path.name)]
+        image_id = os.path.splitext(name)[0]
+        if image_id in found:
+            raise ValueError(f"{folder / name}: has the same id as {found[image_id]}; rename one of the two")
+        found[image_id] = name
+    unfit = [os.fsencode(name) for name in found.values() if not is_legible(name)]
     if unfit:
         what = "names that are not UTF-8, or have control characters"
         raise BadImage(folder, f"{len(unfit)} images have {what}, the first {unfit[0]!r}; rename them")
-    return dict(sorted(found.items()))
+    return ImageFiles(folder, {image_id: found[image_id] for image_id in sorted(found)})
 
 
 def unread_files(folder: Path) -> str:

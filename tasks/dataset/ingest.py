@@ -5,23 +5,23 @@ with the same bytes as an undisturbed one, and so does one that takes over what 
 """
 
 import logging
-import os
 import shutil
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.images import BadImage, read_image
-from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.dataset.images import BadImage, ImageFiles, read_image
+from tag2mask.tasks.dataset.tables import write_table, write_text_pairs
 from tag2mask.tasks.executors.images import shard_results
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_file, write_json
-from tag2mask.tasks.store.journal import journal_images, journaled
+from tag2mask.tasks.store.journal import journal_images, journaled_by_id
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
@@ -56,10 +56,46 @@ class IngestedImage:
     """Why it was set aside."""
 
 
-def named(names: Sequence[str], *, between: str = ", ") -> str:
-    """The first ten names, and how many more there are."""
-    more = f"{between}and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return between.join(names[:MOST_NAMED]) + more
+class IngestedImages:
+    """What became of each image, by id; read anew from the journal whenever it is asked for: there may be millions."""
+
+    def __init__(self, out: Path) -> None:
+        """Those of a stage's folder; its journal must not change any more."""
+        self._out = out
+        self.count = 0
+        """Images in all."""
+        self.converted = 0
+        """Of these, those whose pixels were converted."""
+        self.aside: list[IngestedImage] = []
+        """Those that were set aside."""
+        self.examples: list[str] = []
+        """The first of the converted ones, and what was done to them."""
+        for record in self:
+            self.count += 1
+            self.converted += bool(record.converted)
+            if record.reason:
+                self.aside.append(record)
+            elif record.converted and len(self.examples) < MOST_NAMED:
+                self.examples.append(f"{record.source} ({record.converted})")
+
+    def __iter__(self) -> Iterator[IngestedImage]:
+        return (IngestedImage(**part.facts) for part in journaled_by_id(self._out))
+
+    def kept(self) -> Iterator[IngestedImage]:
+        """Those that could be read."""
+        return (record for record in self if not record.reason)
+
+
+def named(names: Sequence[str], count: int | None = None, *, between: str = ", ") -> str:
+    """The first ten names, and how many more there are.
+
+    Args:
+        names: the names, or the first ten of them.
+        count: how many there are in all; without it as many as were given.
+        between: what stands between them.
+    """
+    rest = (len(names) if count is None else count) - MOST_NAMED
+    return between.join(names[:MOST_NAMED]) + (f"{between}and {rest} more" if rest > 0 else "")
 
 
 def look_alikes(folder: Path, image_ids: Collection[str], known: Collection[Path]) -> str:
@@ -118,13 +154,13 @@ def open_work(device: str, *, take: Take, folder: Path, out: Path) -> Process:
 
 
 def ingest_all(
-    sources: Mapping[str, Path],
+    sources: ImageFiles,
     take: Take,
     out: Path,
     runtime: StageRuntime,
     *,
     skip: bool,
-) -> list[IngestedImage]:
+) -> IngestedImages:
     """Take in all images, several at once, leaving out what an interrupted run has done.
 
     Args:
@@ -136,7 +172,7 @@ def ingest_all(
         skip: set bad images aside instead of ending with an error.
 
     Returns:
-        What became of each image, sorted by id.
+        What became of each image, by id.
 
     Raises:
         BadImage: images cannot be read and are not to be skipped.
@@ -144,11 +180,10 @@ def ingest_all(
     """
     faults: dict[str, BadImage | BadDataset] = {}
     taken: dict[str, IngestedImage] = {}
-    image_ids = sorted(sources)
-    folder = Path(os.path.commonpath([path.parent for path in sources.values()]))
+    image_ids, folder = sorted(sources), sources.folder
 
     def make(pending: list[str]) -> Generator[tuple[str, list[Path]], None, None]:
-        items = [f"{i}{SEPARATOR}{sources[i].relative_to(folder)}" for i in pending]
+        items = [f"{image_id}{SEPARATOR}{sources.name(image_id)}" for image_id in pending]
         work = partial(open_work, take=take, folder=folder, out=out)
         found = shard_results(items, out=out, open_work=work, runtime=runtime, set_aside=partial(_lethal, folder))
         for item, result in found:
@@ -163,7 +198,7 @@ def ingest_all(
 
     journal_images(image_ids, out, make, runtime, lambda image_id: asdict(taken.pop(image_id)))
     _raise_faults([faults[image_id] for image_id in sorted(faults)], folder, len(image_ids))
-    records = sorted((IngestedImage(**part.facts) for part in journaled(out)), key=lambda record: record.image_id)
+    records = IngestedImages(out)
     _log_records(records)
     return records
 
@@ -186,19 +221,18 @@ def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> Non
         raise BadImage(folder, f"{len(bad)} of {total} images are bad; on_bad_image: skip leaves them out:\n  {lines}")
 
 
-def _log_records(records: Sequence[IngestedImage]) -> None:
+def _log_records(records: IngestedImages) -> None:
     """Log what was converted and what was set aside."""
-    converted = [f"{record.source} ({record.converted})" for record in records if record.converted]
-    if converted:
-        log.info("%d images are read as upright 8-bit RGB: %s", len(converted), named(converted))
-    aside = [f"{record.source} {record.reason}" for record in records if record.reason]
+    if count := records.converted:
+        log.info("%d images are read as upright 8-bit RGB: %s", count, named(records.examples, count))
+    aside = [f"{record.source} {record.reason}" for record in records.aside]
     if aside:
         log.warning("%d images are set aside: %s", len(aside), named(aside, between="; "))
 
 
 def write_index(
     out: Path,
-    kept: Sequence[IngestedImage],
+    records: IngestedImages,
     splits: Mapping[str, str],
     tags: Mapping[str, Sequence[str]],
     classes: Sequence[str],
@@ -207,26 +241,30 @@ def write_index(
 
     Args:
         out: folder to write to.
-        kept: the images that could be read.
+        records: the images; those that could be read are written.
         splits: id -> its split.
         tags: id -> names of its classes; an id that is not there has none.
         classes: names of the classes 1..C.
     """
     numbers = {name: number for number, name in enumerate(classes, start=1)}
-    rows, items = [], {}
-    for record in kept:
-        i, size = record.image_id, (record.width, record.height)
-        labels = sorted(numbers[name] for name in tags.get(i, ()))
-        names = " ".join(classes[number - 1] for number in labels)
-        rows.append((i, record.file, splits[i], *size, names, record.source, record.converted))
-        items[i] = json_digest([record.digest, labels, *size])
+
+    def labels(record: IngestedImage) -> list[int]:
+        return sorted(numbers[name] for name in tags.get(record.image_id, ()))
+
+    def row(record: IngestedImage) -> tuple[Any, ...]:
+        names = " ".join(classes[number - 1] for number in labels(record))
+        where = (record.image_id, record.file, splits[record.image_id], record.width, record.height)
+        return (*where, names, record.source, record.converted)
+
+    def item(record: IngestedImage) -> tuple[str, str]:
+        return record.image_id, json_digest([record.digest, labels(record), record.width, record.height])
+
     columns = ("image_id", "file", "split", "width", "height", "labels", "source", "converted")
-    write_table(out / "index.csv", rows, columns)
-    write_json(out / "items.json", items)
+    write_table(out / "index.csv", map(row, records.kept()), columns)
+    write_text_pairs(out / "items.json", map(item, records.kept()))
     write_json(out / "classes.json", list(classes))
 
 
-def write_set_aside(out: Path, records: Sequence[IngestedImage]) -> None:
-    """Write `set_aside.csv` (source, reason), with its header alone where nothing was set aside."""
-    rows = [(record.source, record.reason) for record in records if record.reason]
-    write_table(out / "set_aside.csv", rows, ("source", "reason"))
+def write_set_aside(out: Path, records: Iterable[IngestedImage]) -> None:
+    """Write `set_aside.csv` (source, reason) of the images that were, with its header alone where there are none."""
+    write_table(out / "set_aside.csv", ((record.source, record.reason) for record in records), ("source", "reason"))

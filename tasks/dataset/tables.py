@@ -1,23 +1,26 @@
 """Tables as CSV by pandas, which is imported with the first table: listing and planning need not wait for it."""
 
-import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from tag2mask.tasks.store.digests import batched
 from tag2mask.tasks.store.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
 
 ROWS_AT_ONCE = 4096
-"""Rows of a table that are read together."""
+"""Rows of a table that are read, or written, together."""
 
 
 def write_table(
-    path: Path, rows: Sequence[Mapping[str, Any]] | Sequence[Sequence[Any]], columns: Sequence[str] | None = None
+    path: Path, rows: Sequence[Mapping[str, Any]] | Iterable[Sequence[Any]], columns: Sequence[str] | None = None
 ) -> None:
     """Write rows as CSV, atomically and with the same bytes everywhere; what is None stays blank.
+
+    With `columns` a few thousand rows are held at once; without them all: pandas looks at them to tell numbers.
 
     Args:
         path: the file.
@@ -26,13 +29,36 @@ def write_table(
     """
     import pandas as pd
 
-    if columns is None:
-        table = pd.DataFrame(rows, columns=None if rows else ["image_id"])
-    else:
-        table = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
-    text = io.StringIO()
-    table.to_csv(text, index=False, lineterminator="\n")
-    write_file(path, lambda file: file.write(text.getvalue().encode()))
+    def tables() -> Iterator[pd.DataFrame]:
+        if columns is None:
+            yield pd.DataFrame(list(rows), columns=None if rows else ["image_id"])
+            return
+        yield pd.DataFrame(columns=list(columns))  # the header
+        for some in batched(rows, ROWS_AT_ONCE):
+            yield pd.DataFrame(some, columns=list(columns), dtype=object)
+
+    def write(file: BinaryIO) -> None:
+        for number, table in enumerate(tables()):
+            file.write(table.to_csv(index=False, header=number == 0, lineterminator="\n").encode())
+
+    write_file(path, write)
+
+
+def write_text_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write a JSON object of texts as `write_json` does, from (name, text) by name, of which one is held at a time.
+
+    Raises:
+        NoRoomOnDisk: the disk is full.
+    """
+
+    def write(file: BinaryIO) -> None:
+        before = "{\n "
+        for name, text in pairs:
+            file.write(f"{before}{json.dumps(name)}: {json.dumps(text)}".encode())
+            before = ",\n "
+        file.write(b"{}\n" if before.startswith("{") else b"\n}\n")
+
+    write_file(path, write, durably=True)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """What a group system is trained on: tagged images with pseudo targets, or a folder of groups with masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +121,7 @@ def masked_source(folder: Path, config: Cosaliency) -> GroupSource:
     return GroupSource(names, tuple(tags), decode, f"the masks in {folder}")
 
 
-def _check_complete(folder: Path, wanted: Sequence[str], found: dict[str, Path]) -> None:
+def _check_complete(folder: Path, wanted: Sequence[str], found: Mapping[str, Path]) -> None:
     missing = [image_id for image_id in wanted if image_id not in found]
     if missing:
         hint = look_alikes(folder, missing, found.values())

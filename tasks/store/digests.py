@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
@@ -88,6 +88,16 @@ def json_digest(value: object) -> str:
     return hashlib.sha256(_canonical(value).encode()).hexdigest()
 
 
+def pairs_digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """`json_digest` of the object that maps names to texts, from (name, text) by name; one is held at a time."""
+    digest, before = hashlib.sha256(b"{"), ""
+    for name, text in pairs:
+        digest.update(f"{before}{_canonical(name)}:{_canonical(text)}".encode())
+        before = ","
+    digest.update(b"}")
+    return digest.hexdigest()
+
+
 def names_below(folder: Path) -> Iterator[str]:
     """Names of all regular files below a folder, relative to it, without hidden ones, in no order.
 
@@ -155,16 +165,8 @@ class DigestMemory:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def of_files(self, files: Mapping[str, str | Path]) -> dict[str, str]:
-        """Digest of each named file; only files whose signature changed since the last time are read.
-
-        Raises:
-            FileNotFoundError: a file does not exist.
-        """
-        return {name: digest for name, _, digest in self.look_at(files.items())}
-
     def look_at(self, files: Iterable[tuple[str, str | Path]]) -> Iterator[tuple[str, Signature, str]]:
-        """(name, signature, digest) of each (name, file), in order and a few at a time.
+        """(name, signature, digest) of each (name, file), in order; files whose signature is known are not read again.
 
         Raises:
             FileNotFoundError: a file does not exist.
@@ -187,12 +189,12 @@ class DigestMemory:
             FileNotFoundError: it does not exist.
         """
         if not path.is_dir():
-            return self.of_files({"": path})[""]
-        return json_digest(self.of_files({name: f"{path}/{name}" for name in names_below(path)}))
+            return next(digest for _, digest in self.of_names(path.parent, [path.name]))
+        return pairs_digest(self.of_names(path, sorted(names_below(path))))
 
-    def of_folder(self, folder: Path, suffixes: Collection[str]) -> dict[str, str]:
-        """Name -> digest of the files of `names_in`."""
-        return self.of_files({name: f"{folder}/{name}" for name in names_in(folder, suffixes)})
+    def of_names(self, folder: Path, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """(name, digest) of files below a folder; see `look_at`."""
+        return ((name, digest) for name, _, digest in self.look_at((name, f"{folder}/{name}") for name in names))
 
     def learn(self, known: Iterable[tuple[Signature, str]]) -> None:
         """Remember digests of files that had these signatures and whose later changes would show."""

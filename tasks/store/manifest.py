@@ -123,7 +123,7 @@ def _wrong(folder: Path, expected: Iterable[tuple[str, str]], memory: DigestMemo
     remembered: dict[str, str] = {}
     if not reread:
         with suppress(OSError):  # one of them cannot be read: find out which
-            remembered = memory.of_files({name: f"{folder}/{name}" for name, _ in expected})
+            remembered = dict(memory.of_names(folder, (name for name, _ in expected)))
     wrong = {}
     for name, digest in expected:
         if remembered.get(name) == digest:

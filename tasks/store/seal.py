@@ -7,6 +7,7 @@ not read again.
 """
 
 import hashlib
+import json
 import logging
 import os
 import time
@@ -86,18 +87,15 @@ class _Table:
         self, work_dir: Path, keys: Iterable[tuple[str, str]], memory: DigestMemory, written: Collection[str]
     ) -> None:
         self.work_dir, self.memory = work_dir, memory
-        self.keys = iter(keys)
-        self.key = next(self.keys, None)
-        """The one that is next to be used."""
+        self.keys = _ById(keys)
         self.images = self.files = self.bytes = 0
         self.content = hashlib.sha256()
         """Of all names and digests in the order of the table."""
         self.rest = {name for name in _visible(dict.fromkeys(written, "")) if (work_dir / name).is_file()}
         self.rest -= {MANIFEST, PARTS}
         """Names of the files of no image: those that are written and, in the end, not among an image's."""
-        self.items = dict(read_json(work_dir / ITEMS)) if ITEMS in self.rest else None
-        """Image id -> digest of what its part means, as the stage wrote it, for those without a line so far; None where
-        its files are that."""
+        self.items = _ById(_pairs_in(work_dir / ITEMS)) if ITEMS in self.rest else None
+        """Digests of what parts mean, as the stage wrote them; None where their files are that."""
 
     def lines(self) -> Iterator[bytes]:
         """The lines of the table."""
@@ -107,8 +105,6 @@ class _Table:
             for part in own:
                 self.rest.difference_update(part.files)
                 yield self._line(part)
-        for image_id in sorted(self.items or ()):  # of a stage that keeps no journal
-            yield self._line(Part(image_id, {}))
         found = list(self.memory.look_at((name, self.work_dir / name) for name in sorted(self.rest)))
         self.bytes += sum(signature.size for _, signature, _ in found)
         if found:
@@ -128,15 +124,9 @@ class _Table:
             self.content.update(f"{digest}  {name}\n".encode(errors="surrogateescape"))
         if not image_id:
             return part.line()
-        item = json_digest(part.files) if self.items is None else self.items.pop(image_id, "")
+        item = json_digest(part.files) if self.items is None else self.items.take(image_id)
         self.images += bool(item)
-        return part._replace(key=self._key(image_id), item=item, signatures={}).line()
-
-    def _key(self, image_id: str) -> str:
-        """Key of an image's part; they are asked for by id."""
-        while self.key is not None and self.key[0] < image_id:
-            self.key = next(self.keys, None)
-        return self.key[1] if self.key is not None and self.key[0] == image_id else ""
+        return part._replace(key=self.keys.take(image_id), item=item, signatures={}).line()
 
     def _check(self, parts: Iterable[Part]) -> None:
         """Whether the journaled files of some images are what they were; those of which it shows are not read again."""
@@ -150,7 +140,7 @@ class _Table:
                         known.append((signature, digest))
                     else:
                         unsure[name] = digest
-            read = self.memory.of_files({name: f"{self.work_dir}/{name}" for name in unsure})
+            read = dict(self.memory.of_names(self.work_dir, unsure))
         except OSError as error:
             raise DamagedArtifact(f"{error}: it was finished; run again: its image will be made anew") from error
         changed = [name for name, digest in unsure.items() if read[name] != digest]
@@ -158,6 +148,30 @@ class _Table:
             path = self.work_dir / changed[0]
             raise DamagedArtifact(f"{path} changed after its image was finished; run again: it will be made anew")
         self.memory.learn(known)
+
+
+class _ById:
+    """(id, value) by id, read in a stream beside a table that is by id, too."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self._pairs = iter(pairs)
+        self._next = next(self._pairs, None)
+
+    def take(self, image_id: str) -> str:
+        """The value of an id, or nothing; ids are asked for in order."""
+        while self._next is not None and self._next[0] < image_id:
+            self._next = next(self._pairs, None)
+        if self._next is None or self._next[0] != image_id:
+            return ""
+        return self._next[1]
+
+
+def _pairs_in(path: Path) -> Iterator[tuple[str, str]]:
+    """(name, text) of a JSON object of texts that was written with a line for each."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line not in ("{\n", "}\n", "{}\n"):
+                yield from json.loads("{" + line.strip().removesuffix(",") + "}").items()
 
 
 def _set_aside(work_dir: Path, names: Collection[str], aside: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tag2mask.configs.sections.data import TagsFormat
 from tag2mask.tasks.dataset.image_ids import read_ids
+from tag2mask.tasks.dataset.images import ImageFiles
 from tag2mask.tasks.dataset.ingest import BadDataset, look_alikes, named
 from tag2mask.tasks.tags.formats import read_tags, recognize
 from tag2mask.tasks.tags.readers.csv_table import suffixed_ids
@@ -19,7 +20,7 @@ from tag2mask.tasks.tags.readers.source import TagList
 class Listing:
     """What is to be taken in, by id, before any image was opened."""
 
-    images: Mapping[str, Path]
+    images: ImageFiles
     splits: Mapping[str, str]
     """`train` or `val`."""
     tags: Mapping[str, tuple[str, ...]]
@@ -85,7 +86,7 @@ def list_dataset(given: Given, tags_format: TagsFormat = "auto", *, skip: bool =
         )
     ids = sorted(splits)
     aside = dict(sorted(untagged.items()))
-    return Listing({i: found[i] for i in ids}, splits, {i: read.tags[i] for i in ids}, aside, read.notes)
+    return Listing(found.only(ids), splits, {i: read.tags[i] for i in ids}, aside, read.notes)
 
 
 def _tags_of(given: Given, tags_format: TagsFormat, asked: set[str] | None, found: Mapping[str, Path]) -> TagList:

@@ -19,7 +19,6 @@ from PIL import Image
 from tag2mask.configs.schema import Dataset
 from tag2mask.tasks.building.build import Order, build, input_digest
 from tag2mask.tasks.building.maintenance import collect_garbage, verify
-from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.artifact import Artifact, Recipe
@@ -97,7 +96,7 @@ def _find(root: Path, data: Path) -> None:
 
 
 def _hash(root: Path, data: Path) -> None:
-    assert Store(root).create().digests.of_folder(data / "images", IMAGE_SUFFIXES)
+    assert input_digest(Store(root).create(), "index_dataset", "images", data / "images")
 
 
 def _list(root: Path, data: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from tag2mask.configs.sections.data import TagsFormat
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
-from tag2mask.tasks.dataset.images import find_images
+from tag2mask.tasks.dataset.images import ImageFiles, find_images
 from tag2mask.tasks.store.digests import file_digest, names_below, names_in
 from tag2mask.tasks.tags.readers.source import Gathered, TagList
 
@@ -14,7 +14,7 @@ BETWEEN = "__"
 """Between the folders and the name in an id made of a path."""
 
 
-def images_below(root: Path, by_path: bool) -> dict[str, Path]:
+def images_below(root: Path, by_path: bool) -> ImageFiles:
     """Image id -> file of the images in folders below a root, sorted by id; of equal files of one id the first.
 
     Args:
@@ -27,10 +27,10 @@ def images_below(root: Path, by_path: bool) -> dict[str, Path]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
-    return {image_id: root / paths[0] for image_id, paths in _by_id(root, by_path).items()}
+    return ImageFiles(root, {image_id: str(paths[0]) for image_id, paths in _by_id(root, by_path).items()})
 
 
-def given_images(images: Path | None, image_tree: Path | None, form: TagsFormat) -> tuple[Path, dict[str, Path]]:
+def given_images(images: Path | None, image_tree: Path | None, form: TagsFormat) -> tuple[Path, ImageFiles]:
     """The folder of the images, and image id -> file: right in a folder, or in a tree whose folders are the tags.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tag2mask.tasks.dataset.images import BadImage
+from tag2mask.tasks.dataset.images import BadImage, ImageFiles
 from tag2mask.tasks.dataset.ingest import IngestedImage, ingest_all
 from tag2mask.tasks.executors.images import map_in_parallel, process_in_parallel
 from tag2mask.tasks.executors.window import AHEAD, Ended, KillsWorkers, Window
@@ -127,7 +127,7 @@ def lethal_at(image_id: str, source: Path, out: Path, *, lethal: str) -> tuple[I
 @pytest.mark.parametrize("skip", [True, False])
 def test_lethal_image_is_set_aside_or_refused(tmp_path: Path, skip: bool) -> None:
     """An image that ends whoever reads it is a bad image: set aside with its reason, or the end of the run."""
-    sources = {image_id: tmp_path / "raw" / f"{image_id}.jpg" for image_id in IDS[:6]}
+    sources = ImageFiles(tmp_path / "raw", {image_id: f"{image_id}.jpg" for image_id in IDS[:6]})
     take = partial(lethal_at, lethal="i02")
     runtime = StageRuntime(workers=2, executor="processes")
     if not skip:
@@ -135,8 +135,8 @@ def test_lethal_image_is_set_aside_or_refused(tmp_path: Path, skip: bool) -> Non
             ingest_all(sources, take, tmp_path / "out", runtime, skip=False)
         return
     records = ingest_all(sources, take, tmp_path / "out", runtime, skip=True)
-    assert {record.image_id for record in records if record.reason} == {"i02"}
-    assert len(records) == 6
+    assert [record.image_id for record in records.aside] == ["i02"]
+    assert records.count == 6
 
 
 def open_threads(device: str) -> Process:

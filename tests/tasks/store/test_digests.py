@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.store import digests
-from tag2mask.tasks.store.digests import DigestMemory, Signature, file_digest, files_below, json_digest
+from tag2mask.tasks.store.digests import (
+    DigestMemory,
+    Signature,
+    file_digest,
+    files_below,
+    json_digest,
+    names_in,
+    pairs_digest,
+)
 
 
 @pytest.fixture
@@ -39,6 +47,13 @@ def test_digests_are_those_of_other_tools(tmp_path: Path) -> None:
     assert json_digest({}) == "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     with pytest.raises(ValueError, match="JSON"):
         json_digest([float("inf")])
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["a", "a b", 'a"\\', "ä", "\udce9", "\u2028", "𝔞"]])
+def test_the_digest_of_pairs_is_that_of_their_object(names: list[str]) -> None:
+    """Read one by one, names and texts have the digest of the JSON object that they make, whatever the names hold."""
+    pairs = {name: name[::-1] for name in sorted(names)}
+    assert pairs_digest(iter(pairs.items())) == json_digest(pairs)
 
 
 def test_files_below_follows_links_and_leaves_out_what_is_no_file(tmp_path: Path) -> None:
@@ -111,9 +126,9 @@ def test_digest_is_remembered_across_a_rename_of_the_folder(tmp_path: Path, read
     work_dir.mkdir()
     (work_dir / "a").write_text("1")
     settle()
-    memory.of_files({"a": work_dir / "a"})
+    list(memory.of_names(work_dir, ["a"]))
     os.rename(work_dir, home)
-    memory.of_files({"a": home / "a"})
+    list(memory.of_names(home, ["a"]))
     assert reads == ["a"]
 
 
@@ -157,10 +172,10 @@ def test_forgotten_files_are_read_again_and_no_others(tmp_path: Path, reads: lis
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     settle()
-    memory.of_files(paths)
+    list(memory.look_at(paths.items()))
     reads.clear()
     memory.forget(files_below(tmp_path / "x"))
-    memory.of_files(paths)
+    list(memory.look_at(paths.items()))
     assert sorted(reads) == ["a", "b"]
 
 
@@ -170,15 +185,19 @@ def test_a_folder_is_what_is_read_of_it(tmp_path: Path, reads: list[str]) -> Non
     (folder / "sub").mkdir(parents=True)
     for name in ("a.png", "b.PNG", "c.txt", ".d.png", "sub/e.png"):
         (folder / name).write_text(name)
-    before = memory.of_folder(folder, (".png",))
+
+    def seen() -> list[tuple[str, str]]:
+        return list(memory.of_names(folder, names_in(folder, (".png",))))
+
+    before = seen()
     assert sorted(reads) == ["a.png", "b.PNG"]
     (folder / "more").symlink_to(tmp_path)
     (folder / "ring.png").symlink_to("ring.png")
     (folder / "nowhere.png").symlink_to(tmp_path / "missing")
     (folder / "Thumbs.db").touch()
-    assert memory.of_folder(folder, (".png",)) == before
+    assert seen() == before
     (folder / "linked.png").symlink_to(folder / "c.txt")
-    assert memory.of_folder(folder, (".png",)) != before
+    assert seen() != before
 
 
 @pytest.mark.parametrize("damage", ["garbage", "flipped", "folder"])
@@ -251,7 +270,7 @@ files = {{path.name: path for path in folder.glob("*.txt")}}
 truth = {{name: digests.file_digest(path) for name, path in files.items()}}
 for turn in range(15):
     memory = digests.DigestMemory(folder / "memory" )
-    assert memory.of_files(files) == truth
+    assert dict(memory.of_names(folder, files)) == truth
     memory.forget(files.values())
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}

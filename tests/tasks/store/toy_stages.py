@@ -52,8 +52,15 @@ class Toy(Section):
 
 def run_index(config: Toy, out: Path, runtime: StageRuntime, *, images: Path) -> None:
     """Copy the images; the digest of each is its item."""
-    for path in sorted(images.iterdir()):
-        _write(out / "images" / path.name, path.read_bytes())
+    names = {path.stem: path.name for path in sorted(images.iterdir())}
+
+    def process(image_ids: list[str]) -> Iterator[tuple[str, list[Path]]]:
+        for image_id in image_ids:
+            copy = out / "images" / names[image_id]
+            _write(copy, (images / copy.name).read_bytes())
+            yield image_id, [copy]
+
+    process_images(list(names), out, process, runtime)
     write_json(out / "items.json", {path.stem: file_digest(path) for path in sorted((out / "images").iterdir())})
 
 
