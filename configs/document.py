@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from tag2mask.configs.sections.section import path_mark
+
 WIDTH = 110
 """Longest comment line, in characters."""
 
@@ -45,7 +47,8 @@ def _lines(settings: BaseModel, folder: Path, chosen: set[str], depth: int = 0) 
             yield from (f"{margin}- {_plain_yaml(part.model_dump(mode='json'), folder)}" for part in value)
         else:
             yield from _comment(field.description or "", margin)
-            yield f"{margin}{name}: {_plain_yaml(value, folder)}"
+            mark = path_mark(field)
+            yield f"{margin}{name}: {_plain_yaml(value, None if mark is not None and mark.below else folder)}"
 
 
 def _comment(text: str, margin: str) -> list[str]:
@@ -53,11 +56,11 @@ def _comment(text: str, margin: str) -> list[str]:
     return textwrap.wrap(plain, WIDTH, initial_indent=f"{margin}# ", subsequent_indent=f"{margin}# ")
 
 
-def _plain_yaml(value: Any, folder: Path) -> str:
-    """A value on one line."""
+def _plain_yaml(value: Any, folder: Path | None) -> str:
+    """A value on one line; paths relative to a folder, or as they are."""
     if isinstance(value, Path):
-        value = relative(value, folder)
-    elif isinstance(value, str) and os.path.isabs(value):  # the file of a backbone's weights
+        value = str(value) if folder is None else relative(value, folder)
+    elif folder is not None and isinstance(value, str) and os.path.isabs(value):  # the file of a backbone's weights
         value = relative(Path(value), folder)
     if isinstance(value, tuple):
         value = list(value)

@@ -22,7 +22,7 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.flows.collection import collect_garbage
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.record import KEPT_RECORDS
+from tag2mask.flows.dag.record import KEPT_RUNS, check_kept
 from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.pages.run_pages import warn_on_failure
 from tag2mask.flows.regenerate import regenerate
@@ -58,8 +58,12 @@ class Collection:
     """`minute hour day month weekday`; None: only when somebody starts it."""
     timezone: str | None = None
     """Of the cron line; None: UTC."""
-    keep: int = KEPT_RECORDS
+    keep: int = KEPT_RUNS
     """Newest runs per name whose artifacts stay."""
+
+    def __post_init__(self) -> None:
+        """Refuse, when it is offered, what garbage collection would refuse at night."""
+        check_kept(self.keep)
 
 
 def deployments_of(

@@ -103,7 +103,7 @@ def _folder_of_images(sources: Sources) -> tuple[Path, FoundTags | None]:
     Raises:
         ConfigError: there is no such folder.
     """
-    folder = sources.images.expanduser().absolute()
+    folder = _absolute(sources.images)
     if not folder.is_dir():
         raise ConfigError(f"{sources.images}: no such folder; give the folder of the images")
     if _images_in(folder):
@@ -241,8 +241,14 @@ def _next(dataset: Dataset, out: Path) -> list[str]:
     return [f"next: tag2mask run {out}"]
 
 
-def _existing(path: Path) -> Path:
+def _absolute(path: Path) -> Path:
+    """A path from the root on; through links only where `..` asks where they lead."""
     path = path.expanduser().absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
+def _existing(path: Path) -> Path:
+    path = _absolute(path)
     if not path.exists():
         raise ConfigError(f"{path} does not exist")
     return path

@@ -74,5 +74,5 @@ def settle_lost(session: Session) -> None:
     """Note the nodes that Prefect did not run because something that they need failed."""
     for node in session.nodes:
         if node.name not in session.result.outcomes and node.name not in session.result.failures:
-            lost = next((name for name in node.upstream if name in session.result.failures), "the run was stopped")
-            session.settle(node, Stopped(f"not run: needs {lost}"))
+            lost = next((name for name in node.upstream if name in session.result.failures), None)
+            session.settle(node, Stopped(f"not run: needs {lost}" if lost else "not run: the run was stopped"))

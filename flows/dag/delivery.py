@@ -1,7 +1,8 @@
 """What a run delivers, by what its nodes are: the labels to publish, their signals, their measurement, the report."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tag2mask.flows.dag.node import Node
 
@@ -20,7 +21,7 @@ class Delivery:
     """Names of the nodes of a run whose results others get."""
 
     labels: str
-    """Labels of the last round."""
+    """Labels of the last round, or of the chosen one."""
     signals: str
     """Their signals, for the gate."""
     confidence: str
@@ -48,10 +49,10 @@ def delivery(nodes: Sequence[Node]) -> Delivery | None:
     return Delivery(labels, signals.name, confidence, next(measured, None), next(tested, None))
 
 
-def delivered_segmenter(names: Iterable[str]) -> str | None:
-    """Of a run's nodes, by their names, the one whose segmenter is delivered: the chosen round's, or the last one's."""
-    chosen, training = "deliver_round", "train_segmenter-"
-    names = list(names)
-    trained = [name for name in names if name.startswith(training)]
-    last = max(trained, key=lambda name: int(name.removeprefix(training)), default=None)
-    return chosen if chosen in names else last
+def delivered_segmenter(settings: Mapping[str, Any]) -> str:
+    """Name of the node whose segmenter a run delivers: the chosen round's, or the last one's.
+
+    Args:
+        settings: those of the run, as its record holds them, which may be of another release.
+    """
+    return "deliver_round" if settings.get("deliver") == "best" else f"train_segmenter-{settings['rounds'] + 1}"

@@ -1,7 +1,8 @@
 """The record of a run, `<root>/.runs/<name>/<number>-<time>.json`: what was asked for, and what each node ended with.
 
-`plan` compares with the newest one, and `gc` keeps what the newest few refer to.  Which is newer the number says, one
-more than that of the run before: clocks jump.  Records are sealed like manifests.
+`plan` compares with the newest one, and `gc` keeps what the newest few refer to: the newest of all, and the newest of
+those that are whole, so that nothing that fails, is stopped or builds one stage costs what a whole run has made.  Which
+is newer the number says, one more than that of the run before: clocks jump.  Records are sealed like manifests.
 """
 
 import calendar
@@ -9,7 +10,7 @@ import glob
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,14 +22,20 @@ from tag2mask.tasks.store.files import read_json, write_file, write_json
 from tag2mask.tasks.store.locks import hold
 from tag2mask.tasks.store.manifest import seal_of
 
-KEPT_RECORDS = 3
-"""Records of different results that are kept per run name."""
+KEPT_RUNS = 3
+"""Newest runs of a name whose artifacts stay, and as many whole ones, unless `gc` is asked for another number."""
+MOST_RUNS = 12
+"""Newest records of a name that stay, and as many of whole runs: the most that `gc` can be asked for."""
 RUNS = ".runs"
 JUMP_SECONDS = 60.0
 """A clock this far behind the record of an earlier run has jumped; less is what setting it by the network does."""
 _NAME = re.compile(r"(\d+)-(\d{8}T\d{6})\.\d{6}Z\.json")
 _named: set[Path] = set()  # damaged records of which this process has said so
 log = logging.getLogger("tag2mask")
+
+
+class TooMany(UserError, ValueError):
+    """More runs are to be kept than there are records of."""
 
 
 class DamagedRecord(UserError, ValueError):
@@ -73,6 +80,11 @@ class RunRecord:
         return self.content["nodes"]  # type: ignore[no-any-return]
 
     @property
+    def whole(self) -> bool:
+        """Whether every stage of its settings has a result."""
+        return bool(self.content.get("whole", self.content.get("state") == "complete"))
+
+    @property
     def labels(self) -> dict[str, str]:
         """Node -> `stage/key` of its artifact."""
         return {name: entry["artifact"] for name, entry in self.nodes.items() if "artifact" in entry}
@@ -80,45 +92,67 @@ class RunRecord:
 
 def records(root: Path, name: str | None = None) -> list[RunRecord]:
     """The records, oldest first; a damaged one is named in the log, and left out."""
-    found = []
-    for path in _paths(root, name):
+    return list(_read(_paths(root, name)))
+
+
+def _read(paths: Iterable[Path]) -> Iterator[RunRecord]:
+    """The sound records among some files, as they are asked for."""
+    for path in paths:
         try:
-            found.append(RunRecord.read(path))
+            yield RunRecord.read(path)
         except FileNotFoundError:
             continue  # removed by a run beside us
         except DamagedRecord as error:
             if path not in _named:
                 log.warning("%s; it is left out", error)
             _named.add(path)
-    return found
 
 
 def latest(root: Path, name: str) -> RunRecord | None:
     """The newest record of a name."""
-    found = records(root, name)
-    return found[-1] if found else None
+    return next(_read(reversed(_paths(root, name))), None)
 
 
-def kept_labels(root: Path, keep: int = KEPT_RECORDS) -> set[str]:
-    """`stage/key` of all artifacts that the newest records of every name refer to.
+def check_kept(keep: int) -> None:
+    """Refuse to keep more runs of a name than there are records of.
+
+    Raises:
+        TooMany: above `MOST_RUNS`.
+    """
+    if keep > MOST_RUNS:
+        raise TooMany(f"keep: {keep} runs of a name cannot be kept, only the newest {MOST_RUNS} are on record")
+
+
+def newest(found: Sequence[RunRecord], keep: int) -> list[RunRecord]:
+    """Of the records of a name, oldest first, the newest and the newest whole ones, so many of each."""
+    last, whole = found[-keep:], [record for record in found if record.whole][-keep:]
+    return [record for record in found if record in last or record in whole]
+
+
+def kept_labels(root: Path, keep: int = KEPT_RUNS) -> set[str]:
+    """`stage/key` of all artifacts that the newest records of every name refer to, see `newest`.
 
     Raises:
         DamagedRecord: what a record refers to is not known.
+        TooMany: `keep` is above `MOST_RUNS`.
     """
+    check_kept(keep)
+    by_name: dict[str, list[RunRecord]] = {}
     for path in _paths(root):
         try:
-            RunRecord.read(path)
+            record = RunRecord.read(path)
         except FileNotFoundError:
             continue
         except DamagedRecord as error:
             raise DamagedRecord(f"{error}; which artifacts that run needs is not known: delete the file") from error
-    by_name: dict[str, list[RunRecord]] = {}
-    for record in records(root):
         by_name.setdefault(record.name, []).append(record)
-    return {label for group in by_name.values() for record in group[-keep:] for label in record.labels.values()}
+    kept = (record for group in by_name.values() for record in newest(group, keep))
+    return {label for record in kept for label in record.labels.values()}
 
 
-def write_record(root: Path, config: Config, result: RunResult, started: float, *, stopped: bool = False) -> RunRecord:
+def write_record(
+    root: Path, config: Config, result: RunResult, started: float, *, whole: bool = True, stopped: bool = False
+) -> RunRecord:
     """Write the record of a run and drop old ones.
 
     A run that ended with the same artifacts as the one before takes its place, so that repeating a cached run does not
@@ -129,6 +163,7 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
         config: the settings.
         result: how the run ended.
         started: seconds since the epoch.
+        whole: whether it was to bring all stages of its settings up to date.
         stopped: whether it was interrupted.
     """
     nodes = {name: _built_entry(outcome) for name, outcome in result.outcomes.items()}
@@ -139,6 +174,7 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
         "nodes": nodes,
         "images": result.images,
         "state": "stopped" if stopped else "failed" if result.failures else "complete",
+        "whole": whole and not stopped and not result.failures,
         "started": _time(started),
         "finished": _time(time.time()),
     }
@@ -148,12 +184,19 @@ def write_record(root: Path, config: Config, result: RunResult, started: float, 
         content["clock"] = clock_jump(paths, time.time())
         record = RunRecord(root / RUNS / config.name / _file_name(number, time.time()), _sealed(content))
         write_json(record.path, record.content)
-        if before is not None and before.labels == record.labels:
-            before.path.unlink(missing_ok=True)
-        for old in records(root, config.name)[:-KEPT_RECORDS]:
-            old.path.unlink(missing_ok=True)
-            old.path.with_suffix(".log").unlink(missing_ok=True)
+        if before is not None and before.labels == record.labels and record.whole >= before.whole:
+            _remove(before)
+        found = records(root, config.name)
+        stay = {kept.path for kept in newest(found, MOST_RUNS)}
+        for old in found:
+            if old.path not in stay:
+                _remove(old)
     return record
+
+
+def _remove(record: RunRecord) -> None:
+    record.path.unlink(missing_ok=True)
+    record.path.with_suffix(".log").unlink(missing_ok=True)
 
 
 def clock_jump(paths: list[Path], now: float) -> str:

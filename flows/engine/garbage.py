@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
-from tag2mask.flows.dag.record import KEPT_RECORDS, kept_labels
+from tag2mask.flows.dag.record import KEPT_RUNS, kept_labels
 from tag2mask.tasks.building.maintenance import collect_garbage, holdings
 from tag2mask.tasks.release.releases import pinned_datasets
 from tag2mask.tasks.store.store import Store
 
 
-def kept(store: Store, keep: int = KEPT_RECORDS) -> set[str]:
+def kept(store: Store, keep: int = KEPT_RUNS) -> set[str]:
     """`stage/key` of the artifacts that the newest runs and the releases refer to.
 
     Raises:
@@ -18,11 +18,12 @@ def kept(store: Store, keep: int = KEPT_RECORDS) -> set[str]:
     return {*kept_labels(store.root, keep), *pinned_datasets(store)}
 
 
-def collect(store: Store, keep: int = KEPT_RECORDS, *, dry_run: bool = False) -> list[tuple[str, int]]:
+def collect(store: Store, keep: int = KEPT_RUNS, *, dry_run: bool = False) -> list[tuple[str, int]]:
     """Delete what none of the newest runs needs; what went, and the bytes that it gave back.
 
     Raises:
         StoreInUse: a run is at work.
+        TooMany: there are no records of so many runs.
         DamagedRecord, DamagedArtifact: what a kept run or a release needs is not known; nothing was removed.
     """
     return collect_garbage(store, keep=lambda: kept(store, keep), dry_run=dry_run)

@@ -16,6 +16,7 @@ from tag2mask.flows.dag.delivery import REPORT, Delivery, delivery
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import latest, note_in_record
+from tag2mask.flows.engine.retraining import models_kept_in
 from tag2mask.tasks.release.gate import check_reason
 from tag2mask.tasks.store.store import Artifact, Store
 
@@ -79,12 +80,15 @@ def publish_finished(config: Config, root: Path, *, forced: str | None = None) -
 
 
 def finished(config: Config, store: Store, needed: Sequence[str]) -> dict[str, Artifact]:
-    """All artifacts of a run that are up to date, by node.
+    """All artifacts of a run that are up to date, by node; a model that the newest run has kept stands in as it did.
 
     Raises:
         NothingToPublish: one that is needed is not among them; the message names it.
     """
-    rows = plan(build_dag(config), store, latest(store.root, config.name))
+    record = latest(store.root, config.name)
+    nodes = build_dag(config)
+    kept = {} if record is None else models_kept_in(record, nodes, store)
+    rows = plan(nodes, store, record, kept=kept)
     artifacts = {row.node.name: row.artifact for row in rows if row.artifact is not None}
     missing = [name for name in needed if name not in artifacts]
     if missing:

@@ -38,6 +38,13 @@ def kept_models(nodes: Iterable[Node], store: Store, name: str) -> dict[str, Art
     return kept
 
 
+def models_kept_in(record: RunRecord, nodes: Iterable[Node], store: Store) -> dict[str, Artifact]:
+    """Training node -> the older model that stood in for it in a run, where it is sound."""
+    names = [node.name for node in nodes if record.nodes.get(node.name, {}).get("state") == "kept"]
+    found = {name: _sound(store, record.labels[name]) for name in names}
+    return {name: artifact for name, artifact in found.items() if artifact is not None}
+
+
 def _sound(store: Store, label: str | None) -> Artifact | None:
     if label is None:
         return None

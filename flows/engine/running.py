@@ -56,13 +56,28 @@ class Selection:
             return None
         chosen = {node.name for node in select(nodes, only=self.only, since=self.since, until=self.until)}
         if not chosen:
-            raise UnknownNode(f"no stage comes after {self.since!r} and before {self.until!r}: nothing to run")
+            given = {"only": self.only, "from": self.since, "until": self.until}
+            said = " and ".join(f"--{option} {stage}" for option, stage in given.items() if stage is not None)
+            raise UnknownNode(f"{said} have no stage in common: nothing to run")
         return chosen
 
     def forced(self, nodes: Sequence[Node]) -> set[str]:
-        """Names of the nodes to build although they are there."""
-        anew = {node.name for node in nodes if node.trains and self.retrain == "always"}
-        return anew | {name for stage in self.force for name in named(nodes, stage)}
+        """Names of the nodes to build although they are there.
+
+        Raises:
+            UnknownNode: a stage to force is outside of those that may be built, or unknown.
+        """
+        allowed = self.allowed(nodes)
+        asked = {name for stage in self.force for name in named(nodes, stage)}
+        if allowed is not None and (outside := sorted(asked - allowed)):
+            raise UnknownNode(
+                f"--force {', '.join(outside)}: outside of the stages asked for by --only, --from or --until"
+            )
+        return asked | {
+            node.name
+            for node in nodes
+            if node.trains and self.retrain == "always" and (allowed is None or node.name in allowed)
+        }
 
     def kept(self, nodes: Sequence[Node], store: Store, name: str) -> dict[str, Artifact]:
         """Training node -> the model of an earlier run that stands in for it."""
@@ -100,20 +115,22 @@ def run_config(config: Config, runtime: Runtime, selection: Selection, run_nodes
     store = Store(runtime.root).create()
     kept = selection.kept(nodes, store, config.name)
     started, result, stopped = time.time(), RunResult(), True
-    try:
-        with shown_progress(standard_output()) as listener, _log_shown():
-            session = Session(nodes, store, runtime, listener, allowed, forced, kept, result=result)
-            with closing(session.cluster):
-                run_nodes(session)
-        stopped = False
-    finally:
-        result.sort(nodes)
-        if (index := result.outcomes.get(DATASET)) is not None:
-            result.images = images_summary(store.root, index.artifact, latest(store.root, config.name))
-        if result.outcomes or result.failures:
-            record = write_record(runtime.root, config, result, started, stopped=stopped)
-            write_failure_log(record, result)
-            result.clock = record.content["clock"]
+    with store.lock("run", shared=True):  # until a record names what was made, garbage collection could take it
+        try:
+            with shown_progress(standard_output()) as listener, _log_shown():
+                session = Session(nodes, store, runtime, listener, allowed, forced, kept, result=result)
+                with closing(session.cluster):
+                    run_nodes(session)
+            stopped = False
+        finally:
+            result.sort(nodes)
+            if (index := result.outcomes.get(DATASET)) is not None:
+                result.images = images_summary(store.root, index.artifact, latest(store.root, config.name))
+            if result.outcomes or result.failures:
+                whole = result.outcomes.keys() >= {node.name for node in dag}
+                record = write_record(runtime.root, config, result, started, whole=whole, stopped=stopped)
+                write_failure_log(record, result)
+                result.clock = record.content["clock"]
     return result
 
 

@@ -61,8 +61,8 @@ class RunPages:
         if outcome.cached:
             return
         name = outcome.node.name
-        figures = metrics_table(outcome.artifact.manifest["metrics"], self._metrics_before(session.store, name))
         with warn_on_failure(f"the figures of {name}"):
+            figures = metrics_table(outcome.artifact.manifest["metrics"], self._metrics_before(session.store, name))
             facts = f"{code(outcome.artifact.label)}, made in {outcome.seconds:.1f} s"
             create_markdown_artifact(
                 f"# {text(name)} {text(self.dataset)}\n\n{figures}\n\n{facts}\n",

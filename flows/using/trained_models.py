@@ -85,10 +85,10 @@ def _of_artifact(artifact: Artifact, root: Path) -> NamedModel:
 
 
 def _of_run(name: str, root: Path) -> NamedModel:
-    """What a run of this name has delivered last."""
+    """What a run of this name has delivered last; one that was stopped before has delivered nothing."""
     found = records(root, name) if name else []
     for record in reversed(found):
-        label = record.labels.get(delivered_segmenter(record.nodes) or "")
+        label = record.labels.get(delivered_segmenter(record.content["config"]))
         if label is not None:
             artifact = Store(root).find(*label.split("/", 1))
             if artifact is not None:

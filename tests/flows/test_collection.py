@@ -7,7 +7,7 @@ import pytest
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows import collection
 from tag2mask.flows.collection import collect_garbage
-from tag2mask.flows.dag.record import write_record
+from tag2mask.flows.dag.record import TooMany, write_record
 from tag2mask.flows.deployments import Collection, collection_of
 from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.session import execute
@@ -58,6 +58,9 @@ def test_the_scheduled_collection_waits_for_runs_and_fails_in_a_line(
         state = collect_garbage.fn(store.root, 1)
     assert state.is_failed() and "a run is at work" in state.message and len(pauses) == collection.TRIES - 1
     assert "does not exist" in collect_garbage.fn(tmp_path / "none").message
+    assert "keep: 99 runs of a name cannot be kept" in collect_garbage.fn(store.root, 99).message
+    with pytest.raises(TooMany, match="keep: 99 runs"):
+        Collection(None, keep=99)
     next((store.root / ".runs").rglob("*.json")).write_text("{}")
     assert "is no record of a run" in collect_garbage.fn(store.root).message and len(store.artifacts()) == 8
 

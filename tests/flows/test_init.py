@@ -55,6 +55,25 @@ def test_settings_are_written_for_a_folder_and_a_table(images: Path, tmp_path: P
     assert build_dag(config)
 
 
+def test_tags_and_masks_that_lie_elsewhere_are_found_again(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command is given and the file is written, both are read from where they were named."""
+    elsewhere, at_work = tmp_path / "elsewhere", tmp_path / "work"
+    for folder in (elsewhere / "masks", at_work):
+        folder.mkdir(parents=True)
+    table = (images.parent / "labels.csv").rename(elsewhere / "labels.csv")
+    (at_work / "labels.csv").write_text("image_id,labels\na,wrong\n")
+    monkeypatch.chdir(elsewhere)
+    for number, given in enumerate((images, Path("../holiday/pictures"))):
+        out = at_work / f"{number}.yaml"
+        reported = write_settings(Sources(given, tags=Path("labels.csv"), masks=Path("masks")), out)
+        dataset = load_config(out).dataset
+        found = [(dataset.root / str(path)).resolve() for path in (dataset.images, dataset.tags, dataset.masks)]
+        assert found == [images, table, elsewhere / "masks"] and "2 classes: cat 1, dog 2" in reported
+        assert "no such file" not in reported
+
+
 def test_a_dataset_that_fits_is_next_to_run(images: Path, tmp_path: Path) -> None:
     """Where images and tags fit the command that runs them is reported; ids with a suffix are pointed at."""
     maps = images.parent / "maps"

@@ -9,9 +9,11 @@ import pytest
 from tag2mask.configs.load import load_config
 from tag2mask.flows.dag import record as record_module
 from tag2mask.flows.dag.record import (
-    KEPT_RECORDS,
+    KEPT_RUNS,
+    MOST_RUNS,
     DamagedRecord,
     RunRecord,
+    TooMany,
     kept_labels,
     latest,
     records,
@@ -32,11 +34,14 @@ def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
     toys.install()
 
 
-def run(tmp_path: Path, text: str = "join", name: str = "demo", **settings: dict[str, str]) -> RunRecord:
+def run(
+    tmp_path: Path, text: str = "join", name: str = "demo", *, whole: bool = True, **settings: dict[str, str]
+) -> RunRecord:
     """Run the toy DAG and write its record and failure log."""
     nodes = toys.toy_dag(tmp_path, join={"text": text}, **settings)
     result = execute(toys.session(nodes, tmp_path / "store"))
-    record = write_record(tmp_path / "store", load_config(packaged("demo.yaml"), [f"name={name}"]), result, 0.0)
+    config = load_config(packaged("demo.yaml"), [f"name={name}"])
+    record = write_record(tmp_path / "store", config, result, 0.0, whole=whole)
     write_failure_log(record, result)
     return record
 
@@ -66,15 +71,39 @@ def test_failure_log_holds_the_tracebacks(tmp_path: Path) -> None:
     assert log.startswith("right: right cannot be done") and "Traceback (most recent call last)" in log
 
 
-def test_newest_records_of_each_name_are_kept(tmp_path: Path) -> None:
-    """Only the newest few of a name remain, and a run that repeats another's result takes its place."""
+def test_newest_records_of_each_name_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the newest few of a name remain, and a run that repeats another's result takes its place, log and all."""
+    monkeypatch.setattr(record_module, "MOST_RUNS", 3)
     for text in ("a", "b", "c", "d", "d", "d"):
         run(tmp_path, text)
     run(tmp_path, "a", name="other")
     found = records(tmp_path / "store", "demo")
     assert [record.nodes["join"]["recipe"]["config"]["text"] for record in found] == ["b", "c", "d"]
-    assert len(found) == KEPT_RECORDS
-    assert len(records(tmp_path / "store")) == KEPT_RECORDS + 1
+    assert len(records(tmp_path / "store")) == 4
+    for _ in range(3):
+        run(tmp_path, "f", name="failing", right={"does": "fail", "text": "new"})
+    assert len(list((tmp_path / "store" / ".runs" / "failing").iterdir())) == 2  # the newest, and its log
+
+
+def test_runs_that_fail_or_build_a_part_push_no_whole_run_out(tmp_path: Path) -> None:
+    """Whatever many of them there are, what the newest whole runs have made stays, and stays on record."""
+    made = run(tmp_path, "whole").labels["join"]
+    failing = {"does": "fail", "text": "new"}
+    failed = [run(tmp_path, right=failing, left={"text": str(number)}) for number in range(MOST_RUNS + 2)]
+    partial = [run(tmp_path, f"part {number}", whole=False).labels["join"] for number in range(MOST_RUNS + 2)]
+    assert [record.whole for record in records(tmp_path / "store", "demo")] == [True] + [False] * MOST_RUNS
+    labels = kept_labels(tmp_path / "store", 2)
+    assert made in labels and set(partial[-2:]) <= labels
+    assert not set(partial[:-2]) & labels and failed[-1].labels["left"] not in labels
+
+
+def test_as_many_runs_are_kept_as_are_asked_for(tmp_path: Path) -> None:
+    """More than by default stay where that is asked for, and more than there are records of is refused."""
+    made = [run(tmp_path, str(number)).labels["join"] for number in range(KEPT_RUNS + 2)]
+    assert set(made) <= kept_labels(tmp_path / "store", len(made))
+    assert set(made) & kept_labels(tmp_path / "store") == set(made[-KEPT_RUNS:])
+    with pytest.raises(TooMany, match=f"keep: {MOST_RUNS + 1} runs .* only the newest {MOST_RUNS} are on record"):
+        kept_labels(tmp_path / "store", MOST_RUNS + 1)
 
 
 def test_kept_labels_are_those_of_the_newest_records(tmp_path: Path) -> None:
@@ -128,5 +157,5 @@ def test_a_clock_that_jumped_is_reported_and_loses_no_run(tmp_path: Path, monkey
             reported = made.content["clock"]
             assert bool(reported) == (number in (2, 3, 4)) and ("it has jumped" in reported) == bool(reported)
     found = records(tmp_path / "store", "demo")
-    assert [record.labels["join"] for record in found] == labels[-3:]
+    assert [record.labels["join"] for record in found] == labels
     assert kept_labels(tmp_path / "store", 1) & set(labels) == {labels[-1]}

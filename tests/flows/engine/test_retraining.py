@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
+from tag2mask.flows.dag.errors import UnknownNode
 from tag2mask.flows.dag.outcome import RunResult
 from tag2mask.flows.dag.planning import plan
 from tag2mask.flows.dag.record import RunRecord, latest
-from tag2mask.flows.engine import retraining, running
+from tag2mask.flows.engine import publishing, retraining, running
 from tag2mask.flows.engine import session as execution
 from tag2mask.flows.engine.child import run_here
+from tag2mask.flows.engine.garbage import collect
 from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.running import Selection, run_config
 from tag2mask.flows.init import packaged
+from tag2mask.tasks.building.maintenance import StoreInUse
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.parts import PARTS, Part
 from tag2mask.tasks.store.store import Artifact, Store
@@ -62,6 +66,51 @@ def test_a_kept_model_serves_new_data(run: Run, tmp_path: Path) -> None:
     assert record is not None and record.nodes["model"]["state"] == "kept" and record.labels["model"] == old
     again = run("new", "never")
     assert again.outcomes["model"].kept and again.outcomes["maps"].cached
+
+
+def test_what_a_kept_model_has_made_counts_as_finished(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a run with `never` its results are up to date for who publishes them, and after new data they are not."""
+    run("old")
+    made = run("new", "never").outcomes["maps"].artifact
+    monkeypatch.setattr(publishing, "build_dag", lambda config: model_dag(tmp_path))
+    config, store = load_config(packaged("demo.yaml")), Store(tmp_path / "store")
+    assert publishing.finished(config, store, ["maps"])["maps"].label == made.label
+    (tmp_path / "data.txt").write_text("newer")
+    with pytest.raises(publishing.NothingToPublish, match="maps of demo is not up to date"):
+        publishing.finished(config, store, ["maps"])
+
+
+def test_a_stage_outside_of_those_asked_for_is_not_forced(run: Run, tmp_path: Path) -> None:
+    """Naming one is refused before anything is built; `always` trains what may be built and leaves the rest."""
+    old = run("old").outcomes["model"].artifact
+    nodes = model_dag(tmp_path)
+    with pytest.raises(UnknownNode, match="--force model: outside of the stages asked for"):
+        Selection(only="maps", force=["model"]).forced(nodes)
+    assert Selection(only="maps", retrain="always").forced(nodes) == set()
+    assert Selection(retrain="always").forced(nodes) == {"model"}
+    with pytest.raises(UnknownNode, match="--only model and --from maps have no stage in common"):
+        Selection(only="model", since="maps").allowed(nodes)
+    assert run("old", "never").outcomes["model"].artifact.label == old.label
+
+
+def test_nothing_is_collected_before_a_record_names_what_was_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From its first stage to its record a run keeps garbage collection away."""
+    tried: list[bool] = []
+    write = running.write_record
+
+    def slow(*given: Any, **more: Any) -> RunRecord:
+        with pytest.raises(StoreInUse):
+            collect(Store(tmp_path / "store"))
+        tried.append(True)
+        return write(*given, **more)
+
+    monkeypatch.setattr(running, "write_record", slow)
+    run("old")
+    assert tried and collect(Store(tmp_path / "store")) == []
 
 
 def test_the_first_run_trains_although_it_should_never(run: Run) -> None:

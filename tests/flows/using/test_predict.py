@@ -30,11 +30,11 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def write_run(root: Path, name: str, number: int, models: dict[str, Artifact | None]) -> None:
-    """The record of a run; None is a node that failed."""
+def write_run(root: Path, name: str, number: int, models: dict[str, Artifact | None], **settings: Any) -> None:
+    """The record of a run of one round; None is a node that failed."""
     nodes = {node: {"artifact": made.label} if made else {"state": "failed"} for node, made in models.items()}
     path = root / ".runs" / name / f"{number:06d}-20260101T000000.000000Z.json"
-    note_in_record(RunRecord(path, {}), config=SETTINGS, nodes=nodes)
+    note_in_record(RunRecord(path, {}), config={"rounds": 1, **SETTINGS, **settings}, nodes=nodes)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         artifact(store, "train_segmenter", write_segmenter, {}, content) for content in ("first", "second")
     )
     chosen = artifact(store, "deliver_round", write_segmenter, {"model": first})
-    write_run(root, "plain", 1, {"train_segmenter-10": second, "train_segmenter-9": first})
-    write_run(root, "plain", 2, {"train_segmenter-10": None, "train_segmenter-9": first})
-    write_run(root, "best", 3, {"train_segmenter-2": second, "deliver_round": chosen})
-    write_run(root, "failed", 4, {"train_segmenter-1": None})
+    write_run(root, "plain", 1, {"train_segmenter-10": second, "train_segmenter-9": first}, rounds=9)
+    write_run(root, "plain", 2, {"train_segmenter-10": None, "train_segmenter-9": first}, rounds=9)
+    write_run(root, "plain", 3, {"train_segmenter-9": first}, rounds=9)  # stopped, or asked for no more
+    write_run(root, "best", 4, {"train_segmenter-2": second, "deliver_round": chosen}, deliver="best")
+    write_run(root, "best", 5, {"train_segmenter-2": first}, deliver="best")
+    write_run(root, "failed", 6, {"train_segmenter-1": None})
     return root, {"first": first, "second": second, "chosen": chosen}
 
 
 def test_a_run_means_the_segmenter_that_it_delivers(finished: tuple[Path, dict[str, Artifact]]) -> None:
-    """It is the last round's of the newest run that finished it, or the chosen round's, as its settings apply it."""
+    """It is the last round's of the newest run that got so far, or the chosen round's, as its settings apply it."""
     root, made = finished
     assert named_segmenter("plain", root).folder == made["second"].path
     best = named_segmenter("best", root)
