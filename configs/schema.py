@@ -95,7 +95,8 @@ class Config(Section):
     """predict_cosaliency."""
     initial_labels: Literal["mining", "cam_refinement"] = "mining"
     """What makes labels 0: potential-object mining, as published; or class maps weighted by saliency with the
-    dense CRF behind them, which needs no attention model and takes a weak saliency better."""
+    dense CRF behind them, which needs the attention model only with `cam_refinement.attention` and takes a weak
+    saliency better."""
     mining: Mining = Mining()
     """mine_objects."""
     cam_refinement: CamRefinement = CamRefinement()

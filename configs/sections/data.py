@@ -82,8 +82,9 @@ class Dataset(Section):
     """File with the names of the classes, for tags that give them by number: YOLO's `data.yaml` or `classes.txt`, the
     `README.md` of a Hugging Face dataset."""
     train_split: Annotated[str | None, BELOW_ROOT] = None
-    """Text file of ids, one a line: the images to train on and to label.  Without it: all that are tagged.  A 1,
-    -1 or 0 after an id, as in VOC's lists per class, changes nothing: all the ids count."""
+    """Text file of ids, one a line: the images to train on and to label.  Without it: all, and each needs a tag, or
+    `on_bad_image: skip`; images without tags are labeled afterwards by `tag2mask predict`.  A 1, -1 or 0 after an id,
+    as in VOC's lists per class, changes nothing: all the ids count."""
     val_split: Annotated[str | None, BELOW_ROOT] = None
     """Text file of ids kept apart: the segmenter is evaluated on them.  Without it: none."""
     test_split: Annotated[str | None, BELOW_ROOT] = None
