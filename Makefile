@@ -13,12 +13,14 @@ ifeq ($(origin PYTHON),command line)
 OTHER := $(if $(wildcard $(BIN)/python),$(filter-out $(call version,$(BIN)/python),$(call version,$(PYTHON))))
 endif
 
-.PHONY: help demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
+.PHONY: help install demo demo-check test test-times test-breakage test-serving smoke screenshots FORCE docs picture lint lock \
     benchmark benchmark-corrections benchmark-executors benchmark-gate benchmark-labels benchmark-predict benchmark-prefect \
     benchmark-saliency benchmark-stages benchmark-store clean
 
 help:                 ## these lines
 	@grep -hE "^[a-z.-]+:.*##" $(MAKEFILE_LIST) | sed -E "s/:[^#]*##/\t/" | expand -t 22
+
+install: $(READY)     ## the environment and the dependencies alone, in .venv; what `make demo` does first
 
 demo: $(READY)        ## draw a small set, run every stage on it, say where the report is
 	$(BIN)/tag2mask demo
@@ -72,7 +74,7 @@ benchmark-saliency: $(READY) ## hours on real images: all saliency systems besid
 benchmark-labels: $(READY) ## hours more: what each saliency system does to the labels, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_saliency_in_labels.py
 
-benchmark-gate: $(READY) ## minutes on a finished voc-mini run that mined and masked: what the gate's signals are worth, as a table
+benchmark-gate: $(READY) ## minutes on a finished run of configs/voc-mini.yaml: what the gate's signals are worth, as a table
 	$(BIN)/python -m pytest -q -s -m benchmark --timeout=0 tests/benchmarks/test_gate_signals.py
 
 benchmark-corrections: $(READY) ## hours on a finished voc-mini run: what corrected images are worth, as a table
