@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
@@ -15,7 +14,7 @@ from tag2mask.flows.dag.delivery import REPORT
 from tag2mask.flows.dag.given_inputs import check_given
 from tag2mask.flows.dag.planning import plan, settings_changes
 from tag2mask.flows.dag.record import latest, records
-from tag2mask.flows.engine.console import clock, headline_of, standard_output
+from tag2mask.flows.engine.console import clock, headline_of, show_table, standard_output, table_of
 from tag2mask.flows.engine.garbage import collect as collected
 from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.retraining import Retrain
@@ -34,11 +33,11 @@ def print_plan(config: Config, root: Path, force: Sequence[str], retrain: Retrai
     nodes, store, selection = build_dag(config), Store(root), Selection(force=force, retrain=retrain)
     forced, kept = selection.forced(nodes), selection.kept(nodes, store, config.name)
     rows = plan(nodes, store, latest(root, config.name), force=forced, kept=kept)
-    table = _table("stage", "state", "why")
+    table = table_of("stage", "state", "why")
     for row in rows:
         table.add_row(row.node.name, row.state, row.reason)
     console = standard_output()
-    console.print(table, markup=False)
+    show_table(console, table)
     cached = sum(row.state in ("cached", "kept") for row in rows)
     if not store.root.exists():
         _say(console, f"{root} does not exist yet: a run makes it")
@@ -64,14 +63,14 @@ def print_artifacts(root: Path, stage: str | None) -> None:
             name = f"{record.name}: {node}"
             used.setdefault(label, [])
             used[label] += [name] if name not in used[label] else []
-    table = _table("artifact", "made", "time", "size", "result", "in runs")
+    table = table_of("artifact", "made", "time", "size", "result", "in runs")
     for artifact in found:
         manifest = artifact.manifest
         size, seconds = f"{manifest['bytes'] / 2**20:.1f} MB", clock(manifest["seconds"])
         made, uses = manifest["made"][:19].replace("T", " "), ", ".join(used.get(artifact.label, ["-"]))
         table.add_row(artifact.label, made, seconds, size, headline_of(manifest["metrics"]), uses)
     console = standard_output()
-    console.print(table, markup=False)
+    show_table(console, table)
     total = sum(artifact.manifest["bytes"] for artifact in found)
     _say(console, f"{len(found)} artifacts, {total / 2**20:.1f} MB")
 
@@ -201,10 +200,6 @@ def newest_report(root: Path, name: str | None) -> Path:
         if pages:
             return pages[0]
     raise NoSuchArtifact(f"no report{f' of a run {name!r}' if name else ''} in {root}; `tag2mask run` makes one")
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False)
 
 
 def _say(console: Console, line: str) -> None:

@@ -177,14 +177,14 @@ def shown_progress(console: Console) -> Iterator[Listener]:
 
 def print_result(console: Console, result: RunResult) -> None:
     """Print the table of stages."""
-    table = Table("stage", "state", "seconds", "result", box=None, pad_edge=False)
+    table = table_of("stage", "state", "seconds", "result")
     for outcome in result.outcomes.values():
         state = "kept" if outcome.kept else "cached" if outcome.cached else "built"
         seconds = outcome.artifact.manifest["seconds"] if outcome.cached else outcome.seconds
         table.add_row(outcome.node.name, state, f"{seconds:.1f}", headline(outcome))
     for failure in result.failures.values():
         table.add_row(failure.node.name, "failed" if failure.started else "not run", "", "")
-    console.print(table, markup=False)
+    show_table(console, table)
 
 
 def headline(outcome: Outcome) -> str:
@@ -207,6 +207,19 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def table_of(*columns: str) -> Table:
+    """A table without lines around its cells."""
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def show_table(console: Console, table: Table) -> None:
+    """Print a table; for a program that reads it without the blanks that fill up the last column."""
+    with console.capture() as captured:
+        console.print(table, markup=False)
+    lines = (line if console.is_terminal else line.rstrip() for line in captured.get().splitlines())
+    console.out("\n".join(lines), highlight=False)
 
 
 def standard_output() -> Console:
