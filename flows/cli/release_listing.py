@@ -142,35 +142,46 @@ def _check_folder(folder: Path) -> None:
 
 
 def label_set(store: Store, text: str, other: str = "") -> "LabelSet":
-    """The label set that a text means: an existing folder, `stage/key`, `name@number`, or a number of the other's name.
+    """The label set that a text means: an existing folder, `name@number`, `stage/key`, or a bare number or `latest`.
+
+    Args:
+        store: where releases and artifacts are.
+        text: what was written; a folder whose name is a bare number is written `./3`.
+        other: the set that it is compared with, whose release gives a bare number its name.
 
     Raises:
         NoStore, NoSuchRelease, NoSuchArtifact, NoLabels: there is none.
     """
     from tag2mask.tasks.release.label_sets import LabelSet
 
-    _, at, _ = text.partition("@")
-    numbered = bool(at) or text.isdecimal() or text == LATEST
-    if not numbered and Path(text).is_dir():
+    bare = _is_bare(text)
+    if not bare and Path(text).is_dir():
         return LabelSet.of_folder(Path(text))
     Store.existing(store.root)
-    if numbered:
-        release = find_release(store, text if at else f"{other.partition('@')[0]}@{text}")
-        return LabelSet.of_release(release.path, release.manifest, store.root, release.title)
-    return LabelSet.of_artifact(artifacts_named(store, text)[-1], store.root)
+    if not bare and "@" not in text:
+        return LabelSet.of_artifact(artifacts_named(store, text)[-1], store.root)
+    name, at, _ = other.partition("@")
+    named = bare and at and not Path(other).is_dir()
+    release = find_release(store, f"{name}@{text}" if named else text)
+    return LabelSet.of_release(release.path, release.manifest, store.root, release.title)
+
+
+def _is_bare(text: str) -> bool:
+    """Whether a text names a release without its name."""
+    return text.isdecimal() or text == LATEST
 
 
 def find_release(store: Store, text: str) -> Release:
-    """The release that `name@3`, `name@latest`, or `name` means; with a single name in the store `3` is enough.
+    """The release that `name@3`, `name@latest`, or `name` means; with one name in the store `3` or `latest` is enough.
 
     Raises:
         NoSuchRelease: there is none.
     """
-    name, _, number = text.partition("@")
+    name, at, number = text.partition("@")
     known = names(store.root)
-    if name.isdecimal() and name not in known:
+    if not at and _is_bare(name) and name not in known:
         name, number = "", name
-    if (not name or name.isdecimal()) and len(known) == 1:
+    if not name and len(known) == 1:
         name = known[0]
     if not name:
         raise NoSuchRelease(f"{text}: write name@number; names with releases: {', '.join(known) or 'none'}")

@@ -201,6 +201,27 @@ def test_label_sets_are_found_by_every_way_to_name_them(store: Store, tmp_path: 
     assert find_release(store, "toy").number == 2 and find_release(store, "1").number == 1
 
 
+def test_bare_numbers_take_a_name_from_a_release_alone(store: Store, tmp_path: Path) -> None:
+    """Two numbers, or `latest` and a number, are of the one name in the store; a folder lends no name."""
+    folder = tmp_path / "me@here"
+    write_labels(folder / "p00.png", LABELS["p00"])
+    sets = [label_set(store, *texts).title for texts in (("1", "2"), ("latest", "2"), ("1", str(folder)))]
+    assert sets == ["toy@1", "toy@2", "toy@1"]
+    assert "toy-1-toy-2" in reported(store, "diff", "1", "2", "--out", str(tmp_path / "toy-1-toy-2"))
+    assert json.loads((tmp_path / "toy-1-toy-2" / "comparison.json").read_text())["changed"] == 1
+    with pytest.raises(NoSuchRelease, match="no release 2@1; 2 has: none"):
+        find_release(store, "2@1")
+
+
+def test_a_folder_comes_before_a_release(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path with `@` that exists is a folder of labels, even if a release has that name."""
+    monkeypatch.chdir(tmp_path)
+    write_labels(tmp_path / "toy@1" / "p00.png", LABELS["p00"])
+    for text in ("toy@1", str(tmp_path / "toy@1")):
+        assert list(label_set(store, text, "2").files) == ["p00"]
+    assert label_set(store, "toy@2", "1").title == "toy@2"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("toy@x", "after @ stands a number"), ("joy@1", "no release joy@1; joy has: none"), ("toy@9", "toy has: 1, 2")],
