@@ -144,7 +144,10 @@ class Config(Section):
         if self.dataset.tags is None and self.dataset.test_split is not None:
             raise ValueError("dataset.test_split is predicted by a segmenter, so it needs dataset.tags to train one")
         if self.dataset.tags is None and self.saliency.targets == "prior":
-            raise ValueError("saliency.targets 'prior' are made with CAMs, so they need dataset.tags")
+            raise ValueError(
+                "saliency.targets 'prior' are made with CAMs, so they need dataset.tags; without tags saliency comes "
+                "from masks to train on, a trained model, or provider 'prior'"
+            )
         fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
         if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
             raise ValueError(

@@ -31,6 +31,21 @@ from tag2mask.tasks.store.store import Store
 
 WITHOUT_TRAINING = ("prior", "folder")
 """Providers that learn nothing."""
+WITHOUT_TAGS: dict[str, object] = {
+    "dataset.tags": None,
+    "dataset.tags_format": "auto",
+    "dataset.tag_names": None,
+    "dataset.masks": None,
+    "dataset.train_split": None,
+    "dataset.val_split": None,
+    "dataset.test_split": None,
+    "dataset.corrections": None,
+    "cosaliency.provider": "none",
+    "cosaliency.training_set": None,
+    "mining.class_conditional": False,
+    "deliver": "last",
+}
+"""Settings that ask for tags or for the rest of the pipeline -> the value without them."""
 LISTED = 10
 """Images without anything salient that are named."""
 
@@ -76,10 +91,8 @@ class SaliencyRequest:
         values: dict[str, object] = {
             "dataset.root": str(self.images.absolute().parent),
             "dataset.images": self.images.absolute().name,
-            "dataset.tags": None,
-            "dataset.masks": None,
-            "dataset.train_split": None,
-            "dataset.val_split": None,
+            **WITHOUT_TAGS,
+            **self._not_read(),
         }
         if self.provider is not None or self.settings is None:
             values["saliency.provider"] = self.provider or "reciprocal"
@@ -96,6 +109,14 @@ class SaliencyRequest:
         if self.weights is not None:
             values |= {f"saliency.backbone.{name}": value for name, value in self._backbone(self.weights).items()}
         return [*(f"{name}={json.dumps(value)}" for name, value in values.items()), *self.changes]
+
+    def _not_read(self) -> dict[str, object]:
+        """Settings of saliency that what is asked for takes the place of, each with the value that stands for none."""
+        no_training = self.provider in WITHOUT_TRAINING or (self.model is not None and self.train_images is None)
+        values: dict[str, object] = {}
+        if no_training or self.train_images is not None:
+            values |= {"saliency.targets": "masks", "saliency.self_training_rounds": 1, "saliency.checkpoint": None}
+        return values | ({"saliency.start_from": None} if no_training else {})
 
     def _backbone(self, weights: str) -> dict[str, str]:
         """What the weights ask of the settings: their backbone too, unless a settings file names one."""

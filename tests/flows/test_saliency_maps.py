@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tag2mask.configs.load import ConfigError
+from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
+from tag2mask.configs.schema import Saliency
 from tag2mask.flows import saliency_maps
+from tag2mask.flows.dag.build import build_dag
+from tag2mask.flows.init import packaged
 from tag2mask.flows.run import Request
 from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
 from tag2mask.tasks.dataset.images import read_rgb
@@ -95,6 +98,66 @@ def test_another_run_that_ends_in_between_changes_nothing(folders: Path, monkeyp
     assert reported.startswith("3 maps") and reported.endswith("photos: not read: 1 .gif, 1 folder")
     assert sorted(path.stem for path in (folders / "own").glob("*.png")) == ["p0", "p1", "p2"]
     assert [path.stem for path in (folders / "of-others").glob("*.png")] == ["q"]
+
+
+@pytest.mark.parametrize("name", ["demo.yaml", "voc-mini.yaml", "voc2012.yaml"])
+def test_settings_of_an_ordinary_run_make_maps(folders: Path, name: str) -> None:
+    """Of the settings of a whole run those of saliency are taken, and nothing of what needs tags is left."""
+    request = asked(folders, settings=packaged(name))
+    config = load_config(packaged(name), request.all_changes(folders / "store"))
+    assert {node.stage for node in build_dag(config)} <= set(SALIENCY_STAGES)
+    assert config.saliency.channels == 8 and config.deliver == "last"
+
+
+SALIENCY_STAGES = ("index_dataset", "index_saliency_set", "train_saliency", "predict_saliency")
+OF_A_WHOLE_RUN = """
+name: whole
+dataset:
+  {root: ., images: a, tags: a, tags_format: folders, test_split: t.txt, val_split: v.txt, corrections: c}
+cosaliency: {provider: icnet, training_set: groups, image_size: 256}
+mining: {class_conditional: true}
+deliver: best
+saliency: {backbone: {name: resnet50, output_stride: 16, weights: none}, """
+
+
+@pytest.mark.parametrize(
+    ("saliency", "options"),
+    [
+        ("targets: prior, self_training_rounds: 2}", {}),
+        ("targets: prior}", {"model": True, "train_images": None, "train_masks": None, "changes": ()}),
+        ("targets: prior}", {"provider": "prior", "train_images": None, "train_masks": None}),
+        ("start_from: gone}", {"provider": "prior", "train_images": None, "train_masks": None}),
+        ("checkpoint: gone}", {}),
+        ("checkpoint: gone}", {"model": True}),
+    ],
+)
+def test_what_is_asked_for_takes_the_place_of_the_settings(
+    folders: Path, saliency: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks, a model or the prior stand for what the file says of tags, of training and of models."""
+    settings = folders / "whole.yaml"
+    settings.write_text(OF_A_WHOLE_RUN + saliency)
+    load_config(settings, ["saliency_set.root=."])  # the file itself is right
+    found = {"provider": "reciprocal", "channels": 8, "key_channels": 4}
+    monkeypatch.setattr(saliency_maps, "model_folder", lambda given, root: folders / "model")
+    monkeypatch.setattr(saliency_maps, "architecture_of_start", lambda model: found)
+    monkeypatch.setattr(saliency_maps, "saliency_settings", lambda model: Saliency(image_size=64))
+    if options.get("model"):
+        options = {**options, "model": folders / "model"}
+    request = asked(folders, settings=settings, **options)
+    config = load_config(settings, request.all_changes(folders))
+    stages = {node.stage for node in build_dag(config)}
+    assert ("train_saliency" in stages) is (request.train_images is not None)
+    assert stages <= {*SALIENCY_STAGES, "predict_prior"}
+
+
+def test_saliency_that_only_tags_teach_is_refused(folders: Path) -> None:
+    """Where the settings learn saliency from tags, and no other source is given, the message says which there are."""
+    settings = folders / "whole.yaml"
+    settings.write_text(OF_A_WHOLE_RUN + "targets: prior}")
+    request = asked(folders, settings=settings, train_images=None, train_masks=None)
+    with pytest.raises(ConfigError, match="without tags saliency comes from masks to train on, a trained model, or"):
+        load_config(settings, request.all_changes(folders))
 
 
 def test_a_full_folder_is_refused_before_the_training(folders: Path) -> None:
