@@ -27,13 +27,13 @@ from tag2mask.flows.cli.main import (
 )
 from tag2mask.flows.serving.settings import SERVER_ADDRESS, server_variables, set_prefect_defaults, uvicorn_arguments
 from tag2mask.flows.serving.store_server import (
-    API_URL,
     SERVER_PASSWORD,
     NoServer,
     announced,
     answers,
     find_server,
     make_password,
+    named_in_profile,
     password_file,
     password_of,
 )
@@ -189,26 +189,30 @@ def prefect_yaml(
 
 
 def check_server(root: Path) -> str:
-    """Address of the API that is configured, or of the store's server, or of one on this machine's usual port.
+    """Address of the API that the environment names, or of the store's server, or else of the user's Prefect profile.
 
     Args:
         root: folder of the store.
 
     Raises:
-        NoServer: nothing answers there.
+        NoServer: none is known, or it does not answer.
     """
     set_prefect_defaults()
-    found = find_server(root)
-    host, port = SERVER_ADDRESS
-    address = found or os.environ.setdefault(API_URL, f"http://{host}:{port}/api")
+    address = find_server(root) or named_in_profile()
+    if address is None:
+        raise _no_server(root, f"no Prefect server of the store {root} runs, and none is named")
     try:
         answers(address)
-        return address
     except (OSError, ValueError) as error:
-        raise NoServer(
-            f"no Prefect server answers at {address} ({error}).\n"
-            "Start one in another terminal, on this machine:\n"
-            f"  tag2mask server{'' if root == ROOT else f' --root {root}'}\n"
-            "or name one that runs elsewhere:\n"
-            "  export PREFECT_API_URL=http://HOST:PORT/api   (and PREFECT_API_AUTH_STRING, if it asks for one)"
-        ) from error
+        raise _no_server(root, f"no Prefect server answers at {address} ({error})") from error
+    return address
+
+
+def _no_server(root: Path, problem: str) -> NoServer:
+    return NoServer(
+        f"{problem}.\n"
+        "Start one in another terminal, on this machine:\n"
+        f"  tag2mask server{'' if root == ROOT else f' --root {root}'}\n"
+        "or name one that runs elsewhere:\n"
+        "  export PREFECT_API_URL=http://HOST:PORT/api   (and PREFECT_API_AUTH_STRING, if it asks for one)"
+    )

@@ -117,17 +117,18 @@ def find_server(root: Path) -> str | None:
     return own
 
 
-def named_in_profile() -> bool:
-    """Whether the user's active profile of Prefect names a server; Prefect, which is slow to load, is not asked."""
+def named_in_profile() -> str | None:
+    """Address of the API that the active Prefect profile names; Prefect, which is slow to load, is not asked."""
     home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
     try:
         content = tomllib.loads(
             Path(os.environ.get("PREFECT_PROFILES_PATH", home / "profiles.toml")).read_text("utf-8")
         )
         active = os.environ.get("PREFECT_PROFILE", content.get("active"))
-        return bool(content["profiles"][active].get(API_URL))
+        named = content["profiles"][active].get(API_URL)
+        return str(named) if named else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # none, or one that Prefect says something about itself
+        return None  # none, or one that Prefect says something about itself
 
 
 def answers(address: str, seconds: float = 10.0) -> None:

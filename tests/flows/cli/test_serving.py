@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.configs.load import ConfigError
+from tag2mask.flows.cli import serving
 from tag2mask.flows.cli.serving import NoServer, check_server, server
 from tag2mask.flows.serving.store_server import LOCK, announce
 from tag2mask.tasks.store.store import Store
@@ -21,6 +22,19 @@ def test_without_a_server_it_says_how_to_start_one(tmp_path: Path, monkeypatch: 
     with pytest.raises(NoServer) as raised:
         check_server(tmp_path)
     assert address in str(raised.value) and "tag2mask server" in str(raised.value)
+
+
+def test_only_a_server_that_is_named_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked on the usual port; the server that the user's profile names is left to Prefect's client."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    monkeypatch.setattr(os, "environ", {**kept, "PREFECT_HOME": str(tmp_path)})
+    asked: list[str] = []
+    monkeypatch.setattr(serving, "answers", asked.append)
+    with pytest.raises(NoServer, match=f"no Prefect server of the store {tmp_path} runs, and none is named.*\n.*"):
+        check_server(tmp_path)
+    (tmp_path / "profiles.toml").write_text('active = "a"\n[profiles.a]\nPREFECT_API_URL = "http://team.test/api"')
+    assert check_server(tmp_path) == "http://team.test/api" and asked == ["http://team.test/api"]
+    assert "PREFECT_API_URL" not in os.environ
 
 
 @pytest.fixture

@@ -102,20 +102,20 @@ def test_a_run_takes_prefect_where_the_store_has_a_server(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("written", "found"),
     [
-        ('active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', True),
-        ('active = "own"\n[profiles.own]\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', False),
-        ("active = ", False),
-        ("profiles = 1", False),
+        ('active = "team"\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', "http://team.test/api"),
+        ('active = "own"\n[profiles.own]\n[profiles.team]\nPREFECT_API_URL = "http://team.test/api"', None),
+        ("active = ", None),
+        ("profiles = 1", None),
     ],
 )
 def test_the_active_profile_of_prefect_may_name_a_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, found: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, found: str | None
 ) -> None:
     """A server of the user's profile is known, and another profile's or a spoilt file's is none."""
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
-    assert not named_in_profile()
+    assert named_in_profile() is None
     (tmp_path / "profiles.toml").write_text(written)
-    assert named_in_profile() is found
+    assert named_in_profile() == found
 
 
 def test_what_the_environment_names_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
