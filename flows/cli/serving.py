@@ -38,6 +38,8 @@ from tag2mask.flows.serving.store_server import (
     password_of,
 )
 
+SERVER_PORT = "PREFECT_SERVER_API_PORT"
+"""Environment variable with the server's port."""
 REPORTS_PORT = 4280
 KEPT_RECORDS = 3
 Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)]
@@ -47,11 +49,16 @@ Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europ
 
 @app.command()
 def server(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on the loopback.")] = SERVER_ADDRESS[1],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help=f"Port on the loopback.  [default: {SERVER_ADDRESS[1]}]")
+    ] = None,
     root: Root = ROOT,
     home: Annotated[Path | None, typer.Option(help="Folder of its database.  [default: ROOT/.prefect]")] = None,
     password: Annotated[
-        bool | None, typer.Option(help="Ask for a password, made anew unless the store has one.  [default: if it has]")
+        bool | None,
+        typer.Option(
+            help="Ask for a password: the environment's, the store's, or a new one.  [default: if there is one]"
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Also answer to this name, of a TLS proxy; repeatable.")
@@ -62,14 +69,16 @@ def server(
     if running is not None:
         raise ConfigError(f"--root {root}: a server of this store is running already, at {running}")
     host, names = os.environ.get("PREFECT_SERVER_API_HOST", SERVER_ADDRESS[0]), allow_host or []
-    number = int(os.environ.setdefault("PREFECT_SERVER_API_PORT", str(port)))
+    number = _choose_port(port)
     _check_port(host, number)
     _choose_password(root, password)
     _check_not_open(host, names)
     reached = host if _is_loopback(host) else SERVER_ADDRESS[0]
     address = f"http://{f'[{reached}]' if ':' in reached else reached}:{number}"
+    if home is not None:
+        os.environ["PREFECT_HOME"] = str(home.absolute())
     chosen = {
-        "PREFECT_HOME": str((home or root / ".prefect").absolute()),
+        "PREFECT_HOME": str((root / ".prefect").absolute()),
         "PREFECT_SERVER_API_HOST": host,
         "PREFECT_API_URL": f"{address}/api",
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address,
@@ -82,10 +91,27 @@ def server(
     os.execv(sys.executable, [sys.executable, *uvicorn_arguments(host, number, proxied=bool(names))])
 
 
+def _choose_port(given: int | None) -> int:
+    """The port of the option, else of the environment, else the usual one; the environment has it then.
+
+    Raises:
+        ConfigError: that of the environment is no number.
+    """
+    text = str(given or os.environ.get(SERVER_PORT) or SERVER_ADDRESS[1])
+    if not text.isdecimal():
+        raise ConfigError(f"{SERVER_PORT}={text}: write the number of a port, such as {SERVER_ADDRESS[1]}")
+    os.environ[SERVER_PORT] = text
+    return int(text)
+
+
 def _choose_password(root: Path, wanted: bool | None) -> None:
-    """Let the server ask for the store's password: made where it is wanted, kept where it is there already."""
-    if os.environ.get(SERVER_PASSWORD) is not None:
+    """Let the server ask for the environment's password, or for the store's: made where it is wanted, kept where it is.
+
+    Whoever wants none gets none, and an empty one of the environment is none.
+    """
+    if os.environ.get(SERVER_PASSWORD) and wanted is not False:
         return
+    os.environ.pop(SERVER_PASSWORD, None)  # Prefect asks for an empty one, too
     words = make_password(root) if wanted else None if wanted is False else password_of(root)
     if words is not None:
         os.environ[SERVER_PASSWORD] = words
@@ -98,7 +124,7 @@ def _check_not_open(host: str, names: Sequence[str]) -> None:
     Raises:
         ConfigError: it could be.
     """
-    if os.environ.get(SERVER_PASSWORD) is None and (names or not _is_loopback(host)):
+    if not os.environ.get(SERVER_PASSWORD) and (names or not _is_loopback(host)):
         given = f"--allow-host {names[0]}" if names else f"PREFECT_SERVER_API_HOST={host}"
         raise ConfigError(f"{given} lets other machines in, and whoever gets in runs code as you: add --password")
 

@@ -82,6 +82,33 @@ def test_a_password_is_made_kept_and_laid_down(tmp_path: Path, started: list[str
     assert os.environ["PREFECT_SERVER_API_AUTH_STRING"] == "team:words"
 
 
+def test_an_option_wins_against_the_environment(tmp_path: Path, started: list[str]) -> None:
+    """Port, home and password are what was asked for; without an option they are what the environment says."""
+    named, port = free_port(), free_port()
+    os.environ |= {"PREFECT_SERVER_API_PORT": str(named), "PREFECT_HOME": str(tmp_path / "named")}
+    server(root=tmp_path)
+    assert started[started.index("--port") + 1] == str(named) and (tmp_path / "named").is_dir()
+    started.clear()
+    os.environ |= {"PREFECT_SERVER_API_AUTH_STRING": "team:words"}
+    server(root=tmp_path, port=port, home=tmp_path / "given", password=False)
+    assert started[started.index("--port") + 1] == os.environ["PREFECT_SERVER_API_PORT"] == str(port)
+    assert os.environ["PREFECT_HOME"] == str(tmp_path / "given") and (tmp_path / "given").is_dir()
+    assert "PREFECT_SERVER_API_AUTH_STRING" not in os.environ
+    os.environ["PREFECT_SERVER_API_PORT"] = "http"
+    with pytest.raises(ConfigError, match="^PREFECT_SERVER_API_PORT=http: write the number of a port"):
+        server(root=tmp_path)
+
+
+def test_an_empty_password_is_none(tmp_path: Path, started: list[str]) -> None:
+    """An empty auth string lets nobody in from outside, and does not keep one from being made."""
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = ""
+    with pytest.raises(ConfigError, match="^--allow-host team.test lets other machines in"):
+        server(port=free_port(), root=tmp_path, allow_host=["team.test"])
+    os.environ["PREFECT_SERVER_API_AUTH_STRING"] = ""
+    server(port=free_port(), root=tmp_path, password=True)
+    assert os.environ["PREFECT_SERVER_API_AUTH_STRING"].startswith("tag2mask:")
+
+
 def test_nobody_is_let_in_from_outside_without_a_password(tmp_path: Path, started: list[str]) -> None:
     """Listening on the network, or behind a proxy, takes a password."""
     with pytest.raises(ConfigError, match=r"^--allow-host team.test lets other machines in.* add --password"):
