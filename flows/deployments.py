@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import yaml
 from prefect import Flow, serve
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron
 from prefect.types.entrypoint import EntrypointType
@@ -159,6 +160,32 @@ def _deployment(
     return deployment  # type: ignore[no-any-return]
 
 
+def all_deployments(
+    paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], collection: Collection
+) -> list[RunnerDeployment]:
+    """The deployments of all settings files, and the one that collects garbage.
+
+    Raises:
+        ConfigError: a file is wrong, two have the same name, or a schedule is wrong.
+    """
+    names_of(paths, changes)
+    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
+    return [*deployments, collection_of(runtime.root, collection)]
+
+
+def names_of(paths: Sequence[Path], changes: Sequence[str]) -> list[str]:
+    """Names of the runs of some settings files.
+
+    Raises:
+        ConfigError: two are the same, and their deployments would overwrite each other.
+    """
+    names = [load_config(path, changes).name for path in paths]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        files = [str(path) for path, name in zip(paths, names, strict=True) if name == twice[0]]
+        raise ConfigError(f"{' and '.join(files)} have the same name {twice[0]!r}: give each its own `name`")
+    return names
+
+
 def serve_all(
     paths: Sequence[Path],
     runtime: Runtime,
@@ -178,16 +205,12 @@ def serve_all(
     Raises:
         ConfigError: a file is wrong, or two have the same name.
     """
-    names = [load_config(path).name for path in paths]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"two settings files have the name {', '.join(twice)}: give each its own `name`")
-    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule)]
-    deployments.append(collection_of(runtime.root, collection))
+    deployments = all_deployments(paths, runtime, schedule, (), collection)
     os.environ[SERVED] = served_by(paths, runtime, ()).as_json()  # of this process's runs
     store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
-    for name in names:
+    for name in names_of(paths, ()):
         _drop_missed(name)
     _watch(store)
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")  # Prefect's own way to end
@@ -199,24 +222,37 @@ def served_by(paths: Sequence[Path], runtime: Runtime, changes: Sequence[str]) -
     return Served(runtime.root.absolute(), {path.absolute(): changes for path in paths}, runtime.dask)
 
 
-def pool_file(paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], pool: str) -> str:
+def pool_file(
+    paths: Sequence[Path],
+    runtime: Runtime,
+    schedule: Schedule,
+    changes: Sequence[str],
+    pool: str,
+    collection: Collection = Collection(None),
+) -> str:
     """A `prefect.yaml` with the same deployments, for a work pool; paths below the current folder are relative to it.
 
     The machine's number of cores is left to the machine that carries out the runs.
+
+    Raises:
+        ConfigError: a file is wrong, or two have the same name.
     """
-    deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
+    deployments = all_deployments(paths, runtime, schedule, changes, collection)
     served = json.dumps(_relative(json.loads(served_by(paths, runtime, changes).as_json())))
     content = {
         "name": "tag2mask",
         "prefect-version": version("prefect"),
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}],
-        "deployments": [_pool_entry(made, schedule, pool, served) for made in deployments],
+        "deployments": [_pool_entry(made, pool, served) for made in deployments],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str, served: str) -> dict[str, Any]:
-    planned = {"schedules": [{"cron": schedule.cron, "timezone": schedule.timezone or "UTC"}]} if schedule.cron else {}
+def _pool_entry(deployment: RunnerDeployment, pool: str, served: str) -> dict[str, Any]:
+    plans = [plan.schedule for plan in deployment.schedules or []]
+    planned = [
+        {"cron": plan.cron, "timezone": plan.timezone or "UTC"} for plan in plans if isinstance(plan, CronSchedule)
+    ]
     return {
         "name": deployment.name,
         "entrypoint": deployment.entrypoint,
@@ -224,7 +260,7 @@ def _pool_entry(deployment: RunnerDeployment, schedule: Schedule, pool: str, ser
         "tags": list(deployment.tags),
         "work_pool": {"name": pool, "job_variables": {"env": {SERVED: served}}},
         "parameters": {k: _relative(v) for k, v in deployment.parameters.items() if k != "cores"},
-        **(planned if deployment.flow_name == regenerate.name else {}),
+        **({"schedules": planned} if planned else {}),
     }
 
 

@@ -46,6 +46,9 @@ Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settin
 Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * * *".')]
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
 
+Gc = Annotated[str | None, typer.Option(help='When to collect garbage, e.g. "0 12 * * *".')]
+GcKeep = Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")]
+
 
 @app.command()
 def server(
@@ -169,8 +172,8 @@ def serve(
     reports_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
     ] = REPORTS_PORT,
-    gc: Annotated[str | None, typer.Option(help='When to collect garbage, e.g. "0 12 * * *".')] = None,
-    gc_keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = KEPT_RECORDS,
+    gc: Gc = None,
+    gc_keep: GcKeep = KEPT_RECORDS,
 ) -> None:
     """Offer the whole regeneration and every stage by itself in Prefect's UI, and carry out what is started there."""
     address = check_server(root)
@@ -203,14 +206,16 @@ def prefect_yaml(
     executor: Executor = "here",
     dask: Dask = "",
     devices: Devices = 1,
+    gc: Gc = None,
+    gc_keep: GcKeep = KEPT_RECORDS,
 ) -> None:
     """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
     set_prefect_defaults()
-    from tag2mask.flows.deployments import Schedule, pool_file
+    from tag2mask.flows.deployments import Collection, Schedule, pool_file
 
     runtime = runtime_of(root, device, precision, None, executor, dask, devices)
     schedule = Schedule(cron, timezone, retrain)
-    text = pool_file(configs, runtime, schedule, changes or (), pool)
+    text = pool_file(configs, runtime, schedule, changes or (), pool, Collection(gc, timezone, gc_keep))
     typer.echo(text, nl=False)
 
 

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tag2mask.configs.load import ConfigError
 from tag2mask.flows.cli import serving
@@ -150,10 +151,33 @@ def test_a_wrong_cron_line_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
-    """Two settings files with the same name would overwrite each other's deployments."""
+    """Two settings files with the same name would overwrite each other's deployments, also those of a work pool."""
     from tag2mask.configs.runtime import Runtime
-    from tag2mask.flows.deployments import Schedule, serve_all
+    from tag2mask.flows.deployments import Schedule, pool_file, serve_all
 
-    path = write_tiny(tmp_path)
-    with pytest.raises(ConfigError, match="tiny"):
-        serve_all([path, path], Runtime(root=tmp_path / "store"), Schedule(None), 1)
+    path, runtime = write_tiny(tmp_path), Runtime(root=tmp_path / "store")
+    message = f"{path} and {path} have the same name 'tiny': give each its own `name`"
+    with pytest.raises(ConfigError, match=message):
+        serve_all([path, path], runtime, Schedule(None), 1)
+    with pytest.raises(ConfigError, match=message):
+        pool_file([path, path], runtime, Schedule(None), (), "pool")
+
+
+@pytest.mark.slow
+def test_a_work_pool_gets_what_serve_offers(tmp_path: Path) -> None:
+    """The file has the regeneration, every stage and the collection of garbage, each with its own schedule."""
+    from tag2mask.configs.runtime import Runtime
+    from tag2mask.flows.deployments import Collection, Schedule, all_deployments, pool_file
+
+    path, runtime = write_tiny(tmp_path), Runtime(root=tmp_path / "store")
+    given = [path], runtime, Schedule("0 2 * * *", "Europe/Berlin"), ()
+    collection = Collection("0 12 * * *", None, 5)
+    entries = yaml.safe_load(pool_file(*given, "pool", collection))["deployments"]
+    assert [entry["name"] for entry in entries] == [made.name for made in all_deployments(*given, collection)]
+    planned = {entry["name"]: entry["schedules"] for entry in entries if "schedules" in entry}
+    assert planned == {
+        "tiny": [{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
+        "store": [{"cron": "0 12 * * *", "timezone": "UTC"}],
+    }
+    assert entries[-1]["entrypoint"] == "tag2mask.flows.collection.collect_garbage"
+    assert entries[-1]["parameters"] == {"root": str(tmp_path / "store"), "keep": 5}
