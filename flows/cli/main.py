@@ -21,7 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # square brackets and <id> are text
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
 Settings = Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings file (YAML).", show_default=False)]
@@ -222,9 +223,7 @@ def saliency(
     ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Images to train on.")] = None,
     train_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks <id>.png.")] = None,
-    about: Annotated[
-        str | None, typer.Option(help="Which masks these are, in words, for the maps' provenance.")
-    ] = None,
+    about: Annotated[str | None, typer.Option(help="Which masks these are, in words, for the provenance.")] = None,
     shows_target_classes: Annotated[
         Literal["yes", "no", "unknown"] | None, typer.Option(help="Whether they show classes that you tag.")
     ] = None,

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from tag2mask.flows.cli.main import app
 from tests.small_run import SmallRun, write_settings
 
 HEAVY = "{'torch', 'numpy', 'pandas', 'prefect', 'scipy', 'skimage'}"
@@ -41,6 +43,20 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert imported(process) == set()
     for command in ("run", "plan", "ls", "why", "verify", "gc", "init", "demo", "report", "publish", "releases"):
         assert f" {command} " in process.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "texts"),
+    [
+        ("export-model", ["onnx needs the extra tag2mask[onnx].", "[default: the model's name, here]"]),
+        ("run", ["[default: those available]", "[default: local]", "[default: when_changed]"]),
+        ("saliency", ["<id>.png and maps.csv", "[default: the model's, or reciprocal]"]),
+    ],
+)
+def test_help_keeps_what_stands_in_brackets(command: str, texts: list[str]) -> None:
+    """Square brackets and `<id>` are text, not markup: defaults and extras are there to read."""
+    words = " ".join(CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "120"}).output.split())
+    assert [text for text in texts if text not in words] == []
 
 
 @pytest.mark.slow
