@@ -39,7 +39,7 @@ class Runtime(Section):
     executor: Executor = "here"
     """Who works on images: threads of each stage's process, processes, or the workers of a Dask cluster."""
     dask: str = ""
-    """Of the executor `dask`: `local` or `local:4` starts workers on this machine; or a scheduler's `tcp://host:8786`."""
+    """Of the executor `dask`: `local` or `local:4` starts workers on this machine; or a scheduler's `tls://host:8786`."""
     device: Device = "auto"
     """`auto` takes the GPU where there is one."""
     precision: Precision = "auto"
@@ -90,7 +90,7 @@ def runtime_of(
         dask = dask or "local"
         found = LOCAL.fullmatch(dask)
         if not ADDRESS.fullmatch(dask) and (found is None or found[1] == "0"):
-            raise BadResource(f"--dask {dask}: write local, local:4 or an address such as tcp://scheduler:8786")
+            raise BadResource(f"--dask {dask}: write local, local:4 or an address such as tls://host:8786")
     given: dict[str, object] = {"root": root, "device": device, "precision": precision}
     given |= {"executor": executor, "dask": dask, "devices": devices, "machines": machines}
     return Runtime.model_validate(given | ({} if cores is None else {"cores": cores}))

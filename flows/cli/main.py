@@ -40,7 +40,7 @@ Executor = Annotated[
 ]
 Dask = Annotated[
     str,
-    typer.Option(metavar="ADDRESS", help="Of --executor dask: local, local:4, tcp://host:8786.  [default: local]"),
+    typer.Option(metavar="ADDRESS", help="Of --executor dask: local, local:4, tls://host:8786.  [default: local]"),
 ]
 Devices = Annotated[int, typer.Option(min=1, help="Processes that share a training's batches, a GPU each.")]
 Machines = Annotated[

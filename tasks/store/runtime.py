@@ -46,7 +46,7 @@ class Cluster:
     """A Dask cluster."""
 
     address: str
-    """Of its scheduler, such as `tcp://127.0.0.1:8786`."""
+    """Of its scheduler, such as `tls://host:8786`."""
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Keys and certificates, by Dask's names; without any, Dask's own settings say which."""
 

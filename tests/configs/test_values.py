@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.configs.load import ConfigError, load_config
+from tag2mask.configs.runtime import BadResource, runtime_of
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
@@ -92,3 +93,11 @@ def test_names_that_cannot_be_are_refused_on_reading(change: str, message: str) 
     """A class called background, of no or several words or there twice, and a run's name that no file may have."""
     with pytest.raises(ConfigError, match=re.escape(message)):
         load_config(DEMO, [change])
+
+
+def test_the_address_of_dask_is_one_of_tls_where_an_example_is_given() -> None:
+    """What is no address is answered with one that is encrypted, and addresses of both kinds are taken."""
+    for address in ("tls://host:8786", "tcp://host:8786", "local", "local:4"):
+        assert runtime_of(Path("store"), "auto", "auto", 1, "dask", address).dask == address
+    with pytest.raises(BadResource, match="^--dask host: write local, local:4 or an address such as tls://host:8786$"):
+        runtime_of(Path("store"), "auto", "auto", 1, "dask", "host")

@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     ("command", "texts"),
     [
         ("export-model", ["onnx needs the extra tag2mask[onnx].", "[default: the model's name, here]"]),
-        ("run", ["[default: those available]", "[default: local]", "[default: when_changed]"]),
+        ("run", ["[default: those available]", "tls://host:8786. [default: local]"]),
         ("saliency", ["<id>.png and maps.csv", "[default: the model's, or reciprocal]"]),
     ],
 )
