@@ -40,10 +40,10 @@ def load_config(path: Path, changes: Sequence[str] = ()) -> Config:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold sections such as 'dataset:', not {type(values).__name__}")
     values = _unshared(values)
-    _make_absolute(values, path.absolute().parent)
+    _make_absolute(values, path.absolute().parent, f"{path}: ")
     for change in changes:
         _apply(values, change)
-    _make_absolute(values, Path.cwd())
+    _make_absolute(values, Path.cwd(), "--set ")
     return validated(Config, values, path)
 
 
@@ -137,15 +137,29 @@ def _nearest(name: str, model: type[BaseModel]) -> str:
     return difflib.get_close_matches(name, model.model_fields, n=1, cutoff=0.0)[0]
 
 
-def _make_absolute(values: dict[str, Any], folder: Path, model: type[BaseModel] = Config) -> None:
-    """Let relative paths start at a folder; those that are absolute already stay."""
+def _make_absolute(values: dict[str, Any], folder: Path, where: str, model: type[BaseModel] = Config) -> None:
+    """Let relative paths start at a folder; those that are absolute already stay.
+
+    Args:
+        values: raw values of the model, changed in place.
+        folder: where relative paths start.
+        where: what stands before a key in a message: the file, and the sections that the values are in.
+        model: kind of the values.
+
+    Raises:
+        ConfigError: a path starts at the home folder of a user who has none.
+    """
     for name, field in model.model_fields.items():
         value, mark = values.get(name), path_mark(field)
         if isinstance(value, dict):
             for kind in _models(field.annotation):
-                _make_absolute(value, folder, kind)
+                _make_absolute(value, folder, f"{where}{name}.", kind)
         elif isinstance(value, str) and mark is not None and not mark.below and value not in mark.words:
-            values[name] = str((folder / Path(value).expanduser()).resolve())
+            try:
+                values[name] = str((folder / Path(value).expanduser()).resolve())
+            except RuntimeError as error:
+                user = value.partition("/")[0]
+                raise ConfigError(f"{where}{name}: {value}: {user} has no home folder here; write the path") from error
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -101,3 +101,13 @@ def test_the_address_of_dask_is_one_of_tls_where_an_example_is_given() -> None:
         assert runtime_of(Path("store"), "auto", "auto", 1, "dask", address).dask == address
     with pytest.raises(BadResource, match="^--dask host: write local, local:4 or an address such as tls://host:8786$"):
         runtime_of(Path("store"), "auto", "auto", 1, "dask", "host")
+
+
+def test_a_user_without_a_home_is_named_with_file_and_key(tmp_path: Path) -> None:
+    """A path below the home folder of a user who has none is refused, in the file and in a change."""
+    path = tmp_path / "a.yaml"
+    path.write_text("name: a\ndataset: {root: ~nobody-at-all/x}\n")
+    message = "dataset.root: ~nobody-at-all/x: ~nobody-at-all has no home folder here; write the path"
+    for place, file, changes in ((f"{path}: ", path, []), ("--set ", DEMO, ["dataset.root=~nobody-at-all/x"])):
+        with pytest.raises(ConfigError, match=f"^{re.escape(place + message)}$"):
+            load_config(file, changes)
