@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
+from tag2mask.configs.load import validated
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, delivery
@@ -44,6 +45,7 @@ def review(
 
     Raises:
         NoStore, NothingToReview, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+        ConfigError: the run's settings are those of another version.
     """
     store = Store.existing(root)
     record, config = _last_run(store, name)
@@ -76,6 +78,7 @@ def take_corrections(root: Path, folder: Path, into: Path | None) -> str:
 
     Raises:
         NoStore, NothingToReview, BadCorrection, BadTable, NoRoomOnDisk: nothing was taken.
+        ConfigError: the run's settings are those of another version, and no folder is named.
     """
     name = read_review(folder)["run"]
     hint = ""
@@ -94,7 +97,7 @@ def _last_run(store: Store, name: str) -> tuple[RunRecord, Config]:
     record = latest(store.root, name)
     if record is None:
         raise NothingToReview(f"no run of the name {name!r} in {store.root}; `tag2mask run` its settings first")
-    return record, Config.model_validate(record.content["config"])
+    return record, validated(Config, record.content["config"], record.path)
 
 
 def _artifact(store: Store, record: RunRecord, node: str) -> Artifact:

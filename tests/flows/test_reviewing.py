@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows.cli.main import app
-from tag2mask.flows.dag.record import latest
+from tag2mask.flows.dag.record import RunRecord, latest, note_in_record
+from tag2mask.flows.init import packaged
+from tag2mask.flows.people.reviewing import review
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tests.small_run import SmallRun
 
@@ -19,6 +22,15 @@ def reported(run: SmallRun, *arguments: str) -> str:
     ran = CliRunner().invoke(app, [*arguments, "--root", str(run.root)], env={"COLUMNS": "300"})
     assert ran.exit_code == 0, ran.output + str(ran.exception)
     return ran.output
+
+
+def test_a_record_of_another_version_is_named(tmp_path: Path) -> None:
+    """Settings with a key that has since gone are refused in one line, with the record that holds them."""
+    path = tmp_path / ".runs" / "old" / "000001-20260101T000000.000000Z.json"
+    settings = load_config(packaged("demo.yaml")).model_dump(mode="json")
+    note_in_record(RunRecord(path, {}), config={**settings, "purificatory": 1}, nodes={})
+    with pytest.raises(ConfigError, match=f"^{path}: unknown key 'purificatory'; the nearest known one is"):
+        review(tmp_path, "old", 3, "folder", tmp_path / "out")
 
 
 @pytest.mark.slow
