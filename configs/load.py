@@ -51,7 +51,8 @@ def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     """A copy of some sections of the settings, section -> its values, with changes `section.key=value`.
 
     Raises:
-        ConfigError: an unknown key, or a section that is not among them and would not be read.
+        ConfigError: an unknown key, a single value for a section, or a section that is not among them and would not be
+            read.
     """
     values = _unshared(values)
     for change in changes:
@@ -59,6 +60,8 @@ def changed(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
         if section in Config.model_fields and section not in values:
             raise ConfigError(f"--set {change}: would not be read here; only {' and '.join(sorted(values))} are")
         _apply(values, change)
+        if not isinstance(values[section], dict):
+            raise ConfigError(f"--set {change}: {section} is a section; write {section}.key=value")
     return values
 
 

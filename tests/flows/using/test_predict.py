@@ -155,6 +155,8 @@ def test_what_would_not_be_read_or_fit_is_refused(tmp_path: Path) -> None:
     runtime, model = Runtime(root=tmp_path / "store", cores=1), write_segmenter(tmp_path / "model")
     with pytest.raises(ConfigError, match="would not be read here; only prediction and refinement are"):
         predict(asked(tmp_path, model, changes=["mining.foreground=0.2"]), runtime)
+    with pytest.raises(ConfigError, match="^--set prediction=5: prediction is a section; write prediction.key=value$"):
+        predict(asked(tmp_path, model, changes=["prediction=5"]), runtime)
     write_json(model / "model.json", {"kind": "saliency", "config": {}})
     with pytest.raises(WeightsError, match="is a 'saliency' model; a 'segmenter' model is needed here"):
         predict(asked(tmp_path, model), runtime)
