@@ -76,5 +76,5 @@ def _check_groups(folder: Path, config: Cosaliency) -> None:
 
     try:
         masked_source(folder, config)
-    except (BadDataset, FileNotFoundError) as error:
+    except (BadDataset, FileNotFoundError, NotADirectoryError) as error:
         raise MissingInput(f"cosaliency.training_set: {error}") from error

@@ -10,7 +10,7 @@ from tag2mask.tasks.building.build import Order, input_digest
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Artifact, Recipe, Store
 
-FOLDERS = frozenset({"images", "image_tree", "corrections", "masks", "maps", "model", "start"})
+FOLDERS = frozenset({"images", "image_tree", "corrections", "masks", "maps", "model", "start", "training_set"})
 """Raw inputs that are folders."""
 
 

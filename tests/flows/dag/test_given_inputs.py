@@ -158,3 +158,17 @@ def test_an_incomplete_folder_of_groups_is_reported_before_the_first_stage(tmp_p
     config = settings(tmp_path, *changes)
     with pytest.raises(MissingInput, match="cosaliency.training_set: .*masks/boats: 1 images have no <id>.png"):
         check_given(config, build_dag(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("groups", "{} is a file, where a folder is wanted"), ("groups/images", ".*directory: '{}'")]
+)
+def test_a_file_where_groups_are_wanted_is_named(tmp_path: Path, name: str, message: str) -> None:
+    """A file in the place of the folder of groups, or of one in it, is said to be one, with the setting."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    changes = (f"cosaliency.training_set={tmp_path / 'groups'}", "cosaliency.provider=gconet_plus")
+    config = published(f"dataset.root={tmp_path}", f"saliency_set.root={tmp_path}", *changes)
+    settings(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(MissingInput, match=f"^cosaliency.training_set: {message.format(tmp_path / name)}"):
+        check_given(config, build_dag(config))
