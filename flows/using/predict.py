@@ -15,7 +15,7 @@ from tag2mask.flows.engine.stage_process import prepare_torch
 from tag2mask.flows.using.trained_models import NamedModel, named_segmenter
 from tag2mask.tasks.executors.processes import loading_environment
 from tag2mask.tasks.prediction.image_files import images_named
-from tag2mask.tasks.prediction.request import open_folder
+from tag2mask.tasks.prediction.request import MODEL, MODEL_DIGEST, open_folder
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -126,8 +126,8 @@ def _identity(
     """What decides the predictions, by which a folder is gone on with or refused."""
     del prediction["batch_size"], prediction["filter_by_tags"]  # change nothing here
     return {
-        "model": model.title,
-        "model_sha256": file_digest(model.folder / "model.pt"),
+        MODEL: model.title,
+        MODEL_DIGEST: file_digest(model.folder / "model.pt"),
         "prediction": prediction,
         "crf": crf if request.crf else None,
         "overlays": request.overlays,

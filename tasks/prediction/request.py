@@ -10,6 +10,8 @@ from tag2mask.tasks.dataset.saliency_folder import check_free
 from tag2mask.tasks.store.files import read_json, write_json
 
 REQUEST = "prediction.json"
+MODEL, MODEL_DIGEST = "model", "model_sha256"
+"""Keys of a request: what the model is called, and the digest of its weights."""
 
 
 class OtherRequest(UserError, ValueError):
@@ -19,6 +21,8 @@ class OtherRequest(UserError, ValueError):
 def open_folder(out: Path, request: Mapping[str, Any]) -> None:
     """Make a folder of predictions, or see that what is there was asked for in the same way.
 
+    A model is known by the digest of its weights, where the request has one; how it was called is kept for people.
+
     Raises:
         OtherRequest: it was not; the message names what differs.
         FolderInTheWay: it holds something else.
@@ -27,6 +31,8 @@ def open_folder(out: Path, request: Mapping[str, Any]) -> None:
     if REQUEST not in begun:
         check_free(out)
     earlier = read_json(out / REQUEST) if REQUEST in begun and begun != {REQUEST} else dict(request)
+    if MODEL_DIGEST in request and earlier.get(MODEL_DIGEST) == request[MODEL_DIGEST]:
+        earlier = {**earlier, MODEL: request.get(MODEL)}
     if other := differences(earlier, request):
         raise OtherRequest(
             f"{out / REQUEST}: this folder was asked for otherwise: {'; '.join(other)}; name a new --out"

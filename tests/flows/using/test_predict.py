@@ -1,5 +1,6 @@
 """Masks from the command line: which segmenter a name means, how it is applied, and how it stops."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tag2mask.flows.using.trained_models import NoSuchModel, named_segmenter
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import predicted_folder
+from tag2mask.tasks.prediction.request import OtherRequest
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import read_json, write_json
 from tag2mask.tasks.store.manifest import DamagedArtifact
@@ -148,6 +150,20 @@ def test_an_interruption_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.
     masks = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "masks").iterdir()}
     assert predict(request, runtime).startswith("2 masks")
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "masks").iterdir()} == masks
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_a_model_is_the_same_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is gone on with where the model has the same weights, however it was called, and else refused."""
+    model, runtime = write_segmenter(tmp_path / "model"), Runtime(root=tmp_path / "store", cores=1)
+    monkeypatch.chdir(tmp_path)
+    assert predict(replace(asked(tmp_path, model), model="model/"), runtime).startswith("2 masks of model/, ")
+    for text in ("model", str(model)):
+        assert predict(replace(asked(tmp_path, model), model=text), runtime).startswith(f"2 masks of {text}, ")
+    assert read_json(tmp_path / "out" / "prediction.json")["model"] == str(model)
+    write_segmenter(tmp_path / "other", ("ant", "bee"))
+    with pytest.raises(OtherRequest, match=f'model was "{model}" and is "other" now; model_sha256 was'):
+        predict(replace(asked(tmp_path, model), model="other"), runtime)
 
 
 def test_what_would_not_be_read_or_fit_is_refused(tmp_path: Path) -> None:
