@@ -1,4 +1,7 @@
-"""Prefect's environment, to be set before it is imported.  What the user has set stays."""
+"""Environment variables: Prefect's, to be set before it is imported, and those of our server; how that is started.
+
+Of Prefect's, what the user has set stays.
+"""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ DEFAULTS = {
 }
 """No telemetry, slots that come back, a quiet terminal, and the stages' log in the UI."""
 SERVER_ADDRESS = "127.0.0.1", 4200
-"""Where a server listens unless the environment says otherwise."""
+"""Where a server listens unless an option or the environment says otherwise."""
 
 
 def set_prefect_defaults() -> None:
