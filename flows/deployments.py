@@ -21,10 +21,10 @@ from prefect.types.entrypoint import EntrypointType
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
-from tag2mask.flows.collection import collect_garbage
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.record import KEPT_RUNS, check_kept
 from tag2mask.flows.engine.retraining import Retrain
+from tag2mask.flows.garbage_collection import collect_garbage
 from tag2mask.flows.pages.run_pages import warn_on_failure
 from tag2mask.flows.regenerate import regenerate
 from tag2mask.flows.serving.lost_runs import mark_lost_runs

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
-from tag2mask.flows.engine.console import standard_output
+from tag2mask.flows.engine.console import show_table, standard_output, table_of
 from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.release.latest import LATEST
@@ -48,7 +46,7 @@ def print_releases(root: Path, name: str | None) -> None:
     store, known = Store.existing(root), names(root)
     if name is not None and name not in known:
         raise NoSuchRelease(f"no release of {name!r} in {root}; names with releases: {', '.join(known) or 'none'}")
-    table = Table("release", "", "made", "images", "changed", "gate", box=None, pad_edge=False)
+    table = table_of("release", "", "made", "images", "changed", "gate")
     shown: list[Release] = []
     for each in [name] if name is not None else known:
         releases = Releases(store, each)
@@ -58,7 +56,7 @@ def print_releases(root: Path, name: str | None) -> None:
             mark = LATEST if release.number and release.number == latest else ""
             table.add_row(release.title, mark, *_row(release))
         shown += sorted(found, key=lambda release: (release.manifest["made"], release.number or 0))[-1:]
-    standard_output().print(table, markup=False)
+    show_table(standard_output(), table)
     if name is not None:
         for release in shown:
             _say(f"\nsignals of the newest, {release.title}:")
@@ -78,10 +76,10 @@ def _row(release: Release) -> tuple[str, str, str, str]:
 
 
 def _print_signals(release: Release) -> None:
-    table = Table("signal", "value", "threshold", "verdict", box=None, pad_edge=False)
+    table = table_of("signal", "value", "threshold", "verdict")
     for row in signal_rows(release.manifest["gate"]["signals"]):
         table.add_row(*row)
-    standard_output().print(table, markup=False)
+    show_table(standard_output(), table)
 
 
 def move_latest(root: Path, name: str, number: int | None) -> str:

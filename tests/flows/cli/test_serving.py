@@ -179,5 +179,5 @@ def test_a_work_pool_gets_what_serve_offers(tmp_path: Path) -> None:
         "tiny": [{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
         "store": [{"cron": "0 12 * * *", "timezone": "UTC"}],
     }
-    assert entries[-1]["entrypoint"] == "tag2mask.flows.collection.collect_garbage"
+    assert entries[-1]["entrypoint"] == "tag2mask.flows.garbage_collection.collect_garbage"
     assert entries[-1]["parameters"] == {"root": str(tmp_path / "store"), "keep": 5}

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from tag2mask.configs.load import ConfigError, load_config
-from tag2mask.flows import collection
-from tag2mask.flows.collection import collect_garbage
+from tag2mask.flows import garbage_collection
 from tag2mask.flows.dag.record import TooMany, write_record
 from tag2mask.flows.deployments import Collection, collection_of
 from tag2mask.flows.engine.garbage import holdings_line
 from tag2mask.flows.engine.session import execute
+from tag2mask.flows.garbage_collection import collect_garbage
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.store import Store
@@ -53,10 +53,10 @@ def test_the_scheduled_collection_waits_for_runs_and_fails_in_a_line(
 ) -> None:
     """While a run is at work it tries again; what is wrong for good is the state's message."""
     pauses: list[float] = []
-    monkeypatch.setattr(collection.time, "sleep", pauses.append)
+    monkeypatch.setattr(garbage_collection.time, "sleep", pauses.append)
     with store.lock("run", shared=True):
         state = collect_garbage.fn(store.root, 1)
-    assert state.is_failed() and "a run is at work" in state.message and len(pauses) == collection.TRIES - 1
+    assert state.is_failed() and "a run is at work" in state.message and len(pauses) == garbage_collection.TRIES - 1
     assert "does not exist" in collect_garbage.fn(tmp_path / "none").message
     assert "keep: 99 runs of a name cannot be kept" in collect_garbage.fn(store.root, 99).message
     with pytest.raises(TooMany, match="keep: 99 runs"):
