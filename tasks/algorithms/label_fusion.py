@@ -35,7 +35,8 @@ def fuse(probabilities: np.ndarray, classes: np.ndarray, labels: np.ndarray, tru
         probabilities: (K, H, W) float32, summing to one over the classes.
         classes: (K,) uint8 numbers of the planes; all that `labels` have, see `with_classes`.
         labels: (H, W) uint8 class numbers; 255 says nothing.
-        trust: probability in [1 / K, 1) that a label is right; 1 / K says nothing.
+        trust: probability in [1 / K, 1) that a label is right; 1 / K says nothing.  One class leaves nothing to trust,
+            so it is not looked at there.
 
     Returns:
         (K, H, W) float32, summing to one; the probabilities themselves where labels are ignored.
@@ -49,11 +50,13 @@ def fuse(probabilities: np.ndarray, classes: np.ndarray, labels: np.ndarray, tru
             f"probabilities have shape {probabilities.shape}; {count} classes and labels of {labels.shape} need "
             f"{(count, *labels.shape)}"
         )
-    if not 1 / max(count, 1) <= trust < 1:
+    if count != 1 and not 1 / max(count, 1) <= trust < 1:
         raise ValueError(f"trust must be at least 1 / {count} and below 1, not {trust:g}")
     if unknown := sorted(set(np.unique(labels).tolist()) - set(classes.tolist()) - {IGNORE}):
         raise ValueError(f"labels have the classes {unknown}, of which there are no probabilities")
-    wrong = (1 - trust) / max(count - 1, 1)
+    if count == 1:  # an image of background alone
+        return np.ones_like(probabilities)
+    wrong = (1 - trust) / (count - 1)
     posterior = np.where(labels == classes[:, None, None], np.float32(trust), np.float32(wrong))  # (K, H, W)
     posterior[:, labels == IGNORE] = 1
     posterior *= probabilities

@@ -114,3 +114,15 @@ def test_agreement_is_kept_through_the_crf(tmp_path: Path, evidence: dict[str, P
     }
     fuse_labels.run(Fusion(), tmp_path / "out", StageRuntime(), dataset=evidence["dataset"], **given)
     assert_mostly(labels_below(tmp_path / "out"), masks, 0.98)
+
+
+def test_an_image_of_background_alone_goes_through(tmp_path: Path) -> None:
+    """Where neither prediction nor labels have a class, the fused label has none either."""
+    empty = {"p00": np.zeros((8, 12), np.uint8)}
+    given = {
+        "dataset": write_dataset(tmp_path / "dataset", CLASSES, empty),
+        "scores": write_scores(tmp_path / "scores", empty, 1.0),
+        "labels": write_label_maps(tmp_path / "labels", "refine_cams", empty),
+    }
+    fuse_labels.run(Fusion(minimum_foreground=0), tmp_path / "out", StageRuntime(), **given)
+    assert_mostly(labels_below(tmp_path / "out"), empty, 1.0)

@@ -70,6 +70,17 @@ def test_a_class_of_the_labels_alone_gets_a_plane() -> None:
     assert with_classes(probabilities, CLASSES, labels)[1].tolist() == [0, 4, 9]
 
 
+def test_one_class_is_certain() -> None:
+    """Background alone is certain whatever the trust, and a class without a plane is refused there too."""
+    labels = random_case(6)[1]
+    labels[labels != 255] = 0
+    alone = np.ones((1, *labels.shape), np.float32)
+    for trust in (0.85, 1.0):
+        np.testing.assert_array_equal(fuse(alone, CLASSES[:1], labels, trust), alone)
+    with pytest.raises(ValueError, match=r"the classes \[0\], of which"):
+        fuse(alone, CLASSES[1:2], labels, 0.85)
+
+
 @pytest.mark.parametrize(
     ("classes", "trust", "reported"),
     [
