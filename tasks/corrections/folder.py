@@ -4,7 +4,7 @@
     classes.json     names of the classes in the order of their numbers; it only grows, so that old masks keep theirs
     corrections.csv  image_id, image_sha256 (of the image that was corrected), source, taken (when); one line a mask
 
-The table is written last and decides: a mask that it does not list is refused.
+The table is written last, once the masks are on the disk, and decides: a mask that it does not list is refused.
 """
 
 import csv
@@ -19,7 +19,7 @@ from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.ingest import named
 from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, IGNORE, write_labels
 from tag2mask.tasks.dataset.tables import write_table
-from tag2mask.tasks.store.files import read_json, write_json
+from tag2mask.tasks.store.files import read_json, sync_files, write_json
 
 CLASSES = "classes.json"
 COLUMNS = ("image_id", "image_sha256", "source", "taken")
@@ -99,10 +99,9 @@ class CorrectionFolder:
         known = (*self.classes, *(name for name in classes if name not in self.classes))
         numbers = renumbering(classes, known)
         write_json(self.path / CLASSES, list(known))
-        for image_id, mask in masks.items():
-            write_labels(self.path / f"{image_id}.png", numbers[mask])
+        sync_files([write_labels(self.path / f"{image_id}.png", numbers[mask]) for image_id, mask in masks.items()])
         rows = [tuple(asdict(one).values()) for _, one in sorted({**self.corrections, **about}.items())]
-        write_table(self.path / CORRECTED_TABLE, rows, COLUMNS)
+        write_table(self.path / CORRECTED_TABLE, rows, COLUMNS, durably=True)
 
 
 def renumbering(classes: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:

@@ -16,7 +16,11 @@ ROWS_AT_ONCE = 4096
 
 
 def write_table(
-    path: Path, rows: Sequence[Mapping[str, Any]] | Iterable[Sequence[Any]], columns: Sequence[str] | None = None
+    path: Path,
+    rows: Sequence[Mapping[str, Any]] | Iterable[Sequence[Any]],
+    columns: Sequence[str] | None = None,
+    *,
+    durably: bool = False,
 ) -> None:
     """Write rows as CSV, atomically and with the same bytes everywhere; what is None stays blank.
 
@@ -26,6 +30,7 @@ def write_table(
         path: the file.
         rows: column -> value each, in the order of the first one's; or the values alone, with `columns` to name them.
         columns: names of the columns; without them, and without a row, the one column is `image_id`.
+        durably: as in `write_file`.
     """
     import pandas as pd
 
@@ -41,7 +46,7 @@ def write_table(
         for number, table in enumerate(tables()):
             file.write(table.to_csv(index=False, header=number == 0, lineterminator="\n").encode())
 
-    write_file(path, write)
+    write_file(path, write, durably=durably)
 
 
 def write_text_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:

@@ -1,5 +1,6 @@
 """Taking corrections back: interrupted, by two commands at once, and of shapes that are no masks."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_an_interrupted_command_is_run_again(tmp_path: Path, dataset: Path, monk
     """Masks without a line, left by an interruption before the table, stop a run but not the same command."""
     review, target = corrected(reviewed(tmp_path, dataset), "p00", "p01"), tmp_path / "corrections"
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -41,6 +42,17 @@ def test_an_interrupted_command_is_run_again(tmp_path: Path, dataset: Path, monk
         CorrectionFolder.read(target)
     assert take_back(review, target).taken == ("p00", "p01")
     assert CorrectionFolder.read(target).corrections.keys() == {"p00", "p01"}
+
+
+def test_masks_are_on_the_disk_before_the_table(tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each mask is forced to the disk before the table that lists it, and the folder's names after both."""
+    review, target = corrected(reviewed(tmp_path, dataset), "p00", "p01"), tmp_path / "corrections"
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    take_back(review, target)
+    masks, table = [(target / f"{i}.png").stat().st_ino for i in ("p00", "p01")], target / "corrections.csv"
+    order = [synced.index(inode) for inode in (*masks, table.stat().st_ino)]
+    assert max(order[:2]) < order[2] and synced[-1] == target.stat().st_ino
 
 
 def test_two_commands_at_once_lose_nothing(tmp_path: Path, dataset: Path) -> None:
