@@ -84,11 +84,27 @@ def _check_and_copy(
 
     with ThreadPoolExecutor(max(1, runtime.threads)) as pool:
         process_images(list(by_id), out, process, runtime, lambda image_id: {"classes": shown.pop(image_id)})
+    _refuse(faults, len(records))
+    shows = {part.image_id: tuple(part.facts["classes"]) for part in journaled(out)}
+    # what an earlier index took was checked against its classes, of which there may have been more
+    stale = [fault for image_id in by_id if (fault := _fault_of(found[image_id], shows[image_id], classes))]
+    _refuse(stale, len(records))
+    return [shows[record.image_id] for record in records]
+
+
+def _refuse(faults: Sequence[str], count: int) -> None:
+    """Name the faults of some of `count` masks, if there are any."""
     if faults:
         lines = named(faults, between="\n  ")
-        raise BadDataset(f"{len(faults)} of {len(records)} masks do not fit:\n  {lines}")
-    shows = {part.image_id: tuple(part.facts["classes"]) for part in journaled(out)}
-    return [shows[record.image_id] for record in records]
+        raise BadDataset(f"{len(faults)} of {count} masks do not fit:\n  {lines}")
+
+
+def _fault_of(path: Path, values: Iterable[int], classes: int) -> str:
+    """What is wrong with the values of a mask; "" if nothing is."""
+    wrong = [str(value) for value in values if classes < value < IGNORE]
+    if not wrong:
+        return ""
+    return f"{path}: has the values {named(wrong)}; a mask holds 0, 1..{classes} and {IGNORE} (void) alone"
 
 
 def _compare_with_tags(
@@ -125,11 +141,8 @@ def check_mask(path: Path, record: ImageRecord, classes: int) -> tuple[int, ...]
     if labels.shape != record.size:
         raise ValueError(f"{path}: is {_size(labels.shape)}, but its image {record.file} is {_size(record.size)}")
     values = np.unique(labels)
-    wrong = [str(value) for value in values if classes < value < IGNORE]
-    if wrong:
-        raise ValueError(
-            f"{path}: has the values {named(wrong)}; a mask holds 0, 1..{classes} and {IGNORE} (void) alone"
-        )
+    if fault := _fault_of(path, values, classes):
+        raise ValueError(fault)
     return tuple(int(value) for value in values if 0 < value < IGNORE)
 
 

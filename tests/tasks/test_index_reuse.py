@@ -155,3 +155,13 @@ def test_a_mask_is_copied_again_only_if_it_or_its_image_has_changed(folder: Fold
     linked = [i for i in TAGS if (new.path / "masks" / f"{i}.png").samefile(old.path / "masks" / f"{i}.png")]
     assert linked == list("acde") and new.manifest["reused_images"] == 4
     assert new.manifest["metrics"] == {**old.manifest["metrics"], "train": 6, "same_classes_as_tags": 4}
+
+
+def test_a_reused_mask_of_a_class_that_left_is_refused(folder: Folder) -> None:
+    """A mask that is not read again is held against the classes of today, and named where it shows more."""
+    for image_id in TAGS:
+        save_mask(folder.raw / "masks" / f"{image_id}.png", np.full((12, 16), 2 if image_id == "a" else 1))
+    folder.masks(folder.index())
+    folder.tags = dict.fromkeys(TAGS, "cat")
+    with pytest.raises(ingest.BadDataset, match=r"1 of 5 masks do not fit:\n.*a\.png: has the values 2; .* 0, 1\.\.1"):
+        folder.masks(folder.index())
