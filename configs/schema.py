@@ -148,12 +148,21 @@ class Config(Section):
                 "saliency.targets 'prior' are made with CAMs, so they need dataset.tags; without tags saliency comes "
                 "from masks to train on, a trained model, or provider 'prior'"
             )
-        fixed = self.classifier.graph.enabled and not self.classifier.graph.normalize
-        if fixed and (self.cams.scales != (1.0,) or self.cams.image_size != self.classifier.image_size):
-            raise ValueError(
-                "classifier.graph.normalize is off, which ties the weights to maps of one size: "
-                f"cams.image_size must be {self.classifier.image_size} and cams.scales [1.0]"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _maps_have_the_size_of_the_graph(self) -> "Config":
+        """A graph that does not count the positions is asked for maps of the size that it was trained on."""
+        asked = [("classifier", self.classifier, "cams", self.cams)]
+        if self.reads_attention:
+            asked.append(("attention", self.attention, "attention_maps", self.attention_maps))
+        for trained, network, name, maps in asked:
+            fixed = network.graph.enabled and not network.graph.normalize
+            if fixed and (maps.scales != (1.0,) or maps.image_size != network.image_size):
+                raise ValueError(
+                    f"{trained}.graph.normalize is off, which ties the weights to maps of one size: "
+                    f"{name}.image_size must be {network.image_size} and {name}.scales [1.0]"
+                )
         return self
 
     @property

@@ -25,9 +25,6 @@ class GraphReasoning(nn.Module):
             NSROM does not: its weights belong to maps of the size trained on.
         blocker_init: scale with which the last batch norm starts: "one" as NSROM; "zero" makes the unit start as the
             identity, as the paper's authors advise.
-        training_positions: H*W of the maps trained on.  Without `normalize`, node states grow with the number of
-            positions; when this is given they are multiplied by training_positions / (H*W), which other image sizes
-            (multi-scale inference) need.  None leaves them as they are.  May be set on a trained unit.
     """
 
     def __init__(
@@ -38,12 +35,11 @@ class GraphReasoning(nn.Module):
         states: int = 128,
         normalize: bool = False,
         blocker_init: Literal["one", "zero"] = "one",
-        training_positions: int | None = None,
     ) -> None:
         super().__init__()
         if blocker_init not in ("one", "zero"):
             raise ValueError(f"blocker_init must be 'one' or 'zero', got {blocker_init!r}")
-        self.channels, self.normalize, self.training_positions = channels, normalize, training_positions
+        self.channels, self.normalize = channels, normalize
         self.to_states = nn.Conv2d(channels, states, 1)
         self.to_nodes = nn.Conv2d(channels, nodes, 1)
         self.mix_nodes = nn.Conv1d(nodes, nodes, 1)
@@ -58,11 +54,8 @@ class GraphReasoning(nn.Module):
         states = self.to_states(features).flatten(2)  # (N, S, H, W) -> (N, S, HW)
         projection = self.to_nodes(features).flatten(2)  # (N, K, H, W) -> (N, K, HW)
         graph = states @ projection.mT  # V = X B^T: (N, S, HW) @ (N, HW, K) -> (N, S, K)
-        positions = projection.shape[2]
         if self.normalize:
-            graph = graph / positions
-        elif self.training_positions is not None:
-            graph = graph * (self.training_positions / positions)
+            graph = graph / projection.shape[2]
         mixed = self.mix_nodes(graph.mT).mT + graph  # (I - A) V, along the node axis
         reasoned = self.mix_states(F.relu(mixed))  # Z = (...) W, along the state axis: (N, S, K)
         back = reasoned @ projection  # Y = Z B: (N, S, K) @ (N, K, HW) -> (N, S, HW)

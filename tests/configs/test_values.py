@@ -111,3 +111,17 @@ def test_a_user_without_a_home_is_named_with_file_and_key(tmp_path: Path) -> Non
     for place, file, changes in ((f"{path}: ", path, []), ("--set ", DEMO, ["dataset.root=~nobody-at-all/x"])):
         with pytest.raises(ConfigError, match=f"^{re.escape(place + message)}$"):
             load_config(file, changes)
+
+
+@pytest.mark.parametrize(("network", "maps"), [("classifier", "cams"), ("attention", "attention_maps")])
+@pytest.mark.parametrize("change", ["scales=[0.5, 1.0]", "image_size=64"])
+def test_an_unnormalized_graph_is_asked_for_maps_of_its_own_size(network: str, maps: str, change: str) -> None:
+    """Maps of another size than that of training are refused for each network that a run reads, and no other."""
+    changes = [f"{network}.graph.normalize=false", f"{maps}.{change}"]
+    size = getattr(load_config(DEMO), network).image_size
+    wanted = f"{network}.graph.normalize is off, .* {maps}.image_size must be {size} and {maps}" r"\.scales \[1\.0\]"
+    with pytest.raises(ConfigError, match=wanted):
+        load_config(DEMO, [*changes, "cam_refinement.attention=true"])
+    unread = ["initial_labels=cam_refinement", "cam_refinement.attention=false"]
+    if network == "attention":
+        load_config(DEMO, [*changes, *unread])
