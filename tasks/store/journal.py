@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from tag2mask.tasks.store.digests import Signature, batched, file_digest
-from tag2mask.tasks.store.files import NoRoomOnDisk, disk_full_as_error, forget_written, sync_files, write_file
+from tag2mask.tasks.store.files import disk_full_as_error, forget_written, sync_files, write_file
 from tag2mask.tasks.store.parts import Facts, Part, lines_of, parts_at
 from tag2mask.tasks.store.runtime import StageRuntime
 
@@ -172,7 +172,7 @@ def journal_images(
                     record_items(out, finished, facts)
                     finished, recorded = {}, time.monotonic()
     except Exception:
-        with suppress(OSError, NoRoomOnDisk):  # the error itself is what matters
+        with suppress(Exception):  # the error itself is what matters; facts that were asked for may be gone
             record_items(out, finished, facts)
         raise
     record_items(out, finished, facts)

@@ -1,5 +1,6 @@
 """The journal: what is done is not done again, what is not surely done is."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from tag2mask.tasks.building.reuse import EarlierParts
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import DigestMemory, file_digest
-from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.store.files import NoRoomOnDisk, write_file
 from tag2mask.tasks.store.journal import JOURNAL, RESUME, end_of_lines, finished_items, journaled, record_items
 from tag2mask.tasks.store.parts import PARTS
 from tag2mask.tasks.store.runtime import Earlier, NothingEarlier, StageRuntime
@@ -216,3 +217,16 @@ def test_file_elsewhere_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(ValueError, match="/a"):
         record_items(tmp_path / "out", {"i": [tmp_path / "a"]})
+
+
+def test_a_full_disk_is_said_though_facts_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the journal itself finds no room, that is the error, also of a stage that hands out each fact once."""
+    known = {image_id: {"known": image_id} for image_id in IDS}
+
+    def full(file: int) -> None:
+        if os.readlink(f"/proc/self/fd/{file}").endswith(JOURNAL):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoRoomOnDisk):
+        process_images(IDS, tmp_path, Inference(tmp_path).process, StageRuntime(shard=2, journal_seconds=0), known.pop)
