@@ -83,6 +83,8 @@ def run(
     aside = {record.image_id for record in records.aside}
     kept = [image_id for image_id in listing.images if image_id not in aside]
     check_classes(listing, classes, config.minimum_images, kept, source)
+    if val_split is not None:
+        _check_val(val_split, listing, kept, records.aside)
     write_index(out, records, listing.splits, listing.tags, classes)
     untagged = [IngestedImage(image_id, image_id, reason=why) for image_id, why in listing.untagged.items()]
     if untagged:
@@ -143,6 +145,17 @@ def check_classes(
             f"{where}: {len(few)} classes have fewer readable training images than dataset.minimum_images "
             f"{minimum}: {named(few)}; add images, lower dataset.minimum_images, or drop the tag"
         )
+
+
+def _check_val(val_split: Path, listing: Listing, kept: Iterable[str], aside: Sequence[IngestedImage]) -> None:
+    """Refuse a validation split of which no image is left."""
+    if any(listing.splits[image_id] == "val" for image_id in kept):
+        return
+    bad = [f"{record.source} {record.reason}" for record in aside if listing.splits[record.image_id] == "val"]
+    raise BadDataset(
+        f"{val_split}: none of its images can be read: {named(bad, between='; ')}; mend one, or leave out "
+        "dataset.val_split"
+    )
 
 
 def _images_per_class(listing: Listing, classes: Sequence[str], split: str, image_ids: Iterable[str]) -> dict[str, int]:

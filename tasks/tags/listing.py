@@ -64,6 +64,8 @@ def list_dataset(given: Given, tags_format: TagsFormat = "auto", *, skip: bool =
     val = read_ids(given.val_split, found) if given.val_split else ()
     wanted = read_ids(given.train_split, found) if given.train_split else None
     test = read_ids(given.test_split, found) if given.test_split else ()
+    if given.val_split and not val:
+        raise BadDataset(f"{given.val_split}: holds no id; list the validation images, or leave dataset.val_split out")
     _check_apart({given.train_split: wanted or (), given.val_split: val, given.test_split: test})
     asked = None if wanted is None else {*wanted, *val}
     read = _tags_of(given, tags_format, asked, found)

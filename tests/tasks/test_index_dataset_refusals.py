@@ -200,3 +200,13 @@ def test_a_validation_split_that_would_vanish_is_refused(raw: Path) -> None:
     write_tags(raw / "labels.csv", {image_id: tag for image_id, tag in TAGS.items() if image_id in "abcd"})
     with pytest.raises(BadDataset, match=r"val\.txt: none of its 1 images has a tag in .*labels\.csv; tag them, or"):
         index(raw, on_bad_image="skip", train=list("abcd"), val=["e"])
+
+
+def test_a_validation_split_without_any_image_is_refused(raw: Path) -> None:
+    """An empty list, and one whose images are all set aside, are named before rounds are compared on nothing."""
+    with pytest.raises(BadDataset, match=r"val\.txt: holds no id; list the validation images, or leave"):
+        index(raw, train=list("abcd"), val=[])
+    truncate(raw / "photos" / "e.jpg")
+    with pytest.raises(BadDataset, match=r"val\.txt: none of its images can be read: e\.jpg .*damaged.*; mend one, or"):
+        index(raw, on_bad_image="skip", minimum_images=1, train=list("abcd"), val=["e"])
+    index(raw, on_bad_image="skip", minimum_images=1, train=list("acd"), val=["b", "e"])
