@@ -40,10 +40,12 @@ def run(
     """Train, resuming from a checkpoint below `out` if there is one.
 
     Raises:
+        LacksImages: images were added after the classifier was trained.
         WeightsError: training is to start from the classifier, whose architecture is another; the message says where.
     """
     index = ImageIndex.read(dataset).split("train")
     accumulated = AccumulatedAttention.read(classifier)
+    accumulated.require(index.ids, classifier)
     torch.manual_seed(config.seed)
     network = attention_network(config, len(index.classes))
     load_pretrained(network.backbone, config.backbone, weights)

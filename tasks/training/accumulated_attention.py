@@ -1,6 +1,7 @@
 """Online accumulation of class attention during a classifier's training (OAA, as NSROM uses it in stage A)."""
 
 import io
+from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -8,9 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.configs.errors import UserError
 from tag2mask.tasks.store.files import write_file
 
 FILE = "accumulated_attention.npz"
+
+
+class LacksImages(UserError, ValueError):
+    """The classifier has seen fewer images than are to be trained on; the message counts them."""
 
 
 class AttentionAccumulator:
@@ -89,6 +95,19 @@ class AccumulatedAttention:
         """Read what `AttentionAccumulator.save` wrote."""
         with np.load(folder / FILE, allow_pickle=False) as archive:
             return cls(archive["maps"], archive["image_ids"], archive["numbers"])
+
+    def require(self, image_ids: Collection[str], folder: Path) -> None:
+        """Refuse images that the classifier in a folder was not trained on.
+
+        Raises:
+            LacksImages: names how many and the first of them.
+        """
+        if missing := [image_id for image_id in image_ids if image_id not in self.rows]:
+            raise LacksImages(
+                f"{folder / FILE}: lacks {len(missing)} of {len(image_ids)} training images, the first is "
+                f"{missing[0]}: they were added after the classifier was trained; train it, too: run without "
+                "--retrain never"
+            )
 
     def target(self, image_ids: list[str], classes: int) -> Tensor:
         """(N, C, h, w) float32 in [0, 1]; zero planes for classes an image does not have."""

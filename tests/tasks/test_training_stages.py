@@ -13,11 +13,13 @@ import torch
 
 from tag2mask.configs.schema import Attention, Backbone, Classifier, Saliency, Segmenter
 from tag2mask.tasks import train_attention, train_classifier, train_saliency, train_segmenter
+from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.networks.factory import read_state
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator, LacksImages
 from tests.tasks.drawn_files import files_of
 from tests.tasks.drawn_run import write_label_maps
 from tests.tasks.interruption import Interrupted, check_resumed, interrupted_after
@@ -115,6 +117,24 @@ def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
     wider = Attention.model_validate(still | {"head_channels": 12})
     with pytest.raises(WeightsError, match="does not fit the network"):
         train_attention.run(wider, tmp_path / "three", StageRuntime(), **given)
+
+
+def test_a_classifier_that_lacks_images_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Images added after the classifier was trained are counted before the attention model is trained at all."""
+    index = ImageIndex.read(inputs["dataset"])
+    few = AttentionAccumulator(index.tag_matrix()[:5], (3, 3), 0.0)
+    (tmp_path / "classifier").mkdir()
+    few.save(tmp_path / "classifier", index.ids[:5])
+    wanted = rf"npz: lacks 2 of 7 training images, the first is {index.ids[5]}: .* run without --retrain never"
+    with pytest.raises(LacksImages, match=wanted):
+        train_attention.run(
+            Attention.model_validate(TAGGER),
+            tmp_path / "out",
+            StageRuntime(),
+            dataset=inputs["dataset"],
+            classifier=tmp_path / "classifier",
+        )
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
