@@ -69,7 +69,7 @@ class DecodedImage:
 def read_image(path: Path, *, maximum_megapixels: float) -> DecodedImage:
     """Decode a whole file.
 
-    Grayscale, palette, CMYK and 16-bit images become 8-bit RGB, transparency is laid on white, and the camera's
+    Grayscale, palette, CMYK, 12- and 16-bit images become 8-bit RGB, transparency is laid on white, and the camera's
     orientation is applied; `converted` says so.  Of several pages or frames the first is read.
 
     Raises:
@@ -110,15 +110,18 @@ def _check_header(path: Path, image: Image.Image, maximum_megapixels: float) -> 
 def _as_rgb(image: Image.Image) -> DecodedImage:
     """Upright 8-bit RGB pixels of an opened image."""
     # both asked before loading, which forgets the packing and turns TIFF files
-    deep = image.mode in DEEP_GREY_MODES or any(";16" in str(tile[3]) for tile in image.tile)  # type: ignore[attr-defined]
+    packing = [str(tile[3]) for tile in image.tile]  # type: ignore[attr-defined]
+    bits = 12 if any("I;12" in one for one in packing) else 16  # Pillow gives both the same mode, and leaves 0..4095
+    deep = image.mode in DEEP_GREY_MODES or any(";16" in one for one in packing)
     turned = image.getexif().get(ORIENTATION, 1) in range(2, 9)
-    notes = ["rotated by EXIF"] * turned + ["16-bit"] * deep
+    notes = ["rotated by EXIF"] * turned + [f"{bits}-bit"] * deep
     image.load()
     if turned:
         image = ImageOps.exif_transpose(image)
     if image.mode in DEEP_GREY_MODES:
         values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.round(values / 257).astype(np.uint8))  # 65535 -> 255; in color Pillow does it
+        highest = 2**bits - 1  # -> 255; in color Pillow does it
+        image = Image.fromarray(np.round(values / (highest / 255)).astype(np.uint8))
     elif image.mode in ALPHA_MODES or "transparency" in image.info:
         notes.append("transparent")
         rgba = image.convert("RGBA")

@@ -40,6 +40,18 @@ def save_raw_png(path: Path, size: tuple[int, int], bits: int, color: int, rows:
     return path
 
 
+def save_twelve_bit_tiff(path: Path, values: np.ndarray) -> Path:
+    """Save (H, W) values below 4096 as a gray TIFF of 12 bits a pixel, which Pillow reads but does not write."""
+    height, width = values.shape
+    bits = (values[..., None] >> np.arange(11, -1, -1)) & 1  # (H, W) -> (H, W, 12), the highest bit first
+    data = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    entries = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(data)}
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    directory = struct.pack("<H", len(entries)) + fields + bytes(4)
+    path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory)
+    return path
+
+
 def save_bomb(path: Path, size: tuple[int, int]) -> Path:
     """Save an RGB PNG that claims to be (height, width) large and holds next to no pixels."""
     return save_raw_png(path, size, 8, 2, b"\0" * 100)

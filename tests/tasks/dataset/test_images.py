@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from tag2mask.tasks.dataset.images import BadImage, find_images, read_image, read_rgb, resize
-from tests.tasks.drawn_files import pixels, save_bomb, save_image, save_raw_png, save_turned, truncate
+from tests.tasks.drawn_files import (
+    pixels,
+    save_bomb,
+    save_image,
+    save_raw_png,
+    save_turned,
+    save_twelve_bit_tiff,
+    truncate,
+)
 
 
 def read(path: Path, maximum_megapixels: float = 1.0) -> tuple[np.ndarray, str]:
@@ -55,6 +63,14 @@ def test_sixteen_bit_gray_is_scaled(tmp_path: Path, suffix: str) -> None:
     found, converted = read(tmp_path / f"a.{suffix}")
     assert converted == "16-bit"
     assert found[..., 0].tolist() == [[0, 1, 128], [255, 254, 1]]
+
+
+def test_twelve_bit_gray_is_scaled(tmp_path: Path) -> None:
+    """A TIFF of 12 bits a pixel, as microscopes write it, is scaled from 0..4095 and keeps its brightness."""
+    path = save_twelve_bit_tiff(tmp_path / "a.tif", np.array([[0, 4095, 2056], [16, 4078, 300]]))
+    found, converted = read(path)
+    assert converted == "12-bit"
+    assert found[..., 0].tolist() == [[0, 255, 128], [1, 254, 19]]
 
 
 def test_sixteen_bit_color_is_noticed(tmp_path: Path) -> None:
