@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tag2mask.configs.schema import SaliencySet
 from tag2mask.tasks.dataset.image_ids import checked_id
@@ -122,13 +121,15 @@ def read_mask(path: Path, *, maximum_megapixels: float) -> np.ndarray:
 
     Raises:
         BadImage: it cannot be read.
-        BadDataset: it is not black, but nowhere brighter than 127, e.g. 0 and 1; or it has transparency, which would
-            hide what the mask says.
+        BadDataset: it is not black, but nowhere brighter than 127, e.g. 0 and 1; or it has transparency or colors,
+            which would hide what the mask says.
     """
     mask = read_image(path, maximum_megapixels=maximum_megapixels)
     if "transparent" in mask.converted:
         raise BadDataset(f"{path}: has transparency; a mask is 8-bit gray: save it without an alpha channel")
-    gray = np.array(Image.fromarray(mask.pixels).convert("L"))
+    if (mask.pixels != mask.pixels[..., :1]).any():
+        raise BadDataset(f"{path}: has colors; a mask is 8-bit gray, 0 and 255: save it so, 255 where it is salient")
+    gray = mask.pixels[..., 0]  # (H, W, 3) -> (H, W)
     if 0 < gray.max() <= SALIENT_ABOVE:
         raise BadDataset(
             f"{path}: its brightest value is {gray.max()}, so nothing would be salient; a mask is 0 and 255: "

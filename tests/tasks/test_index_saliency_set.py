@@ -99,6 +99,18 @@ def test_transparent_mask_is_refused(raw: Path) -> None:
         index(raw)
 
 
+@pytest.mark.parametrize("mode", ["P", "RGB"])
+def test_colored_mask_is_refused(raw: Path, mode: str) -> None:
+    """A mask of colors, as class masks have them, is not thresholded by how bright its colors are."""
+    red = np.zeros((*SIZE, 3), np.uint8)
+    red[1:4, 2:7, 0] = 255
+    Image.fromarray(red).convert(mode).save(raw / "masks" / "b.png")
+    with pytest.raises(
+        BadDataset, match=r"1 of 4 .*do not fit:\n.*b\.png: has colors; a mask is 8-bit gray, 0 and 255"
+    ):
+        index(raw)
+
+
 def test_mask_of_another_size_is_refused(raw: Path) -> None:
     """All masks of another size are named, with both sizes, even where bad images are skipped."""
     save_mask(raw / "masks" / "b.png", VALUES.T)
