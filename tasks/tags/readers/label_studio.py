@@ -10,17 +10,6 @@ from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, entries, member, read_json
 
-LABEL_KEYS = (
-    "choices",
-    "labels",
-    "rectanglelabels",
-    "polygonlabels",
-    "brushlabels",
-    "ellipselabels",
-    "keypointlabels",
-    "taxonomy",
-)
-"""Kinds of results that name classes, which is also the key of the names."""
 UPLOADED = re.compile(r"[0-9a-f]{8}-")
 """What Label Studio puts before the name of a file that was uploaded to it."""
 
@@ -80,8 +69,8 @@ def file_name(address: str, where: str) -> str:
 
 def _classes(result: Any, where: str) -> Iterator[object]:
     """Names that a result gives."""
-    kind = member(result, "type", str, where)
-    if kind not in LABEL_KEYS:
+    kind = member(result, "type", str, where)  # also the key of the names; of regions `brushlabels` and its like
+    if kind not in ("choices", "taxonomy") and not kind.endswith("labels"):
         return  # free text, ratings, and shapes whose labels stand in a result of their own
     value = member(result, "value", dict, where)
     for name in member(value, kind, list, where) if kind in value else ():

@@ -14,7 +14,7 @@ from tag2mask.tasks.tags.readers.class_names import read_names
 from tag2mask.tasks.tags.readers.folders import images_below
 from tag2mask.tasks.tags.readers.folders import read as read_folders
 from tests.tasks.drawn_files import save_image
-from tests.tasks.tags.written_tags import NAMES, TAGS, WRITERS, folders, numbers, words, yolo
+from tests.tasks.tags.written_tags import NAMES, TAGS, WRITERS, folders, label_studio, numbers, words, yolo
 
 FORMAT_OF = {"panoptic": "coco", "hugging_face_objects": "hugging_face"}
 
@@ -210,6 +210,14 @@ def test_an_image_without_tags_is_distinguished(tmp_path: Path, kind: str) -> No
         (path / "c.json").write_text('{"shapes": [], "flags": {}}')
     read = read_tags(path)
     assert read.tags == {i: TAGS[i] for i in "ab"} and list(read.untagged) == ["c"]
+
+
+@pytest.mark.parametrize("kind", ["labels", "bitmasklabels", "vectorlabels", "brushlabels", "keypointlabels"])
+def test_regions_of_label_studio_name_classes_whatever_their_shape(tmp_path: Path, kind: str) -> None:
+    """The labels of a region are tags of its image, also of kinds of region that came later."""
+    path = label_studio(tmp_path)
+    path.write_text(path.read_text().replace("brushlabels", kind))
+    assert read_tags(path).tags == TAGS
 
 
 def test_names_are_read_as_they_are(tmp_path: Path) -> None:
