@@ -4,6 +4,7 @@ Not torch's `DataLoader`: its workers would each keep decoded images of their ow
 batch that follows from its step alone needs no sampler's state in a checkpoint.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -13,7 +14,9 @@ import numpy as np
 T = TypeVar("T")
 
 CACHE_BYTES = 4 * 2**30
-"""Decoded images kept in memory; those beyond are decoded again at every sample."""
+"""Decoded images kept in memory, at most; those beyond are decoded again at every sample."""
+SHARE_OF_MEMORY = 8
+"""On a small machine they take no more than one of so many parts of its memory."""
 
 
 class Prefetch(Generic[T]):
@@ -36,20 +39,25 @@ class Prefetch(Generic[T]):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def most_bytes() -> int:
+    """Bytes that decoded images may take on this machine."""
+    return min(CACHE_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE_OF_MEMORY)
+
+
 class DecodedImages:
-    """Decoded and resized images, kept as uint8 up to `CACHE_BYTES`."""
+    """Decoded and resized images, kept as uint8 up to `most_bytes`; what comes back does not depend on it."""
 
     def __init__(self, decode: Callable[[int], tuple[np.ndarray, ...]]) -> None:
         self._decode = decode
         self._kept: dict[int, tuple[np.ndarray, ...]] = {}
-        self._bytes = 0
+        self._bytes, self._most = 0, most_bytes()
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, ...]:
         kept = self._kept.get(number)
         if kept is None:
             kept = self._decode(number)
             size = sum(array.nbytes for array in kept)
-            if self._bytes + size <= CACHE_BYTES:
+            if self._bytes + size <= self._most:
                 self._kept[number] = kept
                 self._bytes += size
         return kept

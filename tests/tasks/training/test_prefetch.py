@@ -1,5 +1,6 @@
 """Prefetching: what comes back depends on the step alone."""
 
+import os
 import threading
 import time
 
@@ -90,6 +91,28 @@ def test_images_are_decoded_once() -> None:
     for number in (3, 5, 3, 3, 5):
         assert (images[number][0] == number).all()
     assert decoded == [3, 5]
+
+
+@pytest.mark.parametrize(("gigabytes", "kept"), [(8, 1), (32, 4), (512, 4)])
+def test_a_small_machine_keeps_fewer_images(monkeypatch: pytest.MonkeyPatch, gigabytes: int, kept: int) -> None:
+    """Decoded images take an eighth of the machine's memory, and 4 GiB at most."""
+    memory = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes * 2**30 // 4096}
+    monkeypatch.setattr(os, "sysconf", memory.__getitem__)
+    assert prefetch.most_bytes() == kept * 2**30
+
+
+def test_an_eighth_of_the_memory_is_all_that_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With memory for two images a third is decoded again, and comes back the same."""
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 64, "SC_PHYS_PAGES": 5}.__getitem__)
+    decoded: list[int] = []
+
+    def decode(number: int) -> tuple[np.ndarray, ...]:
+        decoded.append(number)
+        return (np.full((4, 4), number, np.uint8),)
+
+    images = DecodedImages(decode)
+    assert [int(images[number][0].max()) for number in (0, 1, 2, 0, 1, 2)] == [0, 1, 2, 0, 1, 2]
+    assert decoded == [0, 1, 2, 2]
 
 
 def test_what_does_not_fit_into_memory_is_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
