@@ -59,7 +59,10 @@ class LabeledCrops:
         shown = {r.image_id: np.unique(read_labels(labels / f"{r.image_id}.png")) for r in index}
         usable = [image_id for image_id, found in shown.items() if (found != IGNORE).any()]
         if not usable:
-            raise NoLabels(f"{labels}: every pixel of all {len(index)} label maps is ignored; lower mining.foreground")
+            raise NoLabels(
+                f"{labels}: every pixel of all {len(index)} label maps is ignored; lower minimum_foreground of the "
+                "section that makes them: mining or cam_refinement, from the second round on masking or fusion"
+            )
         self.index = index.only(usable)
         self._donors = self._images_of_one_class(shown) if config.paste_objects else []
         self._decoded = DecodedImages(self._decode)

@@ -280,7 +280,7 @@ def test_ignored_images_train_nothing_and_are_counted(tmp_path: Path, inputs: di
     none = write_label_maps(tmp_path / "none", "mine_objects", ignored)
     train_segmenter.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], labels=some)
     assert read_json(tmp_path / "out" / "metrics.json") == {"images": 2, "left_out": 5, "steps": 1}
-    with pytest.raises(train_segmenter.NoLabels, match="all 7 label maps is ignored"):
+    with pytest.raises(train_segmenter.NoLabels, match="all 7 label maps is ignored; lower minimum_foreground of the"):
         train_segmenter.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], labels=none)
 
 
