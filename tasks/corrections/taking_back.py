@@ -13,7 +13,7 @@ from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.store.files import read_json
-from tag2mask.tasks.store.locks import hold
+from tag2mask.tasks.store.locks import hold, read_only_as_error
 
 LOCK = ".lock"
 """Of a folder of corrections, to which one command writes at a time."""
@@ -62,6 +62,7 @@ def take_back(folder: Path, target: Path) -> TakenBack:
     Raises:
         BadCorrection, BadTable: the review, what came back, or the folder of corrections cannot be read; nothing is
             written.
+        StoreNotWritable: nothing can be written to the folder of corrections.
     """
     review = read_review(folder)
     images: Mapping[str, Mapping[str, Any]] = review["images"]
@@ -75,6 +76,9 @@ def take_back(folder: Path, target: Path) -> TakenBack:
     }
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     about = {i: Correction(i, str(images[i]["sha256"]), found.source, now) for i in masks}
+    with read_only_as_error(target, "folder of corrections", "--into"):
+        target.mkdir(parents=True, exist_ok=True)
+        (target / LOCK).touch()
     with hold(target / LOCK):
         CorrectionFolder.read(target, coming=masks).add(masks, classes, about)
     return TakenBack(found.source, tuple(sorted(masks)), len(found.masks) - len(masks))

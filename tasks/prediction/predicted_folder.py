@@ -37,10 +37,12 @@ from tag2mask.tasks.prediction.trained_segmenter import Prediction, TrainedSegme
 from tag2mask.tasks.store.digests import Signature
 from tag2mask.tasks.store.files import parts_below, write_file
 from tag2mask.tasks.store.journal import RESUME, finished_items, journaled
-from tag2mask.tasks.store.locks import hold
+from tag2mask.tasks.store.locks import hold, read_only_as_error
 from tag2mask.tasks.store.parts import Part
 from tag2mask.tasks.store.runtime import StageRuntime
 
+LOCK = f"{RESUME}/lock"
+"""Of a folder of predictions, to which one command writes at a time."""
 MOST_PIXELS = 4_000_000
 """Pixels of a batch, however many images the settings allow: a few large images would fill the memory."""
 SMALLEST_SIDE = 64
@@ -99,8 +101,12 @@ def predict_folder(
         OtherRequest: the folder was made with another model or other settings, or an id stands for another file there.
         FolderInTheWay: the folder holds something else.
         NoRoomOnDisk: the disk is full; finished masks stay.
+        StoreNotWritable: nothing can be written to the folder.
     """
-    open_folder(out, request)
+    with read_only_as_error(out, "folder of predictions", "--out"):
+        open_folder(out, request)
+        (out / RESUME).mkdir(exist_ok=True)
+        (out / LOCK).touch()
     with _alone(out):
         _forget_changed(out, images)
         with ThreadPoolExecutor(max(1, runtime.workers)) as pool:
@@ -127,7 +133,7 @@ def _alone(out: Path) -> Iterator[None]:
         OtherRequest: another one is at work there.
     """
     try:
-        with hold(out / RESUME / "lock", wait=False):
+        with hold(out / LOCK, wait=False):
             for begun in parts_below(out):
                 begun.unlink(missing_ok=True)
             yield

@@ -13,7 +13,7 @@ _held: set[int] = set()  # descriptors of the locks that this process holds
 
 
 class StoreNotWritable(UserError, RuntimeError):
-    """The folder of the store cannot be written to."""
+    """A folder that a command writes to, most often the store's, cannot be written to."""
 
 
 def _let_go() -> None:
@@ -52,8 +52,8 @@ def hold(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[Non
 
 
 @contextmanager
-def read_only_as_error(root: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into an error that names the store and the remedy.
+def read_only_as_error(root: Path, what: str = "artifact folder", option: str = "--root") -> Iterator[None]:
+    """Turn the system's refusal to write into an error that names the folder, and the option that names another one.
 
     Raises:
         StoreNotWritable: something below the folder may not be written.
@@ -64,6 +64,5 @@ def read_only_as_error(root: Path) -> Iterator[None]:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise
         raise StoreNotWritable(
-            f"the artifact folder {root} cannot be written to ({error}): make it writable, or name another one with "
-            "--root"
+            f"the {what} {root} cannot be written to ({error}): make it writable, or name another one with {option}"
         ) from error

@@ -11,6 +11,7 @@ from tag2mask.tasks.corrections import folder
 from tag2mask.tasks.corrections.folder import BadCorrection, CorrectionFolder
 from tag2mask.tasks.corrections.taking_back import take_back
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
+from tag2mask.tasks.store.locks import StoreNotWritable
 from tests.tasks.corrections.test_corrections import AFTER, CLASSES, MASKS, reviewed
 from tests.tasks.drawn_run import write_dataset
 
@@ -53,6 +54,15 @@ def test_masks_are_on_the_disk_before_the_table(tmp_path: Path, dataset: Path, m
     masks, table = [(target / f"{i}.png").stat().st_ino for i in ("p00", "p01")], target / "corrections.csv"
     order = [synced.index(inode) for inode in (*masks, table.stat().st_ino)]
     assert max(order[:2]) < order[2] and synced[-1] == target.stat().st_ino
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_option(tmp_path: Path, dataset: Path) -> None:
+    """Nothing is said of the store where the folder of corrections is what refuses."""
+    review = corrected(reviewed(tmp_path, dataset), "p00")
+    (tmp_path / "file").touch()
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreNotWritable, match=rf"^the folder of corrections {target} .*one with --into$"):
+            take_back(review, target)
 
 
 def test_two_commands_at_once_lose_nothing(tmp_path: Path, dataset: Path) -> None:

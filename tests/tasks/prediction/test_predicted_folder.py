@@ -1,6 +1,7 @@
 """Masks of a folder of images: those of the stages, resumed, with what cannot be predicted named."""
 
 import csv
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tag2mask.tasks.prediction.predicted_folder import Extras, predict_folder
 from tag2mask.tasks.prediction.request import OtherRequest
 from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
 from tag2mask.tasks.store.files import write_json
+from tag2mask.tasks.store.locks import StoreNotWritable
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_files import files_of, save_image, truncate
 from tests.tasks.drawn_run import write_dataset
@@ -189,3 +191,20 @@ def test_names_that_lead_to_no_images_are_refused(
     save_image(tmp_path / "twice" / "a.jpg")
     with pytest.raises(NoImages, match=message):
         images_named(names)
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_with_its_option(
+    tmp_path: Path, segmenter_folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of the store where the folder of predictions is what refuses, as a whole or to be locked."""
+    (tmp_path / "file").touch()
+    below = tmp_path / "file" / "below"
+    with pytest.raises(StoreNotWritable, match=rf"^the folder of predictions {below} .*one with --out$"):
+        predicted(segmenter_folder, photos, below)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(StoreNotWritable, match=rf"^the folder of predictions {tmp_path}/out .*one with --out$"):
+        predicted(segmenter_folder, photos, tmp_path / "out")
