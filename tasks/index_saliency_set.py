@@ -27,15 +27,12 @@ from tag2mask.tasks.dataset.ingest import (
     take_image,
     write_set_aside,
 )
-from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.dataset.label_maps import SALIENT_ABOVE, write_gray
 from tag2mask.tasks.dataset.provenance import Provenance
 from tag2mask.tasks.dataset.tables import write_table, write_text_pairs
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
-
-SALIENT_ABOVE = 127
-"""Gray value of a mask, 0..255."""
 
 
 def run(config: SaliencySet, out: Path, runtime: StageRuntime, *, images: Path, masks: Path) -> None:

@@ -13,6 +13,8 @@ from tag2mask.tasks.store.files import write_file
 
 IGNORE = 255
 """Label of a pixel that trains nothing."""
+SALIENT_ABOVE = 127
+"""Gray value, 0..255, above which a mask of two values shows the object."""
 CORRECTED_TABLE = "corrections.csv"
 """Beside label maps: which of them people corrected."""
 

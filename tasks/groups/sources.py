@@ -11,10 +11,8 @@ from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import find_images, read_image, resize
 from tag2mask.tasks.dataset.ingest import BadDataset, look_alikes, named
-from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray
+from tag2mask.tasks.dataset.label_maps import IGNORE, SALIENT_ABOVE, read_gray
 
-SALIENT_ABOVE = 127
-"""Gray value of a mask, 0..255."""
 MAXIMUM_MEGAPIXELS = 178.0
 """Of an image of a folder of groups; Pillow's own limit."""
 
