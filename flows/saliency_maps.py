@@ -24,7 +24,8 @@ from tag2mask.flows.init import backbone_for, packaged
 from tag2mask.flows.run import Engine, Request, run
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.images import unread_files
-from tag2mask.tasks.dataset.saliency_folder import check_free, write_saliency_folder
+from tag2mask.tasks.dataset.saliency_folder import write_saliency_folder
+from tag2mask.tasks.dataset.whole_folder import check_free
 from tag2mask.tasks.networks.model_folder import architecture_of_start, saliency_settings
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store

@@ -198,7 +198,7 @@ def export_release(
     """Export a release; what to print.
 
     Raises:
-        NoStore, NoSuchRelease, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+        NoStore, NoSuchRelease, CannotExport, FolderInTheWay, DamagedArtifact, NoRoomOnDisk: nothing was written.
     """
     from tag2mask.tasks.exports.export import export
 
@@ -213,7 +213,7 @@ def write_test_predictions(config: Config, root: Path, out: Path) -> str:
 
     Raises:
         CannotExport: the settings name no test split, or the predictions do not make a whole submission.
-        NoStore, NothingToPublish, NoRoomOnDisk: nothing was written.
+        NoStore, NothingToPublish, FolderInTheWay, NoRoomOnDisk: nothing was written.
     """
     from tag2mask.flows.dag.delivery import TEST
     from tag2mask.flows.engine.publishing import delivered, finished

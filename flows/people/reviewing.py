@@ -44,7 +44,7 @@ def review(
         choice: which images.
 
     Raises:
-        NoStore, NothingToReview, CannotExport, DamagedArtifact, NoRoomOnDisk: nothing was written.
+        NoStore, NothingToReview, CannotExport, FolderInTheWay, DamagedArtifact, NoRoomOnDisk: nothing was written.
         ConfigError: the run's settings are those of another version.
     """
     store = Store.existing(root)

@@ -4,28 +4,20 @@ Networks trained on images that always show something salient find something in 
 person set such maps aside instead of trusting them.
 """
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
-from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.label_maps import read_gray
 from tag2mask.tasks.dataset.tables import write_table
-from tag2mask.tasks.store.files import PART, disk_full_as_error, sync_files
+from tag2mask.tasks.dataset.whole_folder import made_whole
 
 SALIENT = 128
 """Saliency (0-255) from which a pixel counts as salient in the table."""
 SMALLEST_SHARE = 0.001
 """Share of salient pixels below which nothing is salient: 0.1 % of an image is a speck."""
-
-
-class FolderInTheWay(UserError, ValueError):
-    """The folder would overwrite something; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -71,36 +63,3 @@ def write_saliency_folder(maps: Path, out: Path) -> list[SalientShare]:
         if (maps / "provenance.json").is_file():
             shutil.copyfile(maps / "provenance.json", folder / "provenance.json")
     return rows
-
-
-@contextmanager
-def made_whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill, which takes its place at the end; after an error nothing is left.
-
-    Raises:
-        FolderInTheWay: `out` exists and is not empty.
-        NoRoomOnDisk: the disk is full.
-    """
-    check_free(out)
-    aside = out.with_name(f".{out.name}.{os.getpid()}{PART}")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        with disk_full_as_error(out.parent):
-            aside.mkdir(parents=True)
-            yield aside
-            files = [path for path in aside.rglob("*") if path.is_file()]
-            sync_files(files, folders=[aside])
-            os.replace(aside, out)  # takes the place of an empty folder, refuses any other
-            sync_files([], folders=[out.parent])
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def check_free(out: Path) -> None:
-    """Refuse to write where something is.
-
-    Raises:
-        FolderInTheWay: `out` exists and is not an empty folder.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FolderInTheWay(f"{out} exists and is not empty; name a new folder with --out")

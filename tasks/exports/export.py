@@ -18,9 +18,10 @@ from pathlib import Path
 
 from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.whole_folder import made_whole
 from tag2mask.tasks.exports.coco import write_coco, write_coco_panoptic
 from tag2mask.tasks.exports.cvat import write_cvat
-from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, whole_folder
+from tag2mask.tasks.exports.export_set import CannotExport, ExportSet
 from tag2mask.tasks.exports.label_studio import write_label_studio
 from tag2mask.tasks.exports.plain_folders import write_hugging_face, write_plain, write_voc
 from tag2mask.tasks.exports.yolo import write_yolo
@@ -63,12 +64,13 @@ def export(store: Store, release: Release, out: Path, form: ReleaseFormat, image
         images: `copy` them, `link` them (hard links: whoever changes one there changes the store's), or `none`.
 
     Raises:
-        CannotExport: `out` is not empty, or the images of the release are gone.
+        CannotExport: the images of the release are gone.
+        FolderInTheWay: `out` is not empty.
         DamagedArtifact: the release or its images are not what they were.
         NoRoomOnDisk: nothing was written.
     """
     export_set = _export_set(store, release, images)
-    with whole_folder(out) as aside:
+    with made_whole(out) as aside:
         losses = WRITERS[form](export_set, aside)
     return Exported(len(export_set.index), losses)
 

@@ -1,10 +1,9 @@
-"""What is exported: labels and images, and a folder that is whole or absent."""
+"""What is exported: labels and images."""
 
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from tag2mask.tasks.catalog.formats import ReleaseImages
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, ignored_name, read_labels
 from tag2mask.tasks.release.label_sets import LabelSet
-from tag2mask.tasks.store.digests import files_below
-from tag2mask.tasks.store.files import disk_full_as_error, sync_files, write_file
+from tag2mask.tasks.store.files import write_file
 
 
 class CannotExport(UserError, ValueError):
@@ -75,31 +73,6 @@ class ExportSet:
             labels = self.map(record)
             pixels, ignored = pixels + labels.size, ignored + int((labels == IGNORE).sum())
         return ignored / max(1, pixels)
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `out` in one step when the block ends without an error.
-
-    Raises:
-        CannotExport: `out` is not empty.
-        NoRoomOnDisk: nothing was written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise CannotExport(f"{out} exists and is not empty: give another folder")
-    aside = out.parent / f".{out.name}.part"
-    with disk_full_as_error(out.parent):
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        try:
-            yield aside
-            folders = [aside, *(path for path in aside.rglob("*") if path.is_dir())]
-            sync_files(files_below(aside), folders=folders)
-            os.rename(aside, out)  # an empty folder gives way
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-        sync_files([], folders=[out.parent])
 
 
 def write_json_line(path: Path, value: Any) -> None:

@@ -17,8 +17,9 @@ import numpy as np
 from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.tables import read_table, write_table
+from tag2mask.tasks.dataset.whole_folder import made_whole
 from tag2mask.tasks.exports.cvat import write_cvat
-from tag2mask.tasks.exports.export_set import CannotExport, ExportSet, whole_folder
+from tag2mask.tasks.exports.export_set import CannotExport, ExportSet
 from tag2mask.tasks.exports.label_studio import write_label_studio
 from tag2mask.tasks.exports.plain_folders import write_plain
 from tag2mask.tasks.store.digests import file_digest
@@ -63,12 +64,13 @@ def write_review(
         run: name of the run.
 
     Raises:
-        CannotExport: `out` is not empty, or nothing was chosen.
+        CannotExport: nothing was chosen.
+        FolderInTheWay: `out` is not empty.
         NoRoomOnDisk: nothing was written.
     """
     if not len(export_set.index):
         raise CannotExport(f"{export_set.title}: no image is left to be reviewed; all are corrected already")
-    with whole_folder(out) as aside:
+    with made_whole(out) as aside:
         WRITERS[form](export_set, aside)
         for name in (PRELABELS, CORRECTED):
             (aside / name).mkdir()

@@ -12,7 +12,8 @@ from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.ingest import named
 from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.dataset.tables import read_table
-from tag2mask.tasks.exports.export_set import CannotExport, whole_folder
+from tag2mask.tasks.dataset.whole_folder import made_whole
+from tag2mask.tasks.exports.export_set import CannotExport
 
 PLACE = Path("results", "VOC2012", "Segmentation", "comp6_test_cls")
 """Where the server looks for the predictions in an archive."""
@@ -30,13 +31,14 @@ def write_submission(index_test: Path, predictions: Path, out: Path) -> int:
         The number of images.
 
     Raises:
-        CannotExport: images of the test split were set aside or have no prediction (the server wants them all), a
-            prediction does not fit its image, or `out` is not empty.
+        CannotExport: images of the test split were set aside or have no prediction (the server wants them all), or a
+            prediction does not fit its image.
+        FolderInTheWay: `out` is not empty.
         NoRoomOnDisk: nothing was written.
     """
     index = ImageIndex.read(index_test)
     _check_complete(index_test, predictions, index)
-    with whole_folder(out) as folder:
+    with made_whole(out) as folder:
         (folder / PLACE).mkdir(parents=True)
         for record in index:
             path = predictions / f"{record.image_id}.png"

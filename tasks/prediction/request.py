@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.saliency_folder import check_free
+from tag2mask.tasks.dataset.whole_folder import check_free
 from tag2mask.tasks.store.files import read_json, write_json
 
 REQUEST = "prediction.json"

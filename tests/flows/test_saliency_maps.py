@@ -17,7 +17,7 @@ from tag2mask.flows.run import Request
 from tag2mask.flows.saliency_maps import SaliencyRequest, make_saliency_maps
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
-from tag2mask.tasks.dataset.saliency_folder import FolderInTheWay
+from tag2mask.tasks.dataset.whole_folder import FolderInTheWay
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.store.files import read_json
 from tests.tasks.drawn_files import save_image

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tag2mask.tasks.dataset.label_maps import read_gray, write_gray
-from tag2mask.tasks.dataset.saliency_folder import FolderInTheWay, salient_share, write_saliency_folder
+from tag2mask.tasks.dataset.saliency_folder import salient_share, write_saliency_folder
+from tag2mask.tasks.dataset.whole_folder import FolderInTheWay
 
 
 @pytest.fixture

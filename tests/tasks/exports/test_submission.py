@@ -8,6 +8,7 @@ from PIL import Image
 
 from tag2mask.tasks.dataset.ingest import write_set_aside
 from tag2mask.tasks.dataset.label_maps import read_labels, voc_palette, write_labels
+from tag2mask.tasks.dataset.whole_folder import FolderInTheWay
 from tag2mask.tasks.exports.export_set import CannotExport
 from tag2mask.tasks.exports.submission import write_submission
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
@@ -55,5 +56,5 @@ def test_what_the_server_would_refuse_is_not_written(given: tuple[Path, Path], t
     write_labels(chosen, labels)
     write_set_aside(dataset, [])
     (out / "mine").mkdir(parents=True)
-    with pytest.raises(CannotExport, match="exists and is not empty"):
+    with pytest.raises(FolderInTheWay, match="exists and is not empty"):
         write_submission(dataset, predictions, out)
