@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.store.journal import RESUME
 
 LIBRARIES = ("tag2mask", "torch", "torchvision", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-image")
 """Packages that decide the bytes of a result."""
@@ -46,7 +47,7 @@ def origin(out: Path, inputs: tuple[Path, ...]) -> Iterator[Origin]:
         out: the stage's folder.
         inputs: what the work reads.
     """
-    token = out.absolute() / ".resume" / f"{SEEN}{secrets.token_hex(8)}"
+    token = out.absolute() / RESUME / f"{SEEN}{secrets.token_hex(8)}"
     token.parent.mkdir(parents=True, exist_ok=True)
     token.write_text(token.name)
     try:

@@ -18,10 +18,13 @@ from typing import Any
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.executors.machines import GIVEN, LAST_LINES, announced, environment_of, torchrun
 from tag2mask.tasks.store.files import files_written, note_written
+from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 
 RESOURCES = ("device", "precision", "threads", "devices", "shard", "journal_seconds", "checkpoint_seconds")
 """Fields of the runtime that every rank is given."""
+ASIDE = "rank-"
+"""Before the number of a rank, in the name of the folder where it writes aside."""
 SAID = "tag2mask "
 """Before a line that the first rank says to the stage's process."""
 PATIENCE = timedelta(days=7)
@@ -87,6 +90,16 @@ def run_on_ranks(
         raise RankRefused(refusal)
     if process.returncode:
         raise RankFailed(f"a process of {stage} on {runtime.devices} devices failed:\n" + "\n".join(last))
+
+
+def folder_of_rank(out: Path, rank: int) -> Path:
+    """Where a rank that is not the first writes, below a stage's folder."""
+    return out / RESUME / f"{ASIDE}{rank}"
+
+
+def shared_folder(out: Path) -> Path:
+    """The stage's folder, of whatever rank this is."""
+    return out.parents[1] if out.name.startswith(ASIDE) and out.parent.name == RESUME else out
 
 
 def _listen(lines: Any, out: Path, runtime: StageRuntime) -> tuple[list[str], str]:
@@ -155,7 +168,7 @@ def main() -> None:
     run: Callable[..., None] = importlib.import_module(f"tag2mask.tasks.{given['stage']}").run
     with _group(runtime.device) as rank:
         if rank > 0:
-            run(config, out / ".resume" / f"rank-{rank}", runtime, **keywords)
+            run(config, folder_of_rank(out, rank), runtime, **keywords)
             return
         log.handlers, log.propagate = [_Said()], False
         log.setLevel(logging.INFO)

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.sections.section import Optimizer
 from tag2mask.tasks.dataset.tables import write_table
+from tag2mask.tasks.executors.ranks import shared_folder
 from tag2mask.tasks.networks.checkpoints import checkpoints, save_checkpoint
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
-from tag2mask.tasks.training.ranks import is_first, shared_folder, wait_for_all
+from tag2mask.tasks.training.ranks import is_first, wait_for_all
 
 POWER = 0.9
 """Of a learning rate that falls."""

@@ -6,7 +6,6 @@ rank but for the order of sums.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tag2mask.configs.errors import UserError
 from tag2mask.models.parts.batch_norm import FrozenBatchNorm2d
-
-_ASIDE = "rank-"
 
 
 class NotShared(UserError, ValueError):
@@ -37,11 +34,6 @@ def wait_for_all() -> None:
     """Go on when every rank has come here."""
     if distributed.is_initialized():
         distributed.barrier()
-
-
-def shared_folder(out: Path) -> Path:
-    """The stage's folder, of whatever rank this is."""
-    return out.parents[1] if out.name.startswith(_ASIDE) and out.parent.name == ".resume" else out
 
 
 def shared(network: nn.Module) -> Callable[[Tensor], Any]:

@@ -17,6 +17,7 @@ from tag2mask.models.parts.parameter_groups import parameter_groups
 from tag2mask.models.tag_classifier import TagClassifier
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.executors.ranks import shared_folder
 from tag2mask.tasks.networks.tensors import to_batch
 from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -24,7 +25,7 @@ from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.frozen_features import FrozenFeatures, PassedOn
 from tag2mask.tasks.training.loop import batches_of_epochs, seeded
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
-from tag2mask.tasks.training.ranks import is_first, shared_folder, wait_for_all
+from tag2mask.tasks.training.ranks import is_first, wait_for_all
 
 
 class TagBatches(ABC):

@@ -16,7 +16,7 @@ from tag2mask.models.parts.batch_norm import freeze_batch_norm
 from tag2mask.tasks import train_classifier, train_segmenter
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
-from tag2mask.tasks.executors.ranks import RankFailed, RankRefused, run_on_ranks
+from tag2mask.tasks.executors.ranks import RankFailed, RankRefused, folder_of_rank, run_on_ranks, shared_folder
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.ranks import SynchronizedBatchNorm2d, part_sizes, shared, synchronize_batch_norm
 from tests.tasks.drawn_run import write_saliency
@@ -52,6 +52,12 @@ def weights_of(out: Path) -> dict[str, torch.Tensor]:
 def test_parts_cover_the_batch(images: int, ranks: int, sizes: list[int]) -> None:
     """Parts differ by one image at most, the larger ones first."""
     assert part_sizes(images, ranks) == sizes
+
+
+def test_every_rank_finds_the_folder_that_all_share(tmp_path: Path) -> None:
+    """What the first rank and the others write to leads back to the stage's folder, whatever that is called."""
+    for out in (tmp_path, tmp_path / "rank-1"):
+        assert [shared_folder(folder) for folder in (out, folder_of_rank(out, 1), folder_of_rank(out, 12))] == [out] * 3
 
 
 def test_synchronized_batch_norm_of_one_rank_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
