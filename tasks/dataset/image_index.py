@@ -22,7 +22,7 @@ class ImageRecord:
     file: str
     """Relative to the index."""
     split: str
-    """`train` or `val`."""
+    """`train` or `val`; `test` in the index of `index_test`."""
     width: int
     """In pixels."""
     height: int
@@ -38,7 +38,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The images of an `index_dataset` artifact, or a part of them."""
+    """The images of an `index_dataset` or `index_test` artifact, or a part of them."""
 
     folder: Path
     classes: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Measures of label maps and class maps against ground truth, gathered image by image.
 
 Every accumulator has two verbs: `step` takes one image, `result` gives the figures of all images so far.  Nothing here
-reads a file.  Saliency maps have `saliency_metrics`.
+reads a file.  Saliency maps have `saliency`.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,6 @@ import numpy as np
 
 from tag2mask.tasks.dataset.ground_truth import VOID
 from tag2mask.tasks.dataset.label_maps import IGNORE
-
-"""Ground truth of a pixel that is not measured."""
 
 PerClass = tuple[float | None, ...]
 """One figure a class, background first; None where it has no meaning, such as the IoU of a class that never occurs."""
