@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(folder / "artifacts").create()
     publish(store, "mine", draft_of(store, LABELS), LENIENT, about={"config": {}, "artifacts": {}})
     model = artifact(store, "train_segmenter", lambda out: write_segmenter(out, CLASSES), {})
-    write_run(store.root, "mine", 1, {"train_segmenter-1": model})
+    write_run(store.root, "mine", 1, {"train_segmenter-2": model})
     return folder
 
 

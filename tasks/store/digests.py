@@ -128,8 +128,8 @@ def names_in(folder: Path, suffixes: Collection[str]) -> list[str]:
     """
     wanted = tuple(suffixes)
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if entry.name.lower().endswith(wanted) and not entry.name.startswith(".")]
-        return sorted(entry.name for entry in found if _is_file(entry))
+        named = (entry for entry in entries if entry.name.lower().endswith(wanted) and not entry.name.startswith("."))
+        return sorted(entry.name for entry in named if _is_file(entry))
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
