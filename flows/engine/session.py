@@ -20,7 +20,7 @@ from tag2mask.flows.dag.resolve import Resolved, resolve
 from tag2mask.flows.engine.budget import CoreBudget
 from tag2mask.flows.engine.child import run_here, run_in_child
 from tag2mask.flows.engine.dask_cluster import RunCluster
-from tag2mask.flows.engine.stage_process import Job
+from tag2mask.flows.engine.stage_process import Job, trains_backbone
 from tag2mask.tasks.building.build import find_sound
 from tag2mask.tasks.store.runtime import TAKEN_OVER
 from tag2mask.tasks.store.store import Artifact, Store
@@ -53,7 +53,8 @@ class Session:
     def __post_init__(self) -> None:
         self.cluster = RunCluster(self.runtime)
         self.budget = CoreBudget(self.runtime.cores, self.runtime.branches)
-        self.first_training = threading.Semaphore(1)  # only it logs the precision that is chosen
+        self.said = {kind: threading.Semaphore(1) for kind in (False, True)}
+        """The first training that changes its backbone, and the first other one, log the precision that is chosen."""
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
 
     def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
@@ -116,8 +117,12 @@ class Session:
             runtime.devices if node.shares_batches else 1,
             runtime.machines if node.shares_batches else "",
             self.cluster.get() if executor == "dask" else None,
-            logs_precision=node.trains and self.first_training.acquire(blocking=False),
+            logs_precision=node.trains and self._is_first(node),
         )
+
+    def _is_first(self, node: Node) -> bool:
+        """Whether nobody has said yet which precision was chosen for a training like this one."""
+        return self.said[self.runtime.precision == "auto" and trains_backbone(node.config)].acquire(blocking=False)
 
     def _made(self, resolved: Resolved, progress: "_Progress", damage: str) -> Outcome:
         """How a node ended whose job ended well."""

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal
 
 from tag2mask.configs.runtime import Executor, Precision
+from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.building.build import Order, build
 from tag2mask.tasks.store.runtime import Cluster, StageRuntime
 
@@ -51,7 +52,8 @@ class Job:
     cluster: Cluster | None = None
     """Of the executor `dask`."""
     logs_precision: bool = False
-    """Whether it logs the precision that was chosen, and why."""
+    """Whether it logs the precision that was chosen, and why: the first training of a run, and of those that change
+    their backbone."""
 
 
 def work(job: Job, sender: Connection) -> None:
@@ -130,10 +132,28 @@ def _settled_precision(job: Job, device: str) -> Literal["float32", "bfloat16"]:
         return "float32"  # most stages: without torch
     from tag2mask.tasks.networks.precision import choose_precision
 
-    choice = choose_precision(job.precision, device)
+    choice = choose_precision(job.precision, device, wide_depthwise=job.precision == "auto" and _trains_wide(job))
     if job.logs_precision:
         logger.log(logging.WARNING if choice.is_emulated else logging.INFO, "precision: %s", choice)
     return choice.name
+
+
+def _trains_wide(job: Job) -> bool:
+    """Whether a training changes a backbone with depthwise convolutions above 3 x 3."""
+    if not trains_backbone(job.order.config):
+        return False
+    import torch
+
+    from tag2mask.tasks.networks.factory import backbone_network
+    from tag2mask.tasks.networks.precision import has_wide_depthwise
+
+    with torch.device("meta"):  # the kinds of its layers are enough
+        return has_wide_depthwise(backbone_network(job.order.config.backbone))  # type: ignore[attr-defined]
+
+
+def trains_backbone(config: Section) -> bool:
+    """Whether a training by these settings changes its backbone's weights."""
+    return hasattr(config, "backbone") and getattr(config, "backbone_factor", 1.0) > 0
 
 
 def _throttled(sender: Connection) -> Report:

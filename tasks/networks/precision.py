@@ -2,6 +2,8 @@
 
 A processor without them emulates bfloat16, 10 to 50 times slower than float32.  What the chip has is not all: a limit
 set from outside (`ONEDNN_MAX_CPU_ISA`, `ATEN_CPU_CAPABILITY`) leaves torch without instructions that the chip has.
+Nor is every network faster by them: the backward pass of depthwise convolutions of 5 x 5 takes 2.6 times as long in
+bfloat16 on a processor with avx512_bf16 and no AMX, which outweighs what the others win (docs/computers.md).
 """
 
 import os
@@ -10,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 CPU_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """Names in `torch.cpu.get_capabilities()` of instructions that multiply bfloat16: two of x86, two of Arm."""
@@ -36,19 +39,31 @@ class PrecisionChoice:
         return f"{self.name} ({self.reason})"
 
 
-def choose_precision(asked: Literal["auto", "float32", "bfloat16"], device: str) -> PrecisionChoice:
-    """Settle the precision of trainings in this process.
+def choose_precision(
+    asked: Literal["auto", "float32", "bfloat16"], device: str, *, wide_depthwise: bool = False
+) -> PrecisionChoice:
+    """Settle the precision of a training in this process.
 
     Args:
-        asked: what the user says; `auto` takes bfloat16 where the device has instructions for it.
+        asked: what the user says; `auto` takes bfloat16 where the device has instructions for it, and they help.
         device: `cpu` or `cuda`.
+        wide_depthwise: whether depthwise convolutions above 3 x 3 are trained.
     """
-    has, reason = _gpu_support() if device == "cuda" else cpu_support(torch.cpu.get_capabilities(), os.environ)
+    chip = torch.cpu.get_capabilities()
+    has, reason = _gpu_support() if device == "cuda" else cpu_support(chip, os.environ)
     if asked == "auto":
+        if has and device == "cpu" and wide_depthwise and chip.get("avx512_bf16") and not chip.get("amx_bf16"):
+            return PrecisionChoice("float32", "trains depthwise convolutions above 3 x 3, slower in avx512_bf16")
         return PrecisionChoice("bfloat16" if has else "float32", reason)
     if asked == "bfloat16" and not has:
         return PrecisionChoice("bfloat16", f"as asked for, although {reason}: many times slower than float32", True)
     return PrecisionChoice(asked, "as asked for")
+
+
+def has_wide_depthwise(network: nn.Module) -> bool:
+    """Whether a network has depthwise convolutions above 3 x 3."""
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return any(1 < one.in_channels == one.groups and max(one.kernel_size) > 3 for one in convolutions)
 
 
 def cpu_support(capabilities: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[bool, str]:

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from tag2mask.tasks.networks.precision import choose_precision, cpu_support
+from tag2mask.configs.schema import Backbone
+from tag2mask.tasks.networks.factory import backbone_network
+from tag2mask.tasks.networks.precision import choose_precision, cpu_support, has_wide_depthwise
 
 CHIP = {"architecture": "x86_64", "avx2": True, "avx512_bf16": True, "amx_bf16": False}
 
@@ -66,6 +68,35 @@ def test_auto_takes_what_the_machine_does_fast(monkeypatch: pytest.MonkeyPatch) 
     assert str(choose_precision("auto", "cpu")) == reported
     on_chip(monkeypatch, avx2=True)
     assert str(choose_precision("auto", "cpu")) == "float32 (the processor has no bfloat16 instructions)"
+
+
+@pytest.mark.parametrize(
+    ("chip", "expected"),
+    [
+        ({"avx512_bf16": True}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": True}, "bfloat16"),  # not measured
+        ({"bf16": True}, "bfloat16"),  # likewise
+        ({"avx2": True}, "float32"),
+    ],
+)
+def test_auto_takes_float32_where_bfloat16_is_there_and_slower(
+    monkeypatch: pytest.MonkeyPatch, chip: dict[str, bool], expected: str
+) -> None:
+    """Depthwise convolutions above 3 x 3 that are trained rule bfloat16 out on one kind of chip, unless asked for."""
+    on_chip(monkeypatch, **chip)
+    assert choose_precision("auto", "cpu", wide_depthwise=True).name == expected
+    assert choose_precision("bfloat16", "cpu", wide_depthwise=True).name == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("name", "wide"),
+    [("tf_efficientnet_lite0", True), ("mobilenet_v2", False), ("resnet18", False), ("vgg16", False)],
+)
+def test_the_kind_of_a_backbone_is_seen_without_its_weights(name: str, wide: bool) -> None:
+    """EfficientNet's depthwise convolutions of 5 x 5 are found, and none where there are none."""
+    with torch.device("meta"):
+        network = backbone_network(Backbone(name=name, output_stride=16, weights="none"))
+    assert has_wide_depthwise(network) == wide
 
 
 def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
