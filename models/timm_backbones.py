@@ -15,6 +15,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from tag2mask.models.backbones import Backbone
+from tag2mask.models.parts.batch_norm import keep_unfolded, norms_elsewhere
 from tag2mask.models.parts.dilation import PhaseConv2d
 from tag2mask.models.parts.same_padding import SamePaddedConv2d
 
@@ -70,8 +71,11 @@ def build_timm_backbone(name: str, *, output_stride: int) -> TimmBackbone:
         ValueError: no such encoder, or it cannot serve; the message says why and names what can be had.
     """
     with torch.device("meta"):
-        taken, channels, strides = _described(_create(name, output_stride), name, output_stride)
+        empty = _create(name, output_stride)
+        taken, channels, strides = _described(empty, name, output_stride)
+        elsewhere = norms_elsewhere(empty, lambda: _intermediates(empty, torch.zeros(1, 3, *_PROBE), taken))
     network = _create(name, output_stride)
+    keep_unfolded(network, elsewhere)
     _dilate_by_phases(network)
     _pad_by_integers(network)
     return TimmBackbone(name, network, taken, channels, strides)

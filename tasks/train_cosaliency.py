@@ -13,7 +13,8 @@ Writes  model.pt       the network that predicts, without what its training alon
 Tags make the groups, and drive the classification losses of GCoNet+ (binary cross entropy over all tags of a
 image, where the published code has one class an image).  The hard negative group is that of the tag which most
 often occurs with the group's own; where an image belongs to both, the other consensus is to find the other object.
-Unlike the published code, nothing is rotated, and Adam's second moment decays by 0.999.
+Unlike the published code, nothing is rotated, colors change less (by .2; by .5 and more, and sharpness, for GCoNet+,
+not at all for ICNet), and Adam's second moment decays by 0.999.
 """
 
 from dataclasses import replace

@@ -153,7 +153,8 @@ def run(
     place(network, runtime.device)
     data = LabeledCrops(index, labels, config)
     part = config.micro_batch or config.batch_size
-    apply = shared(network)
+    optimizer = _optimizer(network.segmenter, config)
+    apply = shared(network)  # once it is settled what is trained
 
     def loss_of_step(step: int) -> Tensor:
         images, targets = data.prefetch(step)
@@ -168,7 +169,6 @@ def run(
             total += loss.detach()
         return total
 
-    optimizer = _optimizer(network.segmenter, config)
     schedule = poly(config.power, config.iterations)
     average = AveragedWeights(network, config.average_decay) if config.average_decay else None
     training = Training(

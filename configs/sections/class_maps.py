@@ -41,7 +41,7 @@ class Classifier(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Learning rate; with SGD of the backbone's weights at `backbone_factor` 1: biases take 2x, the head 10x that."""
     backbone_factor: float = Field(default=1.0, ge=0)
-    """Factor on the backbone's learning rate; 0 keeps the backbone as it comes and is much faster."""
+    """Factor on the backbone's learning rate; 0 keeps its weights as they come and is much faster."""
     feature_copies: int = Field(default=2, ge=0)
     """With `backbone_factor` 0 and frozen batch norm: copies of each image whose features are computed once, the first
     as it is, the others jittered, with `flip` every second one mirrored; each epoch takes one at random.  0 computes

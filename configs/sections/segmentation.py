@@ -44,7 +44,7 @@ class Segmenter(Section):
     image_size: int | None = Field(default=None, ge=32)
     """Long side to which images are brought first, in pixels; without it they keep their size."""
     crop_size: int = Field(default=321, ge=32)
-    """Side of the random crop, in pixels; what lies outside the image is its mean color and ignored."""
+    """Side of the random crop, in pixels; what lies outside the image is ImageNet's mean color and ignored."""
     iterations: int = Field(default=20_000, ge=1)
     """Steps of the optimizer."""
     batch_size: int = Field(default=10, ge=1)
@@ -57,7 +57,7 @@ class Segmenter(Section):
     learning_rate: float = Field(default=2.5e-4, gt=0)
     """Initial learning rate for the backbone; head weights take ten, head biases twenty times as much."""
     backbone_factor: float = Field(default=1.0, ge=0)
-    """Factor on the backbone's learning rate; 0 keeps the backbone as it comes and is much faster."""
+    """Factor on the backbone's learning rate; 0 keeps its weights as they come and is much faster."""
     power: float = Field(default=0.9, ge=0)
     """The learning rate falls as (1 - step / iterations) ** power."""
     momentum: Share = 0.9

@@ -53,7 +53,9 @@ def affinity_maps(query: Tensor, key: Tensor) -> Tensor:
     Returns:
         (N, L), each row sums to 1.
     """
-    total = torch.zeros_like(query[:, 0])  # (N, C, L) -> (N, L)
-    for one in key:  # a maximum keeps its position alone for the gradient, so that no (N, L, L) is kept
-        total = total + (query.mT @ one).max(2).values  # (N, L, C) @ (C, L) -> (N, L, L) -> (N, L)
-    return (total / (len(key) * math.sqrt(query.shape[1]))).softmax(1)
+    with torch.autocast(query.device.type, enabled=False):  # 8 bits of mantissa would leave few different sums
+        query, key = (features.to(torch.promote_types(features.dtype, torch.float32)) for features in (query, key))
+        total = torch.zeros_like(query[:, 0])  # (N, C, L) -> (N, L)
+        for one in key:  # a maximum keeps its position alone for the gradient, so that no (N, L, L) is kept
+            total = total + (query.mT @ one).max(2).values  # (N, L, C) @ (C, L) -> (N, L, L) -> (N, L)
+        return (total / (len(key) * math.sqrt(query.shape[1]))).softmax(1)

@@ -86,10 +86,14 @@ class GroupCollaboration(nn.Module):
         logits: Tensor = self.classify(features.mean((2, 3)))  # (N, C, h, w) -> (N, C)
         return logits
 
-    def isolated(self, images: Tensor, decoded: Tensor) -> Tensor:
-        """Images (N, 3, H, W) darkened to the mean color where the decoder's features see nothing of the group."""
+    def isolated(self, images: Tensor, decoded: Tensor, mean: Tensor) -> Tensor:
+        """Images (N, 3, H, W) faded to a mean color where the decoder's features see nothing of the group.
+
+        The backbone's mean color is what its normalization makes 0 of: the published code multiplies normalized images.
+        """
         seen = torch.sigmoid(self.isolate(decoded).float())
-        return images * F.interpolate(seen, size=images.shape[2:], mode="bilinear", align_corners=True)
+        seen = F.interpolate(seen, size=images.shape[2:], mode="bilinear", align_corners=True)
+        return mean + (images - mean) * seen
 
 
 def group_losses(
@@ -125,7 +129,7 @@ def group_losses(
     if weights.classify:
         losses["classify"] = group_class_loss(collaboration.class_logits(deepest), batch.classes)
     if weights.recurrent:
-        again = network.encode(collaboration.isolated(images, decoded.features))[-1]
+        again = network.encode(collaboration.isolated(images, decoded.features, network.backbone.mean))[-1]
         losses["recurrent"] = group_class_loss(collaboration.class_logits(again), batch.group_classes)
     if weights.triplet and pair:
         pooled = deepest.float().mean((2, 3))  # (N, C, h, w) -> (N, C)

@@ -3,8 +3,9 @@
 With a few images a batch, the statistics of the batch are worse than those that came with the ImageNet weights.
 """
 
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
@@ -27,6 +28,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         self.act = _activation(source)
+        self.stays = _stays(source)
         self.train(False)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -80,7 +82,7 @@ def fold_batch_norm(module: nn.Module) -> int:
 
     The network computes the same up to rounding with less memory traffic; it cannot be trained or saved any more.
     "Follows" is read off the order of registration inside one parent, which is the order of computation in
-    `nn.Sequential` and in torchvision's residual blocks.
+    `nn.Sequential` and in torchvision's residual blocks; where it is not, `keep_unfolded` has marked the norm.
 
     Returns:
         How many layers were folded.
@@ -91,14 +93,56 @@ def fold_batch_norm(module: nn.Module) -> int:
     if module.training:
         raise ValueError("fold batch norms for inference only: call eval() first")
     folded = 0
-    for parent in list(module.modules()):
-        children = list(parent.named_children())
-        for (_, convolution), (name, norm) in pairwise(children):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                _fold(convolution, norm)
-                setattr(parent, name, _activation(norm))
-                folded += 1
+    for parent, name, convolution, norm in list(_pairs(module)):
+        if not _stays(norm):
+            _fold(convolution, norm)
+            setattr(parent, name, _activation(norm))
+            folded += 1
     return folded
+
+
+def norms_elsewhere(network: nn.Module, forward: Callable[[], Any]) -> list[str]:
+    """Names of the batch norms that are registered behind a convolution whose output they do not take.
+
+    Args:
+        network: the network; may be on the device `meta`.
+        forward: applies it to an image, of any content.
+    """
+    pairs = [(convolution, norm) for _, _, convolution, norm in _pairs(network)]
+    given: dict[nn.Module, Tensor] = {}
+    taken: dict[nn.Module, Tensor] = {}
+    hooks = [
+        *(one.register_forward_hook(lambda module, _, output: given.update({module: output})) for one, _ in pairs),
+        *(
+            norm.register_forward_pre_hook(lambda module, inputs: taken.update({module: inputs[0]}))
+            for _, norm in pairs
+        ),
+    ]
+    try:
+        forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    astray = {norm for one, norm in pairs if norm not in taken or taken[norm] is not given.get(one)}
+    return [name for name, module in network.named_modules() if module in astray]
+
+
+def keep_unfolded(network: nn.Module, names: list[str]) -> None:
+    """Let `fold_batch_norm` leave these batch norms as they are, also once they are frozen."""
+    for name in names:
+        setattr(network.get_submodule(name), "stays", True)  # noqa: B010  a module takes any attribute
+
+
+def _stays(norm: nn.Module) -> bool:
+    return bool(getattr(norm, "stays", False))
+
+
+def _pairs(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d, nn.BatchNorm2d]]:
+    """(parent, name of the norm, convolution, norm) of batch norms that are registered right behind a convolution."""
+    for parent in module.modules():
+        for (_, convolution), (name, norm) in pairwise(parent.named_children()):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield parent, name, convolution, norm
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -50,7 +50,7 @@ SALIENCY = (
     ),
     Stage(
         "train_cosaliency",
-        version=7,
+        version=8,
         section="cosaliency",
         title="group system",
         does="optional: ICNet or GCoNet+ on groups of images that share a tag",

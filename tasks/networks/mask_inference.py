@@ -86,7 +86,8 @@ def segment(network: nn.Module, images: Sequence[Sequence[np.ndarray]], *, flip:
         device: where the network is.
 
     Returns:
-        (N, C + 1, h, w) float32 on the grid of the first scale.
+        (N, C + 1, h, w) float32 on the grid of the first scale.  They are enlarged as probabilities, where the
+        published code enlarges logits: fewer than .1 % of the pixels get another class at stride 4.
     """
     total: Tensor | None = None
     for same in zip(*images, strict=True):  # the N images at one scale

@@ -164,14 +164,14 @@ def train(training: Training, out: Path, runtime: StageRuntime) -> None:
 def _one_step(training: Training, step: int) -> None:
     training.optimizer.zero_grad(set_to_none=True)
     loss = training.loss_of_step(step)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingDiverged(f"the loss of step {step} is {value}: lower learning_rate")
     if not training.calls_backward:
         torch.autograd.backward(loss)
     training.optimizer.step()
     if training.average is not None:
         training.average.update(training.network, step)
+    value = float(loss.detach())  # read last: a GPU works on while its next steps are handed to it
+    if not math.isfinite(value):
+        raise TrainingDiverged(f"the loss of step {step} is {value}: lower learning_rate")
     training.losses.append(value)
 
 

@@ -77,7 +77,7 @@ def test_deepest_side_is_what_the_classifier_pools(name: str) -> None:
     torch.testing.assert_close(backbone(images)[-1], backbone.network.forward_features(normalized))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [*FAMILIES, "repvit_m0_9", "xception41p"])  # the last two: norms registered elsewhere
 @torch.no_grad()
 def test_freezing_and_folding_change_nothing(name: str) -> None:
     """Frozen batch norms in training mode, and folded ones, give the features of the plain network in evaluation."""

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from tag2mask.models.backbones import build_backbone
 from tag2mask.models.cosaliency.gconet_plus import ConfidenceEnhancement, ConfidenceMaps, GCoNetPlus
-from tag2mask.models.cosaliency.group_affinity import GroupAffinity
+from tag2mask.models.cosaliency.group_affinity import GroupAffinity, affinity_maps
 from tag2mask.models.cosaliency.group_collaboration import GroupBatch, GroupCollaboration, GroupWeights, group_losses
 from tests.models.tiny import BACKBONE_NAMES, TinyBackbone, any_backbone
 
@@ -220,6 +220,24 @@ def test_a_wrong_pixel_pulls_with_at_most_one(sharpness: float) -> None:
     expected = torch.where(given.valid, (maps.hard - given.target).detach(), 0.0)
     torch.testing.assert_close(pull, expected, atol=1e-5, rtol=1e-4)
     assert 0 < pull.abs().max() <= 1.0001
+
+
+def test_what_is_not_of_the_group_fades_to_what_the_backbone_takes_for_nothing() -> None:
+    """Where nothing is seen an image has the backbone's mean color, where all is seen its own."""
+    model, collaboration = training_network()
+    images, decoded = torch.rand(2, 3, 16, 16), torch.zeros(2, model.channels, 8, 8)
+    for bias, expected in ((-60.0, model.backbone.mean.expand_as(images)), (60.0, images)):
+        torch.nn.init.constant_(collaboration.isolate.bias, bias)  # type: ignore[arg-type]
+        torch.testing.assert_close(collaboration.isolated(images, decoded, model.backbone.mean), expected)
+
+
+def test_affinity_has_its_precision_whatever_the_training_has() -> None:
+    """In a forward pass of bfloat16 the maps are those of float32."""
+    torch.manual_seed(0)
+    query, key = torch.randn(6, 32, 49), torch.randn(6, 32, 49)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = affinity_maps(query, key)
+    torch.testing.assert_close(found, affinity_maps(query, key))
 
 
 def test_a_group_alone_has_no_pairwise_losses() -> None:
