@@ -34,7 +34,7 @@ def tag_loss(logits: Tensor, tags: Tensor) -> Tensor:
     return F.multilabel_soft_margin_loss(logits, tags.to(logits.dtype))
 
 
-def saliency_map_loss(maps: Tensor, tags: Tensor, saliency: Tensor, *, overlap: float) -> Tensor:
+def class_saliency_loss(maps: Tensor, tags: Tensor, saliency: Tensor, *, overlap: float) -> Tensor:
     """Mean squared distance of saliency from what class maps say of it (EPS: Lee et al., CVPR 2021, section 3).
 
     The maps of the image's tags that lie on what is salient make the foreground; the others, salient objects that are

@@ -28,7 +28,7 @@ class TagClassifier(nn.Module):
         class_norm: whether a batch norm without weights stands before the class convolution, not in the article.  The
             channels of a frozen backbone differ in size and offset, and gradient descent favors the large ones.
         background: whether the class convolution has a map more, the background's, with which the classes compete at
-            each position: what `saliency_map_loss` teaches (EPS: Lee et al., CVPR 2021), not in the article.
+            each position: what `class_saliency_loss` teaches (EPS: Lee et al., CVPR 2021), not in the article.
 
     The head and the graph start by `initialize_fan_out`.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.configs.schema import Attention
-from tag2mask.models.losses import integral_attention_loss, saliency_map_loss
+from tag2mask.models.losses import class_saliency_loss, integral_attention_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import attention_network, load_model, load_pretrained, place, save_model
 from tag2mask.tasks.networks.model_folder import trained_settings
@@ -76,7 +76,7 @@ def run(
             if targets is None:
                 return loss
             maps = network.class_maps(scores.float())
-            seen = saliency_map_loss(maps, tags[numbers], targets(step), overlap=config.saliency_overlap)
+            seen = class_saliency_loss(maps, tags[numbers], targets(step), overlap=config.saliency_overlap)
             return loss + config.saliency_weight * seen
 
         train(Training(network, optimizer, steps, loss_of_step, factor), out, runtime)

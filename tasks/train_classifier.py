@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.configs.schema import Classifier
-from tag2mask.models.losses import saliency_map_loss, tag_loss
+from tag2mask.models.losses import class_saliency_loss, tag_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import classifier_network, load_pretrained, place, save_model
 from tag2mask.tasks.networks.model_folder import trained_settings
@@ -68,7 +68,7 @@ def run(
             loss = tag_loss(logits.float(), tags[numbers])
             if targets is None:
                 return loss
-            seen = saliency_map_loss(maps, tags[numbers], targets(step), overlap=config.saliency_overlap)
+            seen = class_saliency_loss(maps, tags[numbers], targets(step), overlap=config.saliency_overlap)
             return loss + config.saliency_weight * seen
 
         train(Training(network, optimizer, steps, loss_of_step, factor, accumulator), out, runtime)

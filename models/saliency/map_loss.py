@@ -33,7 +33,8 @@ def saliency_map_loss(
         score: how the two maps are made one, see `combined`.
 
     Returns:
-        A scalar, finite for any logits; 0 for a perfect map of 0 and 1 but for `LEAST`.
+        A scalar, finite for any logits; 0 for a perfect map of 0 and 1 but for `LEAST`.  By `difference` a pixel whose
+        background is the larger has no gradient, however salient it is: it learns from the claims' cross entropies.
     """
     saliency = combined(foreground_logits.float().sigmoid(), background_logits.float().sigmoid(), score)
     keep = torch.ones_like(saliency, dtype=torch.bool) if valid is None else valid.bool()

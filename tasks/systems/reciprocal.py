@@ -1,7 +1,7 @@
 """Reciprocal attention between foreground and background (US 11,151,725, claims 1-7) as a saliency system.
 
-The claims name no schedule; it is that of the same authors' PurNet, stage 1 (SGD, poly 0.9, images resized to squares,
-mirror and small rotations).
+The claims name no schedule; it is close to that of the same authors' PurNet, stage 1 (SGD, poly 0.9, images resized to
+squares, mirror and small rotations), but here biases learn as weights do, and every learning rate falls.
 """
 
 from pathlib import Path

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from tag2mask.models.losses import (
     bernoulli_divergence,
+    class_saliency_loss,
     integral_attention_loss,
     reciprocal_losses,
-    saliency_map_loss,
     segmentation_loss,
     tag_loss,
 )
@@ -174,7 +174,7 @@ def test_maps_that_say_what_saliency_says_cost_nothing() -> None:
     """A tag's map that is the salient half costs 0; the same in the other half costs 1; without a map, half of it."""
     saliency, tags = _halves(1.0, 0.0)[:, 0], torch.tensor([[1.0, 0.0]])
     costs = [
-        saliency_map_loss(_halves(*tag, 0.0, 0.0), tags, saliency, overlap=0.4).item()
+        class_saliency_loss(_halves(*tag, 0.0, 0.0), tags, saliency, overlap=0.4).item()
         for tag in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
     ]
     assert costs == pytest.approx([0, 1, 0.5])
@@ -183,9 +183,9 @@ def test_maps_that_say_what_saliency_says_cost_nothing() -> None:
 def test_a_tag_beside_what_is_salient_belongs_to_the_background() -> None:
     """A second tag's map costs nothing where nothing is salient, and is driven away from what another tag explains."""
     saliency, tags = _halves(1.0, 0.0)[:, 0], torch.tensor([[1.0, 1.0]])
-    assert saliency_map_loss(_halves(1.0, 0.0, 0.0, 1.0), tags, saliency, overlap=0.4).item() == 0
+    assert class_saliency_loss(_halves(1.0, 0.0, 0.0, 1.0), tags, saliency, overlap=0.4).item() == 0
     spread = _halves(0.6, 0.0, 0.2, 0.9).requires_grad_()
-    saliency_map_loss(spread, tags, saliency, overlap=0.4).backward()
+    class_saliency_loss(spread, tags, saliency, overlap=0.4).backward()
     assert spread.grad is not None
     assert (spread.grad[0, 0, :, :2] < 0).all() and (spread.grad[0, 1, :, 2:] == 0).all()
 
@@ -194,5 +194,5 @@ def test_the_best_tag_is_foreground_whatever_its_overlap() -> None:
     """Of a map that lies half on what is salient, more overlap asked for changes nothing where it is the only tag."""
     maps, saliency = _halves(0.8, 0.8, 0.1, 0.1), _halves(1.0, 0.0)[:, 0]
     tags = torch.tensor([[1.0, 0.0]])
-    first, second = (saliency_map_loss(maps, tags, saliency, overlap=overlap).item() for overlap in (0.4, 0.9))
+    first, second = (class_saliency_loss(maps, tags, saliency, overlap=overlap).item() for overlap in (0.4, 0.9))
     assert first == second
