@@ -8,6 +8,7 @@ from prefect.states import Completed, Failed
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.load import ConfigError
+from tag2mask.flows.dag.record import KEPT_RUNS
 from tag2mask.flows.engine.garbage import collect
 from tag2mask.flows.regenerate import permitted
 from tag2mask.tasks.building.maintenance import StoreInUse
@@ -18,7 +19,7 @@ TRIES, PAUSE_SECONDS = 12, 300.0
 
 
 @flow(name="collect_garbage", persist_result=False)
-def collect_garbage(root: Path = Path("artifacts"), keep: int = 3) -> State:
+def collect_garbage(root: Path = Path("artifacts"), keep: int = KEPT_RUNS) -> State:
     """Delete what none of the newest runs of each name needs.
 
     Args:

@@ -25,6 +25,7 @@ from tag2mask.flows.cli.main import (
     Root,
     app,
 )
+from tag2mask.flows.dag.record import KEPT_RUNS
 from tag2mask.flows.serving.settings import SERVER_ADDRESS, server_variables, set_prefect_defaults, uvicorn_arguments
 from tag2mask.flows.serving.store_server import (
     SERVER_PASSWORD,
@@ -41,7 +42,6 @@ from tag2mask.flows.serving.store_server import (
 SERVER_PORT = "PREFECT_SERVER_API_PORT"
 """Environment variable with the server's port."""
 REPORTS_PORT = 4280
-KEPT_RECORDS = 3
 Configs = Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="Settings files.", show_default=False)]
 Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * * *".')]
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
@@ -173,7 +173,7 @@ def serve(
         int, typer.Option(min=0, max=65535, help="Loopback port of the reports; 0 for any.")
     ] = REPORTS_PORT,
     gc: Gc = None,
-    gc_keep: GcKeep = KEPT_RECORDS,
+    gc_keep: GcKeep = KEPT_RUNS,
 ) -> None:
     """Offer the whole regeneration and every stage by itself in Prefect's UI, and carry out what is started there."""
     address = check_server(root)
@@ -207,7 +207,7 @@ def prefect_yaml(
     dask: Dask = "",
     devices: Devices = 1,
     gc: Gc = None,
-    gc_keep: GcKeep = KEPT_RECORDS,
+    gc_keep: GcKeep = KEPT_RUNS,
 ) -> None:
     """Print a prefect.yaml with what `serve` offers, for `prefect deploy --all` and a worker."""
     set_prefect_defaults()

@@ -216,10 +216,12 @@ def table_of(*columns: str) -> Table:
 
 def show_table(console: Console, table: Table) -> None:
     """Print a table; for a program that reads it without the blanks that fill up the last column."""
+    if console.is_terminal:
+        console.print(table, markup=False)
+        return
     with console.capture() as captured:
         console.print(table, markup=False)
-    lines = (line if console.is_terminal else line.rstrip() for line in captured.get().splitlines())
-    console.out("\n".join(lines), highlight=False)
+    console.out("\n".join(line.rstrip() for line in captured.get().splitlines()), highlight=False)
 
 
 def standard_output() -> Console:

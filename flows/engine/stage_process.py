@@ -132,7 +132,7 @@ def _settled_precision(job: Job, device: str) -> Literal["float32", "bfloat16"]:
         return "float32"  # most stages: without torch
     from tag2mask.tasks.networks.precision import choose_precision
 
-    choice = choose_precision(job.precision, device, wide_depthwise=job.precision == "auto" and _trains_wide(job))
+    choice = choose_precision(job.precision, device, wide_depthwise=lambda: _trains_wide(job))
     if job.logs_precision:
         logger.log(logging.WARNING if choice.is_emulated else logging.INFO, "precision: %s", choice)
     return choice.name

@@ -7,7 +7,7 @@ bfloat16 on a processor with avx512_bf16 and no AMX, which outweighs what the ot
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,19 +40,20 @@ class PrecisionChoice:
 
 
 def choose_precision(
-    asked: Literal["auto", "float32", "bfloat16"], device: str, *, wide_depthwise: bool = False
+    asked: Literal["auto", "float32", "bfloat16"], device: str, *, wide_depthwise: Callable[[], bool] = lambda: False
 ) -> PrecisionChoice:
     """Settle the precision of a training in this process.
 
     Args:
         asked: what the user says; `auto` takes bfloat16 where the device has instructions for it, and they help.
         device: `cpu` or `cuda`.
-        wide_depthwise: whether depthwise convolutions above 3 x 3 are trained.
+        wide_depthwise: says whether depthwise convolutions above 3 x 3 are trained; asked where it matters alone.
     """
     chip = torch.cpu.get_capabilities()
     has, reason = _gpu_support() if device == "cuda" else cpu_support(chip, os.environ)
     if asked == "auto":
-        if has and device == "cpu" and wide_depthwise and chip.get("avx512_bf16") and not chip.get("amx_bf16"):
+        slower = has and device == "cpu" and chip.get("avx512_bf16") and not chip.get("amx_bf16")
+        if slower and wide_depthwise():
             return PrecisionChoice("float32", "trains depthwise convolutions above 3 x 3, slower in avx512_bf16")
         return PrecisionChoice("bfloat16" if has else "float32", reason)
     if asked == "bfloat16" and not has:

@@ -167,7 +167,7 @@ class _ById:
 
 
 def _pairs_in(path: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of a JSON object of texts that was written with a line for each."""
+    """(name, text) of a JSON object of texts, a line each, as `write_text_pairs` and `write_json` write it."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             if line not in ("{\n", "}\n", "{}\n"):

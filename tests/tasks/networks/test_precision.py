@@ -84,8 +84,8 @@ def test_auto_takes_float32_where_bfloat16_is_there_and_slower(
 ) -> None:
     """Depthwise convolutions above 3 x 3 that are trained rule bfloat16 out on one kind of chip, unless asked for."""
     on_chip(monkeypatch, **chip)
-    assert choose_precision("auto", "cpu", wide_depthwise=True).name == expected
-    assert choose_precision("bfloat16", "cpu", wide_depthwise=True).name == "bfloat16"
+    assert choose_precision("auto", "cpu", wide_depthwise=lambda: True).name == expected
+    assert choose_precision("bfloat16", "cpu", wide_depthwise=lambda: True).name == "bfloat16"
 
 
 @pytest.mark.parametrize(
