@@ -38,6 +38,7 @@ class StagedSchedule:
     def __init__(self, config: Saliency, power: float) -> None:
         self._all_fall = config.purnet.falling == "all"
         self._power = power
+        self._backbone_factor = config.backbone_factor
         self.spans: list[Span] = []
         first = seen = 0
         stages = config.purnet.stages
@@ -62,6 +63,6 @@ class StagedSchedule:
         """Factor on the initial learning rate of a group of `subnetwork_groups` that were made with factors of 1."""
         span = self.at(step)
         part = group.rpartition("_")[0]
-        own = {"backbone": 1.0, "main": span.stage.main_factor}.get(part, ATTENTION_FACTOR)
+        own = {"backbone": self._backbone_factor, "main": span.stage.main_factor}.get(part, ATTENTION_FACTOR)
         falls = self._all_fall or part == "backbone"
         return own * (poly(self._power, span.end - span.first)(step - span.first) if falls else 1.0)

@@ -40,7 +40,15 @@ def _pairs(config: Saliency, source: PairSource, out: Path) -> SaliencyPairs:
 
 def _training(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, runtime: StageRuntime) -> Training:
     """Every level's foreground and background against the mask."""
-    groups = parameter_groups(network, config.learning_rate, bias_factor=1.0, weight_decay=config.weight_decay)
+    if config.backbone_factor == 0:
+        network.backbone.requires_grad_(False)  # no gradient is computed for it
+    groups = parameter_groups(
+        network,
+        config.learning_rate,
+        backbone_factor=config.backbone_factor,
+        bias_factor=1.0,
+        weight_decay=config.weight_decay,
+    )
     optimizer = optimizer_of(groups, config.optimizer, config.momentum)
     apply = shared(network)
 

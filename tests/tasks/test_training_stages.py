@@ -192,18 +192,6 @@ def test_segmenter_resumes_to_the_same_bytes(tmp_path: Path, inputs: dict[str, P
     check_resumed(train_segmenter.run, config, tmp_path, (2, 4), **given)
 
 
-def test_a_frozen_segmenter_keeps_its_backbone(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """At `backbone_factor` 0 the head alone is trained, whatever the optimizer and its weight decay."""
-    for name, steps in (("one", 1), ("two", 3)):
-        config = Segmenter.model_validate(
-            SEGMENTER | {"backbone_factor": 0.0, "optimizer": "adamw", "iterations": steps}
-        )
-        train_segmenter.run(config, tmp_path / name, StageRuntime(), dataset=inputs["dataset"], labels=inputs["labels"])
-    one, two = (read_state(tmp_path / name / "model.pt") for name in ("one", "two"))
-    for name, value in one.items():
-        assert torch.equal(value, two[name]) == name.startswith("segmenter.backbone."), name
-
-
 def test_segmenter_starts_where_the_settings_say(tmp_path: Path, inputs: dict[str, Path]) -> None:
     """With a vanishing rate the backbone, or the segmenter, stays what it started from; another network is refused."""
     train_classifier.run(
