@@ -55,6 +55,8 @@ def run(
     else:
         load_model(start, network)
         provenance = provenance.after(Provenance.read(start, otherwise=SILENT_MODEL))
+    if config.backbone_factor == 0:
+        backbone.requires_grad_(False)  # no gradient is computed for it
     place(network, runtime.device)
     data = system.pairs(config, source, out)
     training = system.training(config, network, data, runtime)

@@ -138,7 +138,7 @@ class Saliency(Section):
     learning_rate: float = Field(default=1e-3, gt=0)
     """Initial learning rate for the backbone; the rest takes ten times as much.  Falls by the power 0.9."""
     backbone_factor: float = Field(default=1.0, ge=0)
-    """Factor on the backbone's learning rate alone; 0 keeps its weights as they come, and a step costs half."""
+    """Factor on the backbone's learning rate alone; 0 keeps its weights as they come, which makes a step cheaper."""
     momentum: Share = 0.9
     """Momentum of SGD."""
     weight_decay: float = Field(default=5e-4, ge=0)

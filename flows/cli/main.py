@@ -13,6 +13,7 @@ from tag2mask.configs.runtime import runtime_of
 from tag2mask.configs.sections.saliency import Network
 from tag2mask.flows.cli import joining, releases, reviewing, using
 from tag2mask.flows.dag.errors import RunStopped
+from tag2mask.flows.dag.record import KEPT_RUNS
 from tag2mask.flows.termination import termination_interrupts
 
 app = typer.Typer(
@@ -142,7 +143,7 @@ def verify(root: Root = ROOT) -> None:
 @app.command()
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = 3,
+    keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = KEPT_RUNS,
     root: Root = ROOT,
 ) -> None:
     """Delete artifacts that none of the newest runs refers to, and remains of damaged and abandoned ones."""

@@ -40,8 +40,6 @@ def _training(config: Saliency, network: PurNet, data: SaliencyPairs, runtime: S
         propagate(network, losses)
         return torch.stack([loss.detach() for loss in losses]).sum()
 
-    if config.backbone_factor == 0:
-        network.backbone.requires_grad_(False)
     factors = {"backbone": 1.0, "main": 1.0, "promotion": 1.0, "rectification": 1.0}
     groups = subnetwork_groups(network, config.learning_rate, factors, weight_decay=config.weight_decay)
     optimizer = optimizer_of(groups, config.optimizer, config.momentum)

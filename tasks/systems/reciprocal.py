@@ -40,8 +40,6 @@ def _pairs(config: Saliency, source: PairSource, out: Path) -> SaliencyPairs:
 
 def _training(config: Saliency, network: ReciprocalSaliency, data: SaliencyPairs, runtime: StageRuntime) -> Training:
     """Every level's foreground and background against the mask."""
-    if config.backbone_factor == 0:
-        network.backbone.requires_grad_(False)  # no gradient is computed for it
     groups = parameter_groups(
         network,
         config.learning_rate,
