@@ -113,7 +113,8 @@ class Benchmark:
         """Settings of a run whose images are those held out."""
         dataset = {"images": "images", "tags": "labels.csv", "masks": "masks", "train_split": "null"}
         changes = [f"dataset.root={self.work / 'held-out'}", f"saliency.provider={provider}", "dataset.val_split=null"]
-        changes += ["dataset.minimum_images=1", *(f"dataset.{name}={value}" for name, value in dataset.items())]
+        changes += ["deliver=last", "dataset.minimum_images=1"]  # the best round is chosen on a validation split
+        changes += [f"dataset.{name}={value}" for name, value in dataset.items()]
         return self.configured(changes)
 
     def single(self, provider: str) -> Row:

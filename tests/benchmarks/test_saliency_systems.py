@@ -98,6 +98,12 @@ def test_saliency_systems_on_drawn_scenes(tmp_path: Path, capsys: pytest.Capture
     assert not [line for line in lines if "  train_" in line and not line.endswith("as a finished run made it")]
 
 
+def test_settings_of_the_images_held_out_are_possible(tmp_path: Path) -> None:
+    """The settings of the real comparison, whose held-out images have no validation split, are accepted."""
+    config = Benchmark(SETTINGS, tmp_path, StageRuntime()).held_out("reciprocal")
+    assert config.dataset.val_split is None and config.saliency.provider == "reciprocal"
+
+
 def test_older_artifacts_lack_only_settings_at_their_default() -> None:
     """An artifact is taken over if the settings that it does not know stand at their default, and not otherwise."""
     nodes = {node.name: node for node in build_dag(load_config(SETTINGS))}
