@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from tag2mask.configs.errors import UserError
+from tag2mask.configs.home_folder import NoHomeFolder, expanded
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import RETIRED, path_mark
 from tag2mask.configs.strict_yaml import NotStrictYaml, parse, read_text
@@ -159,10 +160,9 @@ def _make_absolute(values: dict[str, Any], folder: Path, where: str, model: type
                 _make_absolute(value, folder, f"{where}{name}.", kind)
         elif isinstance(value, str) and mark is not None and not mark.below and value not in mark.words:
             try:
-                values[name] = str((folder / Path(value).expanduser()).resolve())
-            except RuntimeError as error:
-                user = value.partition("/")[0]
-                raise ConfigError(f"{where}{name}: {value}: {user} has no home folder here; write the path") from error
+                values[name] = str((folder / expanded(value)).resolve())
+            except NoHomeFolder as error:
+                raise ConfigError(f"{where}{name}: {error}") from error
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import tag2mask.configs
 from tag2mask.configs.document import commented_yaml, relative
+from tag2mask.configs.home_folder import expanded
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.schema import Config, Dataset
 from tag2mask.configs.sections.data import FOLDER_FORMATS
@@ -243,7 +244,7 @@ def _next(dataset: Dataset, out: Path) -> list[str]:
 
 def _absolute(path: Path) -> Path:
     """A path from the root on; through links only where `..` asks where they lead."""
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     return path.resolve() if ".." in path.parts else path
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.configs.home_folder import expanded
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
@@ -180,7 +181,7 @@ def model_folder(given: Path, root: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    places = (given.expanduser(), root / given, root / SALIENCY_TRAINING / given)
+    places = (expanded(given), root / given, root / SALIENCY_TRAINING / given)
     found = next((place for place in places if (place / "model.json").is_file()), None)
     if found is None:
         raise ConfigError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
+from tag2mask.configs.home_folder import expanded
 from tag2mask.configs.load import changed, validated
 from tag2mask.configs.schema import MaskPrediction, Refinement
 from tag2mask.flows.dag.delivery import delivered_segmenter
@@ -63,7 +64,7 @@ def named_segmenter(text: str, root: Path) -> NamedModel:
         NoSuchModel, NoSuchArtifact, NoStore: there is none; the message says what was looked for, and what there is.
         DamagedArtifact: its bytes are not what they were.
     """
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     if (folder / "model.json").is_file():
         place = folder.resolve()
         own = place.parent.parent  # the folder may be an artifact, of this store or another

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.configs.errors import UserError
+from tag2mask.configs.home_folder import expanded
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.images import read_image
 from tag2mask.tasks.dataset.label_maps import read_labels
@@ -93,7 +94,7 @@ def read_release(folder: Path | str, *, images: Path | str | None = None) -> Rel
     Raises:
         DamagedArtifact: it is no release, or files of it are missing; bytes are compared by `tag2mask verify` alone.
     """
-    place = Path(folder).expanduser().resolve()
+    place = expanded(folder).resolve()
     release = releases.read_release(place)
     root = next(parent for parent in place.parents if parent.name == RELEASES or parent == parent.parent).parent
     found = LabelSet.of_release(place, release.manifest, root, release.title)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tag2mask.configs.errors import UserError
+from tag2mask.configs.home_folder import expanded
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import is_legible
 from tag2mask.tasks.dataset.images import find_images
@@ -28,6 +29,7 @@ def images_named(given: Sequence[str]) -> dict[str, Path]:
             `photos/**/*.jpg`, of which the files with an image's suffix are taken.
 
     Raises:
+        NoHomeFolder: a name begins with the home folder of a user who has none.
         NoImages: a name leads to nothing, two images have the same id, or a name cannot stand in a table.
     """
     found: dict[str, Path] = {}
@@ -46,7 +48,7 @@ def images_named(given: Sequence[str]) -> dict[str, Path]:
 
 def _meant(name: str) -> Iterable[Path]:
     """Files that one name means; at least one."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         try:
             files = list(find_images(path).values())
