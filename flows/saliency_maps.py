@@ -180,6 +180,7 @@ def model_folder(given: Path, root: Path) -> Path:
 
     Raises:
         ConfigError: there is none.
+        NoHomeFolder: the path begins with the home folder of a user who has none.
     """
     places = (expanded(given), root / given, root / SALIENCY_TRAINING / given)
     found = next((place for place in places if (place / "model.json").is_file()), None)

@@ -61,6 +61,7 @@ def named_segmenter(text: str, root: Path) -> NamedModel:
         root: folder of the store.
 
     Raises:
+        NoHomeFolder: the text begins with the home folder of a user who has none.
         NoSuchModel, NoSuchArtifact, NoStore: there is none; the message says what was looked for, and what there is.
         DamagedArtifact: its bytes are not what they were.
     """

@@ -92,6 +92,7 @@ def read_release(folder: Path | str, *, images: Path | str | None = None) -> Rel
         images: folder of the images, where the release was copied away from its store.
 
     Raises:
+        NoHomeFolder: the folder begins with the home folder of a user who has none.
         DamagedArtifact: it is no release, or files of it are missing; bytes are compared by `tag2mask verify` alone.
     """
     place = expanded(folder).resolve()
