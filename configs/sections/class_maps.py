@@ -37,9 +37,10 @@ class Classifier(Section):
     batch_size: int = Field(default=5, ge=1)
     """Images per step."""
     optimizer: Optimizer = "sgd"
-    """`sgd` is published; `adamw` learns faster from random weights (every parameter at the same rate)."""
+    """`sgd` is published; `adamw` learns faster from random weights."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Learning rate; with SGD of the backbone's weights at `backbone_factor` 1: biases take 2x, the head 10x that."""
+    """Learning rate; with SGD of the backbone's weights at `backbone_factor` 1: biases take 2x, the head 10x that.
+    With AdamW of everything but the backbone, whose weights and biases take `backbone_factor` times that."""
     backbone_factor: float = Field(default=1.0, ge=0)
     """Factor on the backbone's learning rate; 0 keeps its weights as they come and is much faster."""
     feature_copies: int = Field(default=2, ge=0)
@@ -69,10 +70,6 @@ class Classifier(Section):
     def _consistent(self) -> "Classifier":
         if self.accumulate_from >= self.epochs:
             raise ValueError(f"accumulate_from {self.accumulate_from} must be below epochs {self.epochs}")
-        if self.optimizer == "adamw" and self.backbone_factor not in (0, 1):
-            raise ValueError(
-                f"backbone_factor {self.backbone_factor:g} has no effect with adamw: 0 (a backbone as it comes) or 1"
-            )
         return self
 
 

@@ -152,15 +152,24 @@ def tag_batches(
 
 
 def optimizer_of(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.Optimizer:
-    """Nesterov SGD with the published groups (backbone x1, its biases x2, head x10, its biases x20), or AdamW."""
+    """Nesterov SGD with the published groups (backbone x1, its biases x2, head x10, its biases x20), or AdamW.
+
+    AdamW knows two rates: the head's is `learning_rate`, the backbone's `backbone_factor` times that.
+    """
     if config.backbone_factor == 0:
         network.backbone.requires_grad_(False)  # nothing flows back into the backbone, which is what makes it fast
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "adamw":
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        return torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
-    groups = parameter_groups(network, rate, backbone_factor=config.backbone_factor, weight_decay=decay)
-    return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    published = config.optimizer == "sgd"
+    groups = parameter_groups(
+        network,
+        config.learning_rate,
+        backbone_factor=config.backbone_factor,
+        head_factor=10.0 if published else 1.0,
+        bias_factor=2.0 if published else 1.0,
+        weight_decay=config.weight_decay,
+    )
+    if published:
+        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
+    return torch.optim.AdamW(groups)
 
 
 def drops(config: Classifier, steps_per_epoch: int) -> Callable[[int], float]:

@@ -66,6 +66,20 @@ def test_sgd_has_the_published_groups() -> None:
     assert all(group["nesterov"] and group["weight_decay"] == 5e-4 for group in groups)
 
 
+def test_adamw_has_one_rate_and_a_part_of_it_for_the_backbone() -> None:
+    """With AdamW the head's weights and biases learn at the rate, the backbone's at `backbone_factor` times that."""
+    config = settings(optimizer="adamw", learning_rate=0.5, backbone_factor=0.1, weight_decay=0.01)
+    network = classifier_network(config, 2)
+    groups = optimizer_of(network, config).param_groups
+    rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    wanted = {
+        id(parameter): pytest.approx(0.05 if name.startswith("backbone.") else 0.5)
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
+    assert rate == wanted and all(group["weight_decay"] == 0.01 for group in groups)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_backbone_kept_as_it_comes_is_given_to_no_optimizer(optimizer: str) -> None:
     """With `backbone_factor` 0 neither optimizer holds a parameter of the backbone."""
