@@ -60,9 +60,9 @@ class Classifier(Section):
     saliency_overlap: Share = 0.4
     """With `saliency_weight`: share of a tag's map that has to be salient for the map to count as foreground."""
     accumulate_from: int = Field(default=1, ge=0)
-    """First epoch (counted from 0) whose attention is accumulated."""
+    """First epoch (counted from 0) whose attention is accumulated; of the classifier alone."""
     accumulate_probability: Share = 0.1
-    """A class's attention is accumulated only while the classifier gives it at least this probability."""
+    """A class's attention is accumulated only while the classifier gives it at least this probability; likewise."""
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, order and augmentation."""
 
@@ -79,6 +79,10 @@ class Attention(Classifier):
     start: Literal["backbone", "classifier"] = "backbone"
     """What training starts from: the backbone's weights, as published; or the trained classifier, whose backbone, head
     and graph must be the same: for backbones without ImageNet weights, which a short training cannot teach twice."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Attention":
+        return self  # it learns from accumulated attention and accumulates none: one epoch is enough
 
 
 class Affinity(Section):

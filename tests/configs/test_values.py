@@ -53,6 +53,13 @@ def test_value_that_no_stage_takes_is_refused(change: str, message: str) -> None
         load_config(DEMO, [change])
 
 
+def test_only_the_classifier_needs_an_epoch_that_is_accumulated() -> None:
+    """A classifier of one epoch is refused, which would accumulate nothing; an attention model of one epoch learns."""
+    with pytest.raises(ConfigError, match="classifier: accumulate_from 1 must be below epochs 1"):
+        load_config(DEMO, ["classifier.epochs=1"])
+    assert load_config(DEMO, ["attention.epochs=1"]).attention.epochs == 1
+
+
 def test_a_key_of_earlier_versions_is_reported_what_became_of_it(tmp_path: Path) -> None:
     """Settings that still choose the precision are refused by file and section, with the option that does it now."""
     path = tmp_path / "old.yaml"
