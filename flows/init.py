@@ -40,8 +40,6 @@ PRIOR_CHOSEN = """\
 OF_PRIOR: dict[str, dict[str, Any]] = {
     "attention": {"saliency_weight": 0},
     "cam_refinement": {"attention": False, "saliency_weight": 0.5, "background": 0.11},
-    "segmenter": {"first_round_tags": None},
-    "fusion": {"trust": 0.7},
     "release": {"minimum_saliency_agreement": None},
 }
 """Section -> settings: what docs/results.md measured without masks.  More weight gains little; class maps that learn
@@ -84,7 +82,7 @@ def write_settings(sources: Sources, out: Path) -> str:
     sources = replace(sources, images=folder)
     dataset, tags = _dataset(sources, found)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
-    notes = _set_saliency(values, sources, out)
+    notes = _set_saliency(values, sources, out) + _set_first_round(values, tags, _image_ids(sources, dataset))
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
         values["deliver"] = "last"
     config = Config.model_validate(values)
@@ -170,6 +168,19 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
     values["saliency_set"] = {"root": root, **names}
     return []
+
+
+def _set_first_round(values: dict[str, Any], found: FoundTags, images: set[str]) -> list[str]:
+    """Let all images teach the first round where most have several tags; what to say about it.
+
+    That half of them are enough is a guess: 72 % of those that the setting was measured on have one tag.
+    """
+    counts = [len(names) for image_id, names in found.read.tags.items() if image_id in images]
+    simple = sum(count == 1 for count in counts)
+    if 2 * simple >= len(counts):
+        return []
+    values["segmenter"]["first_round_tags"] = None
+    return [f"{simple} of {len(counts)} images have a single tag: the first round learns from all (first_round_tags)"]
 
 
 def backbone_for(weights: str) -> dict[str, str]:

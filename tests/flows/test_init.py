@@ -144,6 +144,20 @@ def test_without_saliency_it_needs_no_masks(images: Path, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["holiday"]
 
 
+@pytest.mark.parametrize("several, simple_first", [(2, True), (3, False)])
+def test_simple_images_teach_first_where_there_are_enough(tmp_path: Path, several: int, simple_first: bool) -> None:
+    """The first round learns from images of one tag where half of them have one; otherwise from all, as init says."""
+    (tmp_path / "photos").mkdir()
+    rows = [f"{n},{'cat dog' if n < several else 'cat'}" for n in range(4)]
+    for n in range(4):
+        Image.new("RGB", (32, 32)).save(tmp_path / "photos" / f"{n}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(["image_id,labels", *rows]) + "\n")
+    reported = write_settings(Sources(tmp_path / "photos"), tmp_path / "out.yaml")
+    config = load_config(tmp_path / "out.yaml")
+    assert config.segmenter.first_round_tags == (1 if simple_first else None)
+    assert ("1 of 4 images have a single tag: the first round learns from all" in reported) != simple_first
+
+
 @pytest.mark.parametrize(
     "change", ["provider=reciprocal targets=prior", "provider=reciprocal checkpoint=m", "provider=folder maps=m"]
 )
