@@ -82,7 +82,8 @@ def write_settings(sources: Sources, out: Path) -> str:
     sources = replace(sources, images=folder)
     dataset, tags = _dataset(sources, found)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
-    notes = _set_saliency(values, sources, out) + _set_first_round(values, tags, _image_ids(sources, dataset))
+    image_ids = _image_ids(sources, dataset)
+    notes = _set_saliency(values, sources, out) + _set_first_round(values, tags, image_ids)
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
         values["deliver"] = "last"
     config = Config.model_validate(values)
@@ -90,7 +91,9 @@ def write_settings(sources: Sources, out: Path) -> str:
     head = f"# Run it with: tag2mask run {out.name}\n\n{chosen}"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(head + commented_yaml(config, out.absolute().parent), encoding="utf-8")
-    return "\n".join([f"wrote {out}", *_counts(sources, dataset, tags), *notes, *_next(load_config(out).dataset, out)])
+    return "\n".join(
+        [f"wrote {out}", *_counts(image_ids, dataset, tags), *notes, *_next(load_config(out).dataset, out)]
+    )
 
 
 def _folder_of_images(sources: Sources) -> tuple[Path, FoundTags | None]:
@@ -206,9 +209,9 @@ def _networks(weights: str) -> dict[str, Any]:
     return values
 
 
-def _counts(sources: Sources, dataset: Dataset, found: FoundTags) -> list[str]:
+def _counts(images: set[str], dataset: Dataset, found: FoundTags) -> list[str]:
     """What was found, a line each."""
-    tags, images = found.read.tags, _image_ids(sources, dataset)
+    tags = found.read.tags
     classes = Counter(name for image_id in tags.keys() & images for name in tags[image_id])
     named = ", ".join(f"{name} {count}" for name, count in sorted(classes.items()))
     lines = [

@@ -24,7 +24,7 @@ from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
 from tag2mask.tasks.training.loop import Training, autocast, train
 from tag2mask.tasks.training.ranks import shared
 from tag2mask.tasks.training.saliency_targets import saliency_targets
-from tag2mask.tasks.training.tag_training import drops, optimizer_of, tag_batches
+from tag2mask.tasks.training.tag_training import drops, tag_batches, tag_optimizer
 
 
 def run(
@@ -61,7 +61,7 @@ def run(
     ):
         steps = len(data.steps)
 
-        optimizer, factor = optimizer_of(network, config), drops(config, steps // config.epochs)
+        optimizer, factor = tag_optimizer(network, config), drops(config, steps // config.epochs)
         apply = shared(network)
 
         def loss_of_step(step: int) -> Tensor:

@@ -120,9 +120,13 @@ def poly(power: float, steps: int) -> Callable[[int], float]:
     return lambda step: (1 - step / steps) ** power
 
 
-def optimizer_of(groups: list[dict[str, Any]], kind: Optimizer, momentum: float) -> torch.optim.Optimizer:
+def optimizer_of(
+    groups: list[dict[str, Any]], kind: Optimizer, momentum: float, *, nesterov: bool = False
+) -> torch.optim.Optimizer:
     """SGD with momentum, or AdamW, which reads no momentum; learning rates and weight decay are those of the groups."""
-    return torch.optim.AdamW(groups) if kind == "adamw" else torch.optim.SGD(groups, momentum=momentum)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups)
+    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov and momentum > 0)
 
 
 def train(training: Training, out: Path, runtime: StageRuntime) -> None:

@@ -23,7 +23,7 @@ from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.frozen_features import FrozenFeatures, PassedOn
-from tag2mask.tasks.training.loop import batches_of_epochs, seeded
+from tag2mask.tasks.training.loop import batches_of_epochs, optimizer_of, seeded
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.training.ranks import is_first, wait_for_all
 
@@ -151,7 +151,7 @@ def tag_batches(
             batches.close()
 
 
-def optimizer_of(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.Optimizer:
+def tag_optimizer(network: TagClassifier | IntegralAttention, config: Classifier) -> torch.optim.Optimizer:
     """Nesterov SGD with the published groups (backbone x1, its biases x2, head x10, its biases x20), or AdamW.
 
     AdamW knows two rates: the head's is `learning_rate`, the backbone's `backbone_factor` times that.
@@ -167,9 +167,7 @@ def optimizer_of(network: TagClassifier | IntegralAttention, config: Classifier)
         bias_factor=2.0 if published else 1.0,
         weight_decay=config.weight_decay,
     )
-    if published:
-        return torch.optim.SGD(groups, momentum=config.momentum, nesterov=config.momentum > 0)
-    return torch.optim.AdamW(groups)
+    return optimizer_of(groups, config.optimizer, config.momentum, nesterov=True)
 
 
 def drops(config: Classifier, steps_per_epoch: int) -> Callable[[int], float]:

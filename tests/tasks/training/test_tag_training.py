@@ -17,8 +17,8 @@ from tag2mask.tasks.training.tag_training import (
     FeatureBatches,
     ResizedImageBatches,
     drops,
-    optimizer_of,
     tag_batches,
+    tag_optimizer,
 )
 from tests.tasks.drawn_run import blocks, write_dataset
 
@@ -61,7 +61,7 @@ def test_the_learning_rate_drops_at_its_epochs() -> None:
 def test_sgd_has_the_published_groups() -> None:
     """Backbone weights learn at the rate, biases at twice and the head at ten times that."""
     network = classifier_network(settings(backbone={"name": "vgg16"}, head_convolutions=1), 2)
-    groups = optimizer_of(network, settings(learning_rate=0.5)).param_groups
+    groups = tag_optimizer(network, settings(learning_rate=0.5)).param_groups
     assert [group["lr"] for group in groups] == [0.5, 1.0, 5.0, 10.0]
     assert all(group["nesterov"] and group["weight_decay"] == 5e-4 for group in groups)
 
@@ -70,7 +70,7 @@ def test_adamw_has_one_rate_and_a_part_of_it_for_the_backbone() -> None:
     """With AdamW the head's weights and biases learn at the rate, the backbone's at `backbone_factor` times that."""
     config = settings(optimizer="adamw", learning_rate=0.5, backbone_factor=0.1, weight_decay=0.01)
     network = classifier_network(config, 2)
-    groups = optimizer_of(network, config).param_groups
+    groups = tag_optimizer(network, config).param_groups
     rate = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     wanted = {
         id(parameter): pytest.approx(0.05 if name.startswith("backbone.") else 0.5)
@@ -86,7 +86,7 @@ def test_a_backbone_kept_as_it_comes_is_given_to_no_optimizer(optimizer: str) ->
     config = settings(optimizer=optimizer, backbone_factor=0)
     network = classifier_network(config, 2)
     backbone = {id(parameter) for parameter in network.backbone.parameters()}
-    held = {id(p) for group in optimizer_of(network, config).param_groups for p in group["params"]}
+    held = {id(p) for group in tag_optimizer(network, config).param_groups for p in group["params"]}
     assert held and not held & backbone
 
 
