@@ -170,7 +170,8 @@ def _faults(error: ValidationError) -> list[str]:
     lines = []
     for fault in error.errors():
         where = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
+        message = "write a list, such as [1, 2]" if fault["type"] == "tuple_type" else fault["msg"]
+        message = message.removeprefix("Value error, ")
         given = fault.get("input")
         shown = f" (given: {_short(given)})" if not isinstance(given, dict) and fault["type"] != "value_error" else ""
         lines.append(f"{where}: {message}{shown}" if where else f"{message}{shown}")

@@ -1,8 +1,6 @@
-"""The first steps: a settings file for a folder of images, and the demo's drawn dataset."""
+"""The first step: a settings file for a folder of images."""
 
-import json
 import os
-import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +23,8 @@ from tag2mask.tasks.tags.readers.folders import images_below
 SPLITS = ("ImageSets/Segmentation/{}.txt", "{}.txt")
 PLACES = ("train_split", "val_split", "test_split", "tag_names")
 """Settings of the dataset that name a file."""
+BACKBONE = "tf_efficientnet_lite0"
+"""Of all networks, unless the weights that are given belong to another."""
 PRIOR_CHOSEN = """\
 # Saliency needs no masks here: it is robust background detection (saliency.provider: prior, section prior), computed
 # from each image alone.  Instead:
@@ -34,6 +34,8 @@ PRIOR_CHOSEN = """\
 #   saliency.provider: reciprocal and saliency_set   images with masks of salient objects, of any kind
 #   saliency.checkpoint                              a model that was trained before
 #   saliency.provider: folder and saliency.maps      ready maps
+# For masks or maps rather run `tag2mask init` again (--saliency-images and --saliency-masks, or --saliency-maps):
+# they deserve more say (cam_refinement, release), and an attention model that learns from them.
 """
 """Comment above settings that do without masks."""
 
@@ -83,7 +85,9 @@ def write_settings(sources: Sources, out: Path) -> str:
     dataset, tags = _dataset(sources, found)
     values = _networks(sources.weights) | {"name": _run_name(out), "dataset": dataset.model_dump(exclude_none=True)}
     image_ids = _image_ids(sources, dataset)
-    notes = _set_saliency(values, sources, out) + _set_first_round(values, tags, image_ids)
+    notes = [*_set_saliency(values, sources, out), *_set_first_round(values, tags, image_ids)]
+    if (backbone := backbone_for(sources.weights)["name"]) != BACKBONE:
+        notes.append(f"all networks stand on {backbone}; docs/results.md measured these settings on {BACKBONE}")
     if dataset.val_split is None:  # no images are kept aside on which rounds could be compared
         values["deliver"] = "last"
     config = Config.model_validate(values)
@@ -133,6 +137,8 @@ def _dataset(sources: Sources, found: FoundTags | None) -> tuple[Dataset, FoundT
     root = images.parent
     tags = found or _find_tags(sources, images)
     if tags is None:
+        if not _images_in(images):
+            raise ConfigError(f"{images}: no image there; an image ends in {', '.join(IMAGE_SUFFIXES)}")
         raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
     pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]
     train, val = next((pair for pair in pairs if all((root / name).is_file() for name in pair)), (None, None))
@@ -170,25 +176,29 @@ def _set_saliency(values: dict[str, Any], sources: Sources, out: Path) -> list[s
     root = Path(os.path.commonpath([images, masks]))
     names = {"images": os.path.relpath(images, root), "masks": os.path.relpath(masks, root)}
     values["saliency_set"] = {"root": root, **names}
-    return []
+    return [
+        "say in saliency_set what its masks show (about, shows_target_classes): said later, it trains saliency anew"
+    ]
 
 
 def _set_first_round(values: dict[str, Any], found: FoundTags, images: set[str]) -> list[str]:
     """Let all images teach the first round where most have several tags; what to say about it.
 
-    That half of them are enough is a guess: 72 % of those that the setting was measured on have one tag.
+    Labels 0 then count for less in labels 1, as docs/results.md measured it.  That half of the images are enough is a
+    guess: 72 % of those that the setting was measured on have one tag.
     """
     counts = [len(names) for image_id, names in found.read.tags.items() if image_id in images]
     simple = sum(count == 1 for count in counts)
     if 2 * simple >= len(counts):
         return []
     values["segmenter"]["first_round_tags"] = None
+    values["fusion"]["trust"] = 0.7
     return [f"{simple} of {len(counts)} images have a single tag: the first round learns from all (first_round_tags)"]
 
 
 def backbone_for(weights: str) -> dict[str, str]:
     """Name and weights of the backbone that goes with the weights of `Sources`."""
-    name = "tf_efficientnet_lite0" if weights in ("packaged", "timm") else "mobilenet_v2"
+    name = BACKBONE if weights in ("packaged", "timm") else "mobilenet_v2"
     return {"name": name, "weights": weights if weights in NO_FILE else str(_existing(Path(weights)))}
 
 
@@ -277,23 +287,3 @@ def _run_name(out: Path) -> str:
 def packaged(name: str) -> Path:
     """A settings file that is installed with the package."""
     return Path(next(iter(tag2mask.configs.__path__))) / name
-
-
-def demo_settings(root: Path) -> tuple[Path, list[str]]:
-    """Draw the demo's dataset below the store, unless it is there; the settings file and the changes that name it."""
-    data = root.absolute() / ".demo-data"
-    draw_demo(data)
-    places = {"dataset.root": data, "saliency_set.root": data / "saliency"}
-    return packaged("demo.yaml"), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
-
-
-def draw_demo(folder: Path) -> None:
-    """Draw the demo's dataset; the folder is complete or absent, whatever happens."""
-    if folder.exists():
-        return
-    from tag2mask.tasks.demo.scenes import write_demo
-
-    aside = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    write_demo(aside)
-    os.rename(aside, folder)

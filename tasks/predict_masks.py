@@ -52,7 +52,7 @@ def run(
 def open_work(device: str, *, config: MaskPrediction, filtered: bool, out: Path, dataset: Path, model: Path) -> Process:
     """What a worker does: it loads the network once."""
     index = ImageIndex.read(dataset)
-    network = load_segmenter(model, device, index.classes).network
+    loaded = load_segmenter(model, device, index.classes)
     records = {record.image_id: record for record in index}
 
     def process(image_ids: Sequence[str]) -> Iterator[tuple[str, list[Path]]]:
@@ -63,8 +63,8 @@ def open_work(device: str, *, config: MaskPrediction, filtered: bool, out: Path,
             for part in batches(same, images_at_once(config.batch_size, device)):
                 chosen = [records[image_id] for image_id in part]
                 with torch.inference_mode():
-                    images = [at_scales(index.pixels(record), config) for record in chosen]
-                    scores = segment(network, images, flip=config.flip, device=device)
+                    images = [at_scales(index.pixels(record), config, loaded.least_side) for record in chosen]
+                    scores = segment(loaded.network, images, flip=config.flip, device=device)
                     for record, score in zip(chosen, scores, strict=True):
                         yield record.image_id, _write(out, record, score, filtered)
 

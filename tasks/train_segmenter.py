@@ -54,17 +54,17 @@ class LabeledCrops:
 
     def __init__(self, index: ImageIndex, labels: Path, config: Segmenter) -> None:
         self._labels, self._config = labels, config
-        if config.first_round_tags is not None:
-            index = index.only(simple_images(index, config.first_round_tags))
         shown = {r.image_id: np.unique(read_labels(labels / f"{r.image_id}.png")) for r in index}
-        usable = [image_id for image_id, found in shown.items() if (found != IGNORE).any()]
+        if config.first_round_tags is not None:
+            index = index.only(simple_images(index, config.first_round_tags, shown))
+        usable = [record.image_id for record in index if (shown[record.image_id] != IGNORE).any()]
         if not usable:
             raise NoLabels(
                 f"{labels}: every pixel of all {len(index)} label maps is ignored; lower minimum_foreground of the "
                 "section that makes them: mining or cam_refinement, from the second round on masking or fusion"
             )
         self.index = index.only(usable)
-        self._donors = self._images_of_one_class(shown) if config.paste_objects else []
+        self.donors = self._images_of_one_class(shown) if config.paste_objects else []
         self._decoded = DecodedImages(self._decode)
         self.prefetch = Prefetch(self._load, config.iterations)
 
@@ -83,7 +83,7 @@ class LabeledCrops:
         found: dict[int, list[int]] = {}
         for number, record in enumerate(self.index):
             objects = [int(value) for value in shown[record.image_id] if value not in (0, IGNORE)]
-            if len(objects) == len(record.tags) == 1:
+            if len(objects) == 1 and tuple(objects) == record.tags:
                 found.setdefault(objects[0], []).append(number)
         return list(found.values())
 
@@ -94,9 +94,9 @@ class LabeledCrops:
     def _with_object(self, sample: int, pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A crop, onto which an object is pasted where chance has it."""
         rng = seeded(self._config.seed, sample, 2)
-        if not self._donors or rng.random() >= self._config.paste_objects:
+        if not self.donors or rng.random() >= self._config.paste_objects:
             return pixels, labels
-        images = self._donors[rng.integers(len(self._donors))]
+        images = self.donors[rng.integers(len(self.donors))]
         return paste_objects(pixels, labels, *self._crop(images[rng.integers(len(images))], rng))
 
     def _load(self, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,9 +108,16 @@ class LabeledCrops:
         return np.stack(images), np.stack(labels)
 
 
-def simple_images(index: ImageIndex, tags: int) -> list[str]:
-    """Ids of the images with at most so many tags, and of those that show a class which none of them shows."""
-    seen = {tag for record in index for tag in record.tags if len(record.tags) <= tags}
+def simple_images(index: ImageIndex, tags: int, shown: Mapping[str, np.ndarray]) -> list[str]:
+    """Ids of the images with at most so many tags, and of those with a tag that the labels of none of them show.
+
+    Args:
+        index: images and their tags.
+        tags: how many make an image a simple one.
+        shown: image id -> values in its labels.
+    """
+    simple = [record for record in index if len(record.tags) <= tags]
+    seen = {tag for record in simple for tag in record.tags if tag in shown[record.image_id]}
     return [record.image_id for record in index if len(record.tags) <= tags or not seen.issuperset(record.tags)]
 
 

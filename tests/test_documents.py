@@ -75,6 +75,14 @@ def test_every_link_leads_somewhere(document: Path) -> None:
             assert anchor in {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}, target
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_is_named_exists(document: Path) -> None:
+    """A test that a page names is there, but for the one that the worked example would have."""
+    files = [path.as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    for name in re.findall(r"[\w/]*\btest_\w+\.py", document.read_text(encoding="utf-8")):
+        assert name.endswith("test_ignore_outlines.py") or any(path.endswith(f"/{name}") for path in files), name
+
+
 def test_the_readme_stays_short() -> None:
     """The README has at most 8 KB: one page that invites, the rest stands in docs."""
     assert len((ROOT / "README.md").read_bytes()) <= README_BYTES

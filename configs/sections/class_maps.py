@@ -72,6 +72,21 @@ class Classifier(Section):
             raise ValueError(f"accumulate_from {self.accumulate_from} must be below epochs {self.epochs}")
         return self
 
+    @model_validator(mode="after")
+    def _possible(self) -> "Classifier":
+        """Refuse maps of one cell, which batch norm cannot take of a single image, and copies that have no half."""
+        if self.image_size <= self.backbone.output_stride:
+            raise ValueError(
+                f"image_size {self.image_size} makes maps of one cell at output_stride {self.backbone.output_stride}: "
+                f"at least {2 * self.backbone.output_stride}"
+            )
+        fixed = self.backbone_factor == 0 and self.backbone.freeze_batch_norm
+        if fixed and self.flip and self.feature_copies % 2:
+            raise ValueError(
+                f"feature_copies {self.feature_copies}: flip mirrors half of them; take an even number, or 0"
+            )
+        return self
+
 
 class Attention(Classifier):
     """Training of the integral attention model, which has the classifier's backbone and head."""

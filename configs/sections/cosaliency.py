@@ -125,7 +125,8 @@ class Cosaliency(Section):
                 f"icnet needs three strides or more; {self.backbone.name} at output_stride "
                 f"{self.backbone.output_stride} has {', '.join(map(str, strides))}: take a larger output_stride"
             )
-        least = strides[-1] * (2 if self.provider == "icnet" else 1)
+        cells = 3 if self.backbone.name == "squeezenet1_1" else 2  # its pools leave one out at the edge
+        least = strides[-1] * (cells if self.provider == "icnet" else 1)
         if self.image_size < least:
             raise ValueError(
                 f"image_size {self.image_size} is too small for {self.provider} on {self.backbone.name} at "

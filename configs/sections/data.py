@@ -91,7 +91,8 @@ class Dataset(Section):
     """Text file of ids without tags and masks, as of VOC's test set: the delivered segmenter predicts them, and
     `tag2mask submission` hands the predictions over.  Nothing trains or is measured on them.  Without it: none."""
     masks: Annotated[str | None, BELOW_ROOT] = None
-    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation and nothing else."""
+    """Folder of ground-truth `<id>.png` (0 background, 1..C class, 255 void).  Read by evaluation, and by the
+    report, which shows them; by nothing else."""
     corrections: Annotated[str | None, BELOW_ROOT] = None
     """Folder of masks that people corrected, as `tag2mask corrections` writes it: they stand for their images in every
     round, and these images are not measured.  Without it: none."""

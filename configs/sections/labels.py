@@ -44,13 +44,13 @@ class Refinement(Section):
 
     iterations: int = Field(default=10, ge=0)
     """Mean-field steps; 0 turns the CRF off."""
-    gaussian_xy: float = Field(default=1.0, gt=0)
+    gaussian_xy: float = Field(default=1.0, ge=0.1)
     """Standard deviation of the smoothness kernel, in pixels."""
     gaussian_weight: float = Field(default=3.0, ge=0)
     """Weight of the smoothness kernel."""
-    bilateral_xy: float = Field(default=67.0, gt=0)
+    bilateral_xy: float = Field(default=67.0, ge=0.1)
     """Spatial standard deviation of the appearance kernel, in pixels."""
-    bilateral_rgb: float = Field(default=3.0, gt=0)
+    bilateral_rgb: float = Field(default=3.0, ge=0.1)
     """Color standard deviation of the appearance kernel, in gray levels of 0-255."""
     bilateral_weight: float = Field(default=4.0, ge=0)
     """Weight of the appearance kernel."""
@@ -72,7 +72,7 @@ class CamRefinement(Section):
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
     crf: Refinement = Refinement(gaussian_xy=3.0)
-    """Constants of the dense CRF; all tagged classes take part."""
+    """Constants of the dense CRF; all tagged classes take part (`minimum_probability` is not read)."""
 
 
 class Fusion(Section):
@@ -83,7 +83,7 @@ class Fusion(Section):
     minimum_foreground: Share = 0.01
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
     crf: Refinement = Refinement(gaussian_xy=3.0)
-    """Constants of the dense CRF."""
+    """Constants of the dense CRF; classes of prediction and labels 0 take part (`minimum_probability` is not read)."""
 
 
 class RoundChoice(Section):

@@ -26,7 +26,7 @@ class NodeFacts(Section):
 
 
 class Evaluation(Section):
-    """Comparison with ground-truth masks.  The only section whose stages read them."""
+    """Comparison with ground-truth masks, which nothing else reads but the report, to show them."""
 
     thresholds: int = Field(default=100, ge=2, le=255)
     """Background thresholds tried for the class maps, evenly spaced in (0, 1); the best one is reported."""

@@ -77,8 +77,9 @@ class PurNet(Section):
         return self
 
     def ends(self, iterations: int) -> tuple[int, ...]:
-        """Number of steps after which each stage ends."""
-        return tuple(round(share * iterations) for share in accumulate(stage.share for stage in self.stages))
+        """Number of steps after which each stage ends; the last one with the training, however shares are rounded."""
+        *before, _ = (round(share * iterations) for share in accumulate(stage.share for stage in self.stages))
+        return (*before, iterations)
 
 
 class Saliency(Section):

@@ -175,7 +175,7 @@ def init(
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
     saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
     weights: Annotated[
-        str, typer.Option(help="ImageNet weights: packaged, torchvision or timm (fetched), or a file of MobileNetV2's.")
+        str, typer.Option(help="ImageNet's: Lite0's packaged or by timm; MobileNetV2's by torchvision or a file.")
     ] = "packaged",
 ) -> None:
     """Write a commented settings file that runs, for a folder of images and tags in any format that is known."""
@@ -198,8 +198,8 @@ def demo(
     engine: EngineName = "auto",
 ) -> None:
     """Draw a small dataset, run everything on it, and say where the report is."""
+    from tag2mask.flows.demo import demo_settings
     from tag2mask.flows.engine.running import Selection
-    from tag2mask.flows.init import demo_settings
     from tag2mask.flows.run import Request, run
 
     path, own = demo_settings(root)

@@ -58,7 +58,11 @@ def _row(node: Node, known: Mapping[str, Artifact], store: Store, record: RunRec
     unknown = [name for name in dict.fromkeys(node.upstream) if name not in known]
     if unknown:
         changes = changes_since(node, before, {})
-        return PlanRow(node, "waits", "; ".join([*changes, f"waits for {_listed(unknown)}"]))
+        read = [name for name in unknown if name in node.inputs.values()]
+        checks = [name for name in unknown if name not in read]
+        waits = [f"waits for {_listed(read)}"] if read else []
+        waits += [f"begins after {_listed(checks)}"] if checks else []
+        return PlanRow(node, "waits", "; ".join([*changes, *waits]))
     try:
         resolved = resolve(node, known, store)
     except MissingInput as error:

@@ -14,11 +14,17 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from tag2mask.configs.errors import UserError
+
 AT_ONCE = 4
 """Planes filtered together, one vector of the processor: four take twice the time of one."""
 
 CODE_LIMIT = 2**62
 """Codes of vertices, with room for their neighbors', stay below this."""
+
+
+class SpreadTooFar(UserError, ValueError):
+    """Standard deviations are too small for what the points of a filter spread."""
 
 
 class Lattice:
@@ -28,7 +34,7 @@ class Lattice:
         features: (d, N) float32, positions in units of the filter's standard deviation.
 
     Raises:
-        ValueError: the points spread too far for the vertices to be numbered.
+        SpreadTooFar: the points spread too far for the vertices to be numbered.
     """
 
     def __init__(self, features: np.ndarray) -> None:
@@ -164,7 +170,10 @@ def _vertex_codes(simplex: _Simplex) -> tuple[list[np.ndarray], list[int]]:
     for span in cells.max(axis=1).tolist():
         units.append(units[-1] * (span + 2))
     if units.pop() >= CODE_LIMIT:
-        raise ValueError("the points of the filter spread too far: raise its standard deviations")
+        raise SpreadTooFar(
+            "the colors and places of an image spread too far for the dense CRF's kernels: raise bilateral_rgb, "
+            "bilateral_xy or gaussian_xy"
+        )
     code = np.zeros(cells.shape[1], np.int64)
     for unit, cell in zip(units, cells, strict=True):
         code += unit * cell

@@ -37,7 +37,7 @@ LABELS = (
     ),
     Stage(
         "train_segmenter",
-        version=3,
+        version=4,
         section="segmenter",
         title="segmenter",
         does="DeepLab on the labels of the round before",
@@ -48,7 +48,7 @@ LABELS = (
     ),
     Stage(
         "predict_masks",
-        version=2,
+        version=3,
         section="prediction",
         title="prediction",
         does="its class scores and labels",

@@ -34,7 +34,7 @@ class NoDask(UserError, RuntimeError):
     @classmethod
     def because(cls, error: ImportError) -> Self:
         """What to do about a package that is missing."""
-        return cls(f"the executor `dask` needs more packages ({error}): pip install 'tag2mask[dask]'")
+        return cls(f"the executor `dask` needs more packages ({error}): in tag2mask's folder, pip install -e '.[dask]'")
 
 
 def process_images(

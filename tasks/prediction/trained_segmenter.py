@@ -70,6 +70,7 @@ class TrainedSegmenter:
         refinement: Refinement | None = None,
     ) -> None:
         self.network, self.classes, self.device = loaded.network, loaded.classes, device
+        self.least_side = loaded.least_side
         self.prediction = prediction or default_prediction(loaded.settings)
         self.refinement = refinement
 
@@ -109,7 +110,11 @@ class TrainedSegmenter:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
             raise ValueError(f"image must be (H, W, 3) uint8 RGB, not {pixels.shape} {pixels.dtype}")
         size = (pixels.shape[0], pixels.shape[1])
-        return self.finished(size, self.scores([at_scales(pixels, self.prediction)])[0], pixels)
+        return self.finished(size, self.scores([self.at_scales(pixels)])[0], pixels)
+
+    def at_scales(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """An image (H, W, 3) uint8 at the scales at which it is predicted."""
+        return at_scales(pixels, self.prediction, self.least_side)
 
     def scores(self, images: Sequence[Sequence[np.ndarray]]) -> Tensor:
         """Class probabilities (N, C + 1, h, w) float32 of N images, of each of which `at_scales` is given."""

@@ -25,6 +25,7 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
                 "segmenter.train_scales",
             )
         ),
+        ("cams.scales=1", "cams.scales: write a list, such as [1, 2] (given: 1)"),
         ("segmenter.rates=[6, -1]", "segmenter.rates.1: Input should be greater than or equal to 1 (given: -1)"),
         ("segmenter.train_scales=[0.5, 1.0]", "segmenter.train_scales: must begin with 1.0, not 0.5"),
         ("classifier.drop_epochs=[-4]", "classifier.drop_epochs.0: Input should be greater than or equal to 0"),
@@ -40,6 +41,16 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
         (
             "saliency.backbone={name: mobilenet_v2, output_stride: 16, weights: timm}",
             "saliency.backbone: weights 'timm' do not fit mobilenet_v2, whose layers are torchvision's",
+        ),
+        ("fusion.crf.bilateral_rgb=0.02", "fusion.crf.bilateral_rgb: Input should be greater than or equal to 0.1"),
+        ("classifier.feature_copies=3", "classifier: feature_copies 3: flip mirrors half of them; take an even number"),
+        (
+            "attention={image_size: 32, backbone: {name: resnet18, output_stride: 32, weights: none}}",
+            "attention: image_size 32 makes maps of one cell at output_stride 32: at least 64",
+        ),
+        (
+            "cosaliency={provider: icnet, image_size: 32, backbone: {name: squeezenet1_1, output_stride: 16}}",
+            "cosaliency: image_size 32 is too small for icnet on squeezenet1_1 at output_stride 16: at least 48",
         ),
         (
             "saliency.backbone={name: convnext_atto, output_stride: 16, weights: torchvision}",

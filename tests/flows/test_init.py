@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from tag2mask.configs.load import ConfigError, load_config
-from tag2mask.flows import init as beginning
+from tag2mask.flows import demo as drawing
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.init import Sources, demo_settings, draw_demo, packaged, write_settings
+from tag2mask.flows.demo import demo_settings, draw_demo
+from tag2mask.flows.init import Sources, packaged, write_settings
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.demo import scenes
 
@@ -155,6 +156,7 @@ def test_simple_images_teach_first_where_there_are_enough(tmp_path: Path, severa
     reported = write_settings(Sources(tmp_path / "photos"), tmp_path / "out.yaml")
     config = load_config(tmp_path / "out.yaml")
     assert config.segmenter.first_round_tags == (1 if simple_first else None)
+    assert config.fusion.trust == (0.85 if simple_first else 0.7)
     assert ("1 of 4 images have a single tag: the first round learns from all" in reported) != simple_first
 
 
@@ -176,7 +178,8 @@ def test_weights_choose_the_networks(images: Path, tmp_path: Path) -> None:
     asked = {"packaged": lite, "timm": lite, "torchvision": mobile, own: mobile}
     for number, (weights, name) in enumerate(asked.items()):
         out = tmp_path / f"{number}.yaml"
-        write_settings(Sources(images, weights=weights), out)
+        reported = write_settings(Sources(images, weights=weights), out)
+        assert ("all networks stand on mobilenet_v2" in reported) == (name == mobile)
         config = load_config(out)
         sections = (config.classifier, config.attention, config.saliency, config.cosaliency, config.segmenter)
         assert {(s.backbone.name, s.backbone.weights) for s in sections} == {(name, weights)}
@@ -192,6 +195,9 @@ def test_what_is_missing_is_named(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.yaml"
     with pytest.raises(ConfigError, match="no such folder; give the folder of the images"):
         write_settings(Sources(tmp_path / "nowhere"), out)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="empty: no image there; an image ends in .jpg, .jpeg, .png"):
+        write_settings(Sources(tmp_path / "empty"), out)
     with pytest.raises(ConfigError, match="belong together; give both"):
         write_settings(Sources(images, saliency_images=images), out)
     with pytest.raises(ConfigError, match="gone does not exist"):
@@ -212,7 +218,7 @@ def test_what_is_missing_is_named(images: Path, tmp_path: Path) -> None:
 
 def test_demo_is_drawn_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The dataset is there complete or not at all, is not drawn twice, and the settings point to it."""
-    monkeypatch.setattr(beginning.os, "rename", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(drawing.os, "rename", lambda *names: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         draw_demo(tmp_path / ".demo-data")
     assert not (tmp_path / ".demo-data").exists()

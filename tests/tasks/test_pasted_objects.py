@@ -36,6 +36,16 @@ def test_rare_classes_are_pasted_as_often_as_others(tmp_path: Path) -> None:
     assert pasted[0] > 0.6 and pasted[2] <= plain[2]
 
 
+def test_an_image_whose_labels_contradict_its_tag_lends_no_object(tmp_path: Path) -> None:
+    """Of three images labeled as dogs, only the one tagged so is pasted onto the others."""
+    tagged = {"a": strips(SIDE, 1), "b": strips(SIDE, 2)}
+    dataset = write_dataset(tmp_path / "dataset", ("cat", "dog"), tagged)
+    labels = write_label_maps(tmp_path / "labels", "mine_objects", dict.fromkeys(tagged, strips(SIDE, 2)))
+    config = Segmenter.model_validate(SEGMENTER | {"paste_objects": 1.0})
+    data = LabeledCrops(ImageIndex.read(dataset).split("train"), labels, config)
+    assert data.donors == [[1]]
+
+
 def test_a_share_of_the_crops_is_pasted_onto(tmp_path: Path) -> None:
     """With a share of 0.5 about a quarter of the crops more show the rarer of two classes."""
     crops = _crops(tmp_path, 0.5)

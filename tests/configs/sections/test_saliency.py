@@ -77,6 +77,12 @@ def test_strides_of_the_settings_are_those_of_the_backbones(name: str) -> None:
         assert given.strides == tuple(sorted(set(built.strides)))
 
 
+def test_the_last_part_of_a_training_ends_with_it() -> None:
+    """Shares that add up to 1 but for rounding leave no step without a part."""
+    parts = PurNet.model_validate(stages(*[0.142857] * 7))
+    assert parts.ends(600_000) == (85714, 171428, 257143, 342857, 428571, 514285, 600_000)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

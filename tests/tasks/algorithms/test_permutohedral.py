@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tag2mask.tasks.algorithms.permutohedral import AT_ONCE, Lattice
+from tag2mask.tasks.algorithms.permutohedral import AT_ONCE, Lattice, SpreadTooFar
 from tests.tasks.algorithms.plain_lattice import lattice_filter
 
 
@@ -67,5 +67,5 @@ def test_inputs_stay_as_they_are() -> None:
 
 def test_points_that_spread_too_far_are_refused() -> None:
     """Where vertices cannot be numbered any more, the error says what to change."""
-    with pytest.raises(ValueError, match="spread too far: raise its standard deviations"):
+    with pytest.raises(SpreadTooFar, match="spread too far for the dense CRF's kernels: raise bilateral_rgb"):
         Lattice(points(8, 5, 100, 1e4))

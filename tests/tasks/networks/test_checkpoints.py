@@ -37,3 +37,16 @@ def test_two_checkpoints_are_kept_and_come_newest_first(tmp_path: Path) -> None:
         save_checkpoint(tmp_path, step, str(step).encode())
     assert list(checkpoints(tmp_path)) == [(1000, b"1000"), (10, b"10")]
     assert list(checkpoints(tmp_path / "none")) == []
+
+
+def test_processes_of_one_training_share_a_damaged_checkpoint(tmp_path: Path) -> None:
+    """Whoever finds a damaged checkpoint deleted by another process goes on to the older one."""
+    for step in (10, 20):
+        save_checkpoint(tmp_path, step, str(step).encode())
+    newest = max(tmp_path.iterdir())
+    found = checkpoints(tmp_path)
+    assert next(found) == (20, b"20")
+    newest.write_bytes(b"torn")
+    first, second = checkpoints(tmp_path), checkpoints(tmp_path)
+    assert next(first) == (10, b"10") and not newest.exists()
+    assert next(second) == (10, b"10")

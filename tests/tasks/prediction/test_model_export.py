@@ -72,7 +72,9 @@ def test_without_its_packages_the_remedy_is_reported(
     """Where the extra is not installed one line says which packages are missing and how to get them."""
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else real(name))
-    with pytest.raises(CannotExport, match=r"^--format onnx needs onnxruntime: pip install 'tag2mask\[onnx\]'$"):
+    with pytest.raises(
+        CannotExport, match=r"^--format onnx needs onnxruntime: in tag2mask's folder, pip install -e '\.\[onnx\]'$"
+    ):
         export_model(segmenter_folder, tmp_path / "model.onnx", "onnx", {})
 
 

@@ -121,19 +121,19 @@ def test_a_killed_prediction_goes_on_to_the_same_bytes(
 def test_what_cannot_be_predicted_is_set_aside_until_it_is_mended(
     tmp_path: Path, segmenter_folder: Path, photos: Path
 ) -> None:
-    """Damaged, empty and tiny images are listed with the reason, the others predicted, and a mended one next time."""
+    """Damaged and empty images are listed with the reason, the others predicted, and a mended one next time."""
     truncate(photos / "b.png")
     (photos / "d.png").write_bytes(b"")
     Image.new("RGB", (900, 1)).save(photos / "thin.png")
     aside = predicted(segmenter_folder, photos, tmp_path / "out")
     assert "cut short" in aside[str(photos / "b.png")] and "0 bytes" in aside[str(photos / "d.png")]
-    assert "1 pixels on a side" in aside[str(photos / "thin.png")]
-    assert sorted(rows(tmp_path / "out")) == ["a", "c", "e"]
+    assert sorted(rows(tmp_path / "out")) == ["a", "c", "e", "thin"]
+    assert read_labels(tmp_path / "out" / "masks" / "thin.png").shape == (1, 900)
     listed = (tmp_path / "out" / "set_aside.csv").read_text()
-    assert all(f"{name}.png" in listed for name in ("b", "d", "thin"))
+    assert all(f"{name}.png" in listed for name in ("b", "d"))
     save_image(photos / "b.png", 9, (40, 60))
-    assert len(predicted(segmenter_folder, photos, tmp_path / "out")) == 2
-    assert sorted(rows(tmp_path / "out")) == ["a", "b", "c", "e"]
+    assert len(predicted(segmenter_folder, photos, tmp_path / "out")) == 1
+    assert sorted(rows(tmp_path / "out")) == ["a", "b", "c", "e", "thin"]
 
 
 def test_a_changed_image_gets_a_new_mask(tmp_path: Path, segmenter_folder: Path, photos: Path) -> None:
