@@ -17,6 +17,7 @@ import numpy as np
 from tag2mask.configs.sections.section import Section
 from tag2mask.tasks.corrections.folder import BadCorrection, Correction, CorrectionFolder, renumbering
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
+from tag2mask.tasks.dataset.images import image_digest
 from tag2mask.tasks.dataset.ingest import named
 from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, IGNORE, read_labels, write_labels
 from tag2mask.tasks.dataset.tables import write_table
@@ -76,8 +77,8 @@ def _mask(
     Raises:
         BadCorrection: the image has changed, or the mask does not fit it.
     """
-    path = folder.path / f"{record.image_id}.png"
-    if file_digest(index.folder / record.file) != correction.image_sha256:
+    path, image = folder.path / f"{record.image_id}.png", index.folder / record.file
+    if correction.image_sha256 not in (image_digest(image), file_digest(image)):  # earlier versions took the file's
         raise BadCorrection(
             f"{record.image_id}: the image has changed since its mask was corrected; correct it again, or delete "
             f"{path.name} and its line"

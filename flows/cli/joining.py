@@ -26,6 +26,7 @@ def join(
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as every stage has it
     from tag2mask.tasks.executors.machines import take_part
 
-    typer.echo(f"looks for trainings in {root}; Ctrl-C ends it")
+    missing = "" if root.is_dir() else ", which does not exist yet (it must be the first machine's store)"
+    typer.echo(f"looks for trainings in {root}{missing}; Ctrl-C ends it")
     for said in take_part(root, number, devices, cores or available_cores()):
         typer.echo(said)

@@ -8,6 +8,7 @@ from tag2mask.configs.runtime import available_cores
 from tag2mask.configs.schema import Config
 from tag2mask.flows.cli.listing import artifacts_named
 from tag2mask.flows.engine.console import show_table, standard_output, table_of
+from tag2mask.tasks.building.opening import open_artifact
 from tag2mask.tasks.catalog.formats import ReleaseFormat, ReleaseImages
 from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.release.latest import LATEST
@@ -157,7 +158,8 @@ def label_set(store: Store, text: str, other: str = "") -> "LabelSet":
         return LabelSet.of_folder(Path(text))
     Store.existing(store.root)
     if not bare and "@" not in text:
-        return LabelSet.of_artifact(artifacts_named(store, text)[-1], store.root)
+        found = open_artifact(text, store.root) if "/" in text else artifacts_named(store, text)[-1]
+        return LabelSet.of_artifact(found, store.root)
     name, at, _ = other.partition("@")
     named = bare and at and not Path(other).is_dir()
     release = find_release(store, f"{name}@{text}" if named else text)

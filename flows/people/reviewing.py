@@ -55,7 +55,9 @@ def review(
     artifacts = {node: _artifact(store, record, node) for node in (DATASET, made.labels, made.confidence)}
     labels = LabelSet.of_artifact(artifacts[made.labels], store.root)
     index = ImageIndex.read(artifacts[DATASET].path).split("train")
-    corrected = _corrected(artifacts[made.labels].path)
+    corrected = corrected_images(
+        artifacts[made.labels].path, config.dataset.root / (config.dataset.corrections or USUAL)
+    )
     chosen, rows = choose(artifacts[made.confidence].path / "confidence.csv", count, corrected, choice)
     origin = {"run": name, "labels": artifacts[made.labels].label, "dataset": artifacts[DATASET].label}
     write_review(ExportSet(name, labels, index.only(chosen), "copy", origin), out.absolute(), form, rows, name)
@@ -90,7 +92,8 @@ def take_corrections(root: Path, folder: Path, into: Path | None) -> str:
             hint = f"\nto use them, write into the settings: dataset.corrections: {USUAL}"
     taken = take_back(folder, into.absolute())
     same = f"; {taken.as_they_were} came back as they were and count as not looked at" if taken.as_they_were else ""
-    return f"{len(taken.taken)} masks corrected with {taken.source} taken into {into}{same}{hint}"
+    again = f"; {taken.replaced} of them take the place of earlier corrections" if taken.replaced else ""
+    return f"{len(taken.taken)} masks corrected with {taken.source} taken into {into}{again}{same}{hint}"
 
 
 def _last_run(store: Store, name: str) -> tuple[RunRecord, Config]:
@@ -111,7 +114,7 @@ def _artifact(store: Store, record: RunRecord, node: str) -> Artifact:
     return found
 
 
-def _corrected(labels: Path) -> list[str]:
-    """Ids that were corrected already."""
-    table = labels / CORRECTED_TABLE
-    return [row["image_id"] for row in read_table(table)] if table.is_file() else []
+def corrected_images(labels: Path, folder: Path) -> list[str]:
+    """Ids that were corrected already: those of a run's labels, and those taken back since."""
+    tables = [table for table in (labels / CORRECTED_TABLE, folder / CORRECTED_TABLE) if table.is_file()]
+    return sorted({row["image_id"] for table in tables for row in read_table(table)})

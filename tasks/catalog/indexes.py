@@ -5,7 +5,7 @@ from tag2mask.tasks.catalog.stage import IMAGE_SUFFIXES, TAG_SUFFIXES, Stage
 INDEXES = (
     Stage(
         "index_dataset",
-        version=2,
+        version=3,
         section="dataset",
         title="image",
         does="checks and copies the images, numbers the classes",
@@ -26,7 +26,7 @@ INDEXES = (
     ),
     Stage(
         "index_test",
-        version=1,
+        version=2,
         section="dataset",
         title="test images",
         does="optional: checks and copies images without tags, which are predicted alone",
@@ -47,7 +47,7 @@ INDEXES = (
     ),
     Stage(
         "index_saliency_set",
-        version=2,
+        version=3,
         section="saliency_set",
         title="saliency set",
         does="checks the images and masks saliency is trained on",

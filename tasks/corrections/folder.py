@@ -8,7 +8,7 @@ The table is written last, once the masks are on the disk, and decides: a mask t
 """
 
 import csv
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class CorrectionFolder:
             coming: ids whose masks are about to be written, which an interruption may have left without a line.
 
         Raises:
-            BadCorrection: table, classes and masks do not fit together.
+            BadCorrection: table, classes and masks do not fit together, or there are more classes than numbers.
         """
         table = path / CORRECTED_TABLE
         if not table.is_file():
@@ -95,8 +95,12 @@ class CorrectionFolder:
             masks: image id -> (H, W) uint8, 0 background, 1.. `classes`, 255 ignored.
             classes: names of the classes of these masks.
             about: image id -> what the table says of it.
+
+        Raises:
+            BadCorrection: there would be more classes than numbers; nothing was written.
         """
         known = (*self.classes, *(name for name in classes if name not in self.classes))
+        _check_count(known, self.path / CLASSES)
         numbers = renumbering(classes, known)
         write_json(self.path / CLASSES, list(known))
         sync_files([write_labels(self.path / f"{image_id}.png", numbers[mask]) for image_id, mask in masks.items()])
@@ -121,7 +125,17 @@ def _classes(path: Path) -> tuple[str, ...]:
         raise BadCorrection(f"{path}: cannot be read ({error}); copy it again") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise BadCorrection(f"{path}: must be a list of the classes' names")
+    _check_count(names, path)
     return tuple(names)
+
+
+def _check_count(names: Sequence[str], path: Path) -> None:
+    """Refuse more names than masks have numbers: 255 is ignored."""
+    if len(names) >= IGNORE:
+        raise BadCorrection(
+            f"{path}: would hold {len(names)} names, and masks have room for {IGNORE - 1}: those of classes that were "
+            "renamed stay; take masks into a new folder (--into, dataset.corrections)"
+        )
 
 
 def _refuse_strays(path: Path, known: Collection[str]) -> None:

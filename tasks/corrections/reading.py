@@ -1,9 +1,10 @@
 """Corrected masks as other programs hand them back: PNG files, Label Studio's and COCO's JSON, CVAT's XML."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -19,6 +20,17 @@ from tag2mask.tasks.tags.readers.label_studio import file_name, task_image
 from tag2mask.tasks.tags.readers.source import entries, id_of, member, read_json, read_xml
 
 
+class Region(NamedTuple):
+    """A region that somebody drew or left as it was."""
+
+    pixels: np.ndarray
+    """(H, W) bool."""
+    number: int
+    """Its label."""
+    level: int = 0
+    """Regions of a higher one lie above."""
+
+
 @dataclass(frozen=True)
 class Reviewed:
     """What was given out to be corrected."""
@@ -27,6 +39,27 @@ class Reviewed:
     """Image id -> (height, width) in pixels."""
     classes: tuple[str, ...]
     """Names of the classes 1..C."""
+    prelabels: Path
+    """Folder with the masks that were given out, `<id>.png`."""
+
+    def before(self, image_id: str) -> np.ndarray:
+        """(H, W) uint8, the mask of an image as it was given out."""
+        return read_labels(self.prelabels / f"{image_id}.png")
+
+    def painted(self, image_id: str, regions: Iterable[Region]) -> np.ndarray:
+        """(H, W) uint8 mask of regions, later ones above earlier ones.
+
+        What a region adds to its class lies above its neighbors of the same level, which are as they were given out: a
+        program lists them where it likes, and whoever extends a region over another means to.
+        """
+        mask, before = np.zeros(self.sizes[image_id], np.uint8), self.before(image_id)
+        for _, level in groupby(regions, key=lambda region: region.level):
+            shapes = list(level)
+            for shape in shapes:
+                mask[shape.pixels] = shape.number
+            for shape in shapes:
+                mask[shape.pixels & (before != shape.number)] = shape.number
+        return mask
 
     def number(self, name: object, where: str) -> int:
         """Number of a label.
@@ -81,7 +114,17 @@ def read_corrected(folder: Path, given: Reviewed) -> Corrected:
         )
     if pictures:
         return Corrected({path.stem: _picture(path, given) for path in pictures}, "PNG", True)
-    path = exports[0]
+    found = _export(exports[0], given)
+    if not found.masks:
+        raise BadCorrection(
+            f"{exports[0]}: holds no corrected image; submit tasks in Label Studio before exporting, and export from "
+            "CVAT as 'CVAT for images 1.1'"
+        )
+    return found
+
+
+def _export(path: Path, given: Reviewed) -> Corrected:
+    """What a program exported."""
     if path.suffix.lower() == ".xml":
         return Corrected(dict(_cvat(path, given)), "CVAT", False)
     content = read_json(path)
@@ -114,12 +157,12 @@ def _label_studio(tasks: list[Any], path: Path, given: Reviewed) -> Iterator[tup
         name = task["data"].get("image_id") if isinstance(task.get("data"), dict) else None
         image_id = name if isinstance(name, str) else id_of(file_name(task_image(task, where), where), where)
         size = given.size(image_id, where)
-        mask = np.zeros(size, np.uint8)
+        regions = []
         for place, result in entries(done[-1], "result", where):
             kind, value = member(result, "type", str, place), member(result, "value", dict, place)
             for label in value.get(kind, ()) if kind.endswith("labels") else ():
-                mask[_region(value, size, place)] = given.number(label, place)
-        yield image_id, mask
+                regions.append(Region(_region(value, size, place), given.number(label, place)))
+        yield image_id, given.painted(image_id, regions)
 
 
 def _region(value: Mapping[str, Any], size: tuple[int, int], where: str) -> np.ndarray:
@@ -147,11 +190,12 @@ def _cvat(path: Path, given: Reviewed) -> Iterator[tuple[str, np.ndarray]]:
         where = f"{path}: image {image.get('name', '')!r:.80}"
         image_id = id_of(image.get("name"), where)
         size = given.size(image_id, where)
-        mask = np.zeros(size, np.uint8)
-        for shape in sorted(image, key=lambda one: int(one.get("z_order") or 0)):
-            if shape.tag in SHAPES and shape.tag != "tag":
-                mask[_shape(shape, size, where)] = given.number(shape.get("label"), where)
-        yield image_id, mask
+        regions = [
+            Region(_shape(shape, size, where), given.number(shape.get("label"), where), int(shape.get("z_order") or 0))
+            for shape in image
+            if shape.tag in SHAPES and shape.tag != "tag"
+        ]
+        yield image_id, given.painted(image_id, sorted(regions, key=lambda region: region.level))
 
 
 def _shape(shape: Element, size: tuple[int, int], where: str) -> np.ndarray:
@@ -178,17 +222,19 @@ def _shape(shape: Element, size: tuple[int, int], where: str) -> np.ndarray:
 def _coco(content: Any, path: Path, given: Reviewed) -> Iterator[tuple[str, np.ndarray]]:
     """Masks of each image of a COCO file, later annotations above earlier ones."""
     names = {member(one, "id", int, place): one.get("name") for place, one in entries(content, "categories", str(path))}
-    masks: dict[int, tuple[str, np.ndarray]] = {}
+    regions: dict[int, list[Region]] = {}
+    ids: dict[int, str] = {}
     for place, image in entries(content, "images", str(path)):
         image_id = id_of(member(image, "file_name", str, place), place)
-        masks[member(image, "id", int, place)] = (image_id, np.zeros(given.size(image_id, place), np.uint8))
+        given.size(image_id, place)
+        number = member(image, "id", int, place)
+        ids[number], regions[number] = image_id, []
     for place, one in entries(content, "annotations", str(path)):
-        if one.get("image_id") not in masks or one.get("category_id") not in names:
+        if one.get("image_id") not in ids or one.get("category_id") not in names:
             raise BadTable(f"{place}: its image or its category is not in this file; export again")
-        _, mask = masks[one["image_id"]]
         try:
-            region = coco_masks.decode(one.get("segmentation"), (mask.shape[0], mask.shape[1]))
+            pixels = coco_masks.decode(one.get("segmentation"), given.sizes[ids[one["image_id"]]])
         except BadCode as error:
             raise BadCorrection(f"{place}: its segmentation {error}; export again") from error
-        mask[region] = given.number(names[one["category_id"]], place)
-    yield from masks.values()
+        regions[one["image_id"]].append(Region(pixels, given.number(names[one["category_id"]], place)))
+    yield from ((ids[number], given.painted(ids[number], found)) for number, found in regions.items())

@@ -11,10 +11,11 @@ import numpy as np
 from tag2mask.tasks.corrections.folder import BadCorrection, Correction, CorrectionFolder
 from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
 from tag2mask.tasks.dataset.image_ids import checked_id
-from tag2mask.tasks.dataset.label_maps import read_labels
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.locks import hold, read_only_as_error
 
+PRELABELS = "prelabels"
+"""Folder of a review with the masks that were given out."""
 LOCK = ".lock"
 """Of a folder of corrections, to which one command writes at a time."""
 
@@ -29,6 +30,8 @@ class TakenBack:
     """Ids of the images whose masks are corrections now."""
     as_they_were: int
     """Images that came back unchanged from a program that does not say whether somebody looked at them."""
+    replaced: int
+    """Of those taken, images that had a correction, which is gone."""
 
 
 def read_review(folder: Path) -> dict[str, Any]:
@@ -68,11 +71,12 @@ def take_back(folder: Path, target: Path) -> TakenBack:
     images: Mapping[str, Mapping[str, Any]] = review["images"]
     sizes = {image_id: (int(image["height"]), int(image["width"])) for image_id, image in images.items()}
     classes = tuple(review["classes"])
-    found = read_corrected(folder / "corrected", Reviewed(sizes, classes))
+    given = Reviewed(sizes, classes, folder / PRELABELS)
+    found = read_corrected(folder / "corrected", given)
     masks = {
         image_id: mask
         for image_id, mask in found.masks.items()
-        if found.all_seen or not np.array_equal(mask, read_labels(folder / "prelabels" / f"{image_id}.png"))
+        if found.all_seen or not np.array_equal(mask, given.before(image_id))
     }
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     about = {i: Correction(i, str(images[i]["sha256"]), found.source, now) for i in masks}
@@ -80,5 +84,7 @@ def take_back(folder: Path, target: Path) -> TakenBack:
         target.mkdir(parents=True, exist_ok=True)
         (target / LOCK).touch()
     with hold(target / LOCK):
-        CorrectionFolder.read(target, coming=masks).add(masks, classes, about)
-    return TakenBack(found.source, tuple(sorted(masks)), len(found.masks) - len(masks))
+        there = CorrectionFolder.read(target, coming=masks)
+        there.add(masks, classes, about)
+    replaced = len(there.corrections.keys() & masks.keys())
+    return TakenBack(found.source, tuple(sorted(masks)), len(found.masks) - len(masks), replaced)

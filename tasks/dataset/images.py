@@ -1,5 +1,6 @@
 """Read images as a person sees them: upright, 8-bit RGB; and say what is wrong with those that cannot be read."""
 
+import hashlib
 import os
 import struct
 import zlib
@@ -14,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import is_legible
-from tag2mask.tasks.store.digests import names_in
+from tag2mask.tasks.store.digests import file_digest, names_in
 
 OTHER_PICTURES = frozenset(
     {".heic", ".heif", ".avif", ".gif", ".jp2", ".jxl", ".psd", ".svg", ".dng", ".raw", ".cr2", ".cr3", ".nef", ".arw"}
@@ -79,7 +80,8 @@ def read_image(path: Path, *, maximum_megapixels: float) -> DecodedImage:
     if path.stat().st_size == 0:
         raise BadImage(path, "is empty (0 bytes); copy it again or remove it")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # a path would be mapped into memory, and Pillow maps some turned TIFFs by the wrong sides
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             _check_header(path, image, maximum_megapixels)
             return _as_rgb(image)
     except BadImage:
@@ -215,6 +217,14 @@ def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image that an index stage has already checked."""
     with Image.open(path) as image:
         return np.array(image.convert("RGB"))
+
+
+def image_digest(path: Path) -> str:
+    """SHA-256 of an indexed image: of a PNG's pixels, which any encoder may have written; of other files' bytes."""
+    if path.suffix != ".png":
+        return file_digest(path)
+    pixels = read_rgb(path)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], *, nearest: bool = False) -> np.ndarray:

@@ -51,9 +51,18 @@ def web_color(number: int) -> str:
     return "#" + "".join(f"{part:02x}" for part in voc_palette()[number].tolist())
 
 
+IGNORED_NAMES = ("ignored", "ignored-pixels", "no-label", "255")
+
+
 def ignored_name(classes: Collection[str]) -> str:
     """Name of the label 255 in formats that hold it as a class of its own: `ignored`, unless a class has that name."""
-    return next(name for name in ("ignored", "ignored-pixels", "no-label", "255") if name not in classes)
+    return next(name for name in IGNORED_NAMES if name not in classes)
+
+
+def ignored_among(labels: Collection[str]) -> str | None:
+    """Which of a program's labels is that of ignored pixels, as `ignored_name` called it; None: none is."""
+    before = [name for number, name in enumerate(IGNORED_NAMES) if {*IGNORED_NAMES[: number + 1]} <= {*labels}]
+    return before[-1] if before else None
 
 
 def as_bytes(mask: np.ndarray) -> np.ndarray:

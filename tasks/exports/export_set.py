@@ -1,5 +1,6 @@
 """What is exported: labels and images."""
 
+import errno
 import json
 import os
 import shutil
@@ -42,7 +43,12 @@ class ExportSet:
         if self.images == "copy":
             shutil.copyfile(source, folder / name)
         elif self.images == "link":
-            os.link(source, folder / name)
+            try:
+                os.link(source, folder / name)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                raise CannotExport(f"{folder} is on another disk than {source}: export with --images copy") from error
         return name
 
     def map(self, record: ImageRecord) -> np.ndarray:

@@ -16,13 +16,13 @@ import numpy as np
 
 from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
 from tag2mask.tasks.dataset.image_ids import checked_id
+from tag2mask.tasks.dataset.images import image_digest
 from tag2mask.tasks.dataset.tables import read_table, write_table
 from tag2mask.tasks.dataset.whole_folder import made_whole
 from tag2mask.tasks.exports.cvat import write_cvat
 from tag2mask.tasks.exports.export_set import CannotExport, ExportSet
 from tag2mask.tasks.exports.label_studio import write_label_studio
 from tag2mask.tasks.exports.plain_folders import write_plain
-from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.files import write_json
 
 WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
@@ -78,7 +78,7 @@ def write_review(
         for record in export_set.index:
             image_id = checked_id(record.image_id, str(out))
             shutil.copyfile(export_set.labels.files[image_id], aside / PRELABELS / f"{image_id}.png")
-            digest = file_digest(export_set.index.folder / record.file)
+            digest = image_digest(export_set.index.folder / record.file)
             images[image_id] = {"sha256": digest, "width": record.width, "height": record.height}
         write_table(aside / "confidence.csv", [dict(row) for row in rows])
         about = {"run": run, "format": form, "classes": list(export_set.index.classes), "images": images}

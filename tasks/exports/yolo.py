@@ -27,7 +27,8 @@ def write_yolo(export_set: ExportSet, out: Path) -> tuple[str, ...]:
             shares.append(share)
             holes += holes_of(mask)
         write_text(labels / f"{record.image_id}.txt", "".join(lines))
-    names = "".join(f"  {n}: {json.dumps(name)}\n" for n, name in enumerate(export_set.index.classes))
+    quoted = [json.dumps(name, ensure_ascii=False) for name in export_set.index.classes]  # YAML joins no two escapes
+    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(quoted))
     write_text(out / "data.yaml", f"train: images/train\nval: images/train\nnames:\n{names}")
     if not shares:
         return ("no image has a labeled pixel, so there is no polygon",)

@@ -171,7 +171,7 @@ def compare(
             images.append(change)
             progress(len(images), len(both))
     added, removed = (sorted(a.files.keys() - b.files.keys()) for a, b in ((after, before), (before, after)))
-    used = max((max(pair) for image in images for pair in image.moved if IGNORE not in pair), default=0)
+    used = max((number for image in images for pair in image.moved for number in pair if number != IGNORE), default=0)
     return Comparison(before.title, after.title, _named(classes, used), tuple(images), tuple(added), tuple(removed))
 
 

@@ -12,7 +12,7 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows.cli.main import app
 from tag2mask.flows.dag.record import RunRecord, latest, note_in_record
 from tag2mask.flows.init import packaged
-from tag2mask.flows.people.reviewing import review
+from tag2mask.flows.people.reviewing import corrected_images, review
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
 from tests.small_run import SmallRun
 
@@ -31,6 +31,16 @@ def test_a_record_of_another_version_is_named(tmp_path: Path) -> None:
     note_in_record(RunRecord(path, {}), config={**settings, "purificatory": 1}, nodes={})
     with pytest.raises(ConfigError, match=f"^{path}: unknown key 'purificatory'; the nearest known one is"):
         review(tmp_path, "old", 3, "folder", tmp_path / "out")
+
+
+def test_what_was_taken_back_since_the_last_run_is_not_given_out_again(tmp_path: Path) -> None:
+    """Corrected are the images of the labels' table and those of the folder of corrections, each once."""
+    labels, folder = tmp_path / "labels", tmp_path / "corrections"
+    assert corrected_images(labels, folder) == []
+    for place, ids in ((labels, "ab"), (folder, "bc")):
+        place.mkdir()
+        (place / "corrections.csv").write_text("image_id,source\n" + "".join(f"{one},PNG\n" for one in ids))
+    assert corrected_images(labels, folder) == ["a", "b", "c"]
 
 
 @pytest.mark.slow

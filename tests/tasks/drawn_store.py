@@ -60,13 +60,13 @@ def digest_of(labels: Labels) -> str:
     return hashlib.sha256(b"".join(name.encode() + labels[name].tobytes() for name in sorted(labels))).hexdigest()
 
 
-def draft_of(store: Store, labels: Labels, masks: Labels | None = None) -> Draft:
+def draft_of(store: Store, labels: Labels, masks: Labels | None = None, classes: tuple[str, ...] = CLASSES) -> Draft:
     """A finished run with these labels; `masks` say what the images show and where CAM and saliency see it."""
     masks = labels if masks is None else masks
     shown = digest_of(masks)
     maps = {image_id: maps_of(mask) for image_id, mask in masks.items()}
     salient = {image_id: ((mask % 255) > 0) * np.uint8(255) for image_id, mask in masks.items()}
-    dataset = artifact(store, "index_dataset", lambda out: write_dataset(out, CLASSES, masks), {}, shown)
+    dataset = artifact(store, "index_dataset", lambda out: write_dataset(out, classes, masks), {}, shown)
     root = {"dataset": dataset}
     made = artifact(store, "mask_nonsalient", lambda out: write_all(out, labels), root, digest_of(labels))
     cams = artifact(store, "infer_cams", lambda out: write_class_maps(out, "infer_cams", maps), root)

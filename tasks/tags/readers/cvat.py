@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tag2mask.tasks.dataset.image_ids import BadTable
+from tag2mask.tasks.dataset.label_maps import ignored_among
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, read_xml
 
 SHAPES = ("tag", "box", "polygon", "polyline", "points", "ellipse", "cuboid", "skeleton", "mask")
@@ -22,6 +23,7 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
         raise BadTable(f"{path}: holds tracks of a video; export as 'CVAT for images 1.1'")
     meta = root.find("meta")
     known = {label.findtext("name", "").strip() for label in meta.iter("label")} if meta is not None else set()
+    ignored = ignored_among(known)
     gathered = Gathered()
     for number, image in enumerate(root.iterfind("image")):
         where = f"{path}: image {number} ({image.get('name', 'without a name'):.80})"
@@ -30,9 +32,12 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
             if shape.tag not in SHAPES:
                 continue
             label = (shape.get("label") or "").strip()
+            if label == ignored and shape.tag == "mask":
+                continue
             if known and label not in known:
                 raise BadTable(
                     f"{where}: label {label!r} of a <{shape.tag}> is none of the task's labels; export it again"
                 )
             gathered.tag(image_id, label, where)
-    return gathered.finish("shapes are not read: their labels, and CVAT's tags, are an image's tags")
+    notes = [f"masks labeled {ignored!r} are no tag"] if ignored else []
+    return gathered.finish("shapes are not read: their labels, and CVAT's tags, are an image's tags", *notes)

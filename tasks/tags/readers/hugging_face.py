@@ -4,6 +4,7 @@ The csv module splits the lines, so that a message can name the one with too few
 """
 
 import csv
+import io
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
-    rows = csv.reader(text_of(path).splitlines(keepends=True))
+    rows = csv.reader(io.StringIO(text_of(path), newline=""))
     try:
         header = [name.strip() for name in next(rows)]
         for row in rows:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
 from tag2mask.tasks.dataset.image_ids import BadTable
+from tag2mask.tasks.dataset.label_maps import ignored_among
 from tag2mask.tasks.tags.readers.source import Gathered, TagList, entries, member, read_json
 
 UPLOADED = re.compile(r"[0-9a-f]{8}-")
@@ -23,7 +24,7 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
     tasks = read_json(path)
     if not isinstance(tasks, list):
         raise BadTable(f"{path}: holds no list of tasks; export from Label Studio as JSON")
-    gathered = Gathered()
+    gathered, named = Gathered(), list[tuple[str, str, str, object]]()
     for number, task in enumerate(tasks):
         where = f"{path}: task {number}"
         image_id = gathered.image(file_name(task_image(task, where), where), where)
@@ -31,9 +32,15 @@ def read(path: Path, names: Path | None = None, only: Collection[str] | None = N
             if isinstance(annotation, dict) and annotation.get("was_cancelled"):
                 continue
             for place, result in entries(annotation, "result", annotation_place):
-                for name in _classes(result, place):
-                    gathered.tag(image_id, name, place)
-    return gathered.finish("regions are not read: their labels, and choices, are an image's tags; predictions are none")
+                named += [(image_id, place, result["type"], name) for name in _classes(result, place)]
+    ignored = ignored_among({name for *_, name in named if isinstance(name, str)})
+    for image_id, place, kind, name in named:
+        if name != ignored or kind != "brushlabels":
+            gathered.tag(image_id, name, place)
+    notes = [f"brushes labeled {ignored!r} are no tag"] if ignored else []
+    return gathered.finish(
+        "regions are not read: their labels, and choices, are an image's tags; predictions are none", *notes
+    )
 
 
 def task_image(task: object, where: str) -> str:
@@ -57,10 +64,16 @@ def file_name(address: str, where: str) -> str:
     """Name of the file behind an address: without what an upload puts before it, folders and query.
 
     Raises:
-        BadTable: its path has `..` in it.
+        BadTable: its path has `..` in it, or it is no address.
     """
-    parts = urlsplit(address.replace("\\", "/"))
-    path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
+    address = address.replace("\\", "/")
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise BadTable(f"{where}: {address!r:.80} is no address ({error}); write that of the image") from error
+    path = address  # of a storage (s3://bucket/a#1.jpg) `#` and `?` belong to the name
+    if parts.scheme in ("http", "https") or address.startswith("/data/"):
+        path = parse_qs(parts.query).get("d", [unquote(parts.path)])[0]
     if ".." in path.split("/"):
         raise BadTable(f"{where}: {address!r} leaves the folder of the images; write the name from that folder on")
     name = path.rpartition("/")[2]

@@ -77,6 +77,13 @@ def test_two_commands_at_once_lose_nothing(tmp_path: Path, dataset: Path) -> Non
     assert all(np.array_equal(read_labels(target / f"{i}.png"), AFTER[i]) for i in found.corrections)
 
 
+def test_corrections_that_are_replaced_are_counted(tmp_path: Path, dataset: Path) -> None:
+    """A second mask of an image takes the place of the first, and the command knows of how many."""
+    target = tmp_path / "corrections"
+    assert take_back(corrected(reviewed(tmp_path / "one", dataset), "p00"), target).replaced == 0
+    assert take_back(corrected(reviewed(tmp_path / "two", dataset), "p00", "p01"), target).replaced == 1
+
+
 @pytest.mark.parametrize(
     "shape, message",
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tag2mask.tasks.dataset.images import BadImage, find_images, read_image, read_rgb, resize
 from tests.tasks.drawn_files import (
@@ -113,6 +113,28 @@ def test_camera_orientation_is_applied(
     assert converted == "rotated by EXIF"
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "I;16"])
+@pytest.mark.parametrize("orientation", [2, 5, 6, 7, 8])
+def test_a_turned_tiff_is_the_turned_png(tmp_path: Path, mode: str, orientation: int) -> None:
+    """An uncompressed TIFF of any kind stands upright as the same pixels in a PNG, or turned by hand, do."""
+    gray = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
+    image = Image.fromarray(gray.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(gray).convert(mode)
+    turned = Image.Exif()
+    turned[0x0112] = orientation
+    image.save(tmp_path / "a.tif", exif=turned)
+    plain = ImageOps.exif_transpose(_with(image, turned))
+    plain.save(tmp_path / "b.tif")
+    found, expected = read(tmp_path / "a.tif")[0], read(tmp_path / "b.tif")[0]
+    assert found.shape == expected.shape and np.array_equal(found, expected)
+
+
+def _with(image: Image.Image, exif: Image.Exif) -> Image.Image:
+    """A copy that says how it is turned."""
+    copy = image.copy()
+    copy.getexif()[0x0112] = exif[0x0112]
+    return copy
 
 
 @pytest.mark.parametrize("orientation", [0, 1, 9])

@@ -1,6 +1,8 @@
 """Releases for other programs, read back as each format's description says; what is lost is reported and measured."""
 
+import errno
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -11,8 +13,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tag2mask.tasks.catalog.formats import ReleaseFormat
-from tag2mask.tasks.dataset.label_maps import ignored_name
+from tag2mask.tasks.dataset.label_maps import ignored_among, ignored_name
 from tag2mask.tasks.exports.export import WRITERS, Exported, export
+from tag2mask.tasks.exports.export_set import CannotExport
 from tag2mask.tasks.release.releases import Release
 from tag2mask.tasks.store.store import Store
 from tag2mask.tasks.tags.formats import read_tags
@@ -159,5 +162,32 @@ def test_every_format_is_whole_and_says_what_it_loses(
 
 
 def test_a_class_of_the_name_of_ignored_pixels_stays_apart() -> None:
-    """Where a class is named `ignored`, ignored pixels get another name."""
+    """Where a class is named `ignored`, ignored pixels get another name, which is known again among the labels."""
     assert ignored_name(("cat",)) == "ignored" and ignored_name(("ignored", "cat")) == "ignored-pixels"
+    for classes in (("cat",), ("ignored", "cat"), ("ignored", "ignored-pixels")):
+        assert ignored_among({*classes, ignored_name(classes)}) == ignored_name(classes)
+    assert ignored_among(("cat", "no-label")) is None
+
+
+def test_a_link_to_another_disk_is_refused_with_the_way_out(
+    released: tuple[Store, Release], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be linked is said with both places, and nothing is left."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(CannotExport, match="is on another disk than .*: export with --images copy"):
+        export(*released, tmp_path / "out", "plain", "link")
+    assert not (tmp_path / "out").exists()
+
+
+def test_yolo_names_any_class(tmp_path: Path) -> None:
+    """A class whose name lies beyond the first plane of Unicode is read back as it is."""
+    store = Store(tmp_path / "store")
+    names = ("\N{CAT FACE}", *CLASSES[1:])
+    release = published(store, draft_of(store, LABELS, MASKS, classes=names), forced="for the test").release
+    export(store, release, tmp_path / "out", "yolo")
+    read = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text(encoding="utf-8"))
+    assert tuple(read["names"].values()) == names

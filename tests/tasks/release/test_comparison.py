@@ -66,6 +66,13 @@ def test_classes_are_counted_before_after_and_kept(tmp_path: Path) -> None:
     assert rows["ignored"]["relative_change"] == -1 and rows["class 2"]["relative_change"] is None
 
 
+def test_a_class_that_is_ignored_altogether_keeps_its_line(tmp_path: Path) -> None:
+    """All pixels before and after are counted, also of a class that no pixel keeps."""
+    sets = [label_set(tmp_path / str(n), {"a": square(0, 0, *[value] * 2)}) for n, value in enumerate((3, 255))]
+    rows = {row["class"]: row for row in compare(*sets).class_rows()}
+    assert rows["class 3"]["before"] == 2 and sum(row["before"] for row in rows.values()) == 4
+
+
 def test_kinds_equal_the_slow_rule() -> None:
     """Pixel by pixel the kinds of change are those of the rule for one pixel."""
     values = np.array([0, 1, 2, 254, 255], np.uint8)

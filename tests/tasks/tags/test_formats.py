@@ -220,6 +220,47 @@ def test_regions_of_label_studio_name_classes_whatever_their_shape(tmp_path: Pat
     assert read_tags(path).tags == TAGS
 
 
+@pytest.mark.parametrize("kind", ["cvat", "label_studio"])
+def test_masks_of_ignored_pixels_are_no_tag(tmp_path: Path, kind: str) -> None:
+    """What our export calls ignored is left out, and said; a class of that name beside it is a tag."""
+    (tmp_path / "a").mkdir()
+    if kind == "cvat":
+        label = "<label><name>{}</name></label>"
+        labels = "".join(label.format(name) for name in ("cat", "ignored", "ignored-pixels"))
+        shapes = "".join(f'<mask label="{name}" rle="1" left="0"/>' for name in ("cat", "ignored", "ignored-pixels"))
+        text = f'<annotations><meta><labels>{labels}</labels></meta><image name="a.jpg">{shapes}</image></annotations>'
+    else:
+        brushes = [
+            {"type": "brushlabels", "value": {"brushlabels": [name]}} for name in ("cat", "ignored", "ignored-pixels")
+        ]
+        text = json.dumps([{"data": {"image": "a.jpg"}, "annotations": [{"result": brushes}]}])
+    path = tmp_path / ("a.xml" if kind == "cvat" else "a.json")
+    path.write_text(text)
+    read = read_tags(path)
+    assert read.tags == {"a": ("cat", "ignored")} and "labeled 'ignored-pixels' are no tag" in " ".join(read.notes)
+
+
+def test_addresses_of_a_storage_are_whole(tmp_path: Path) -> None:
+    """`#` and `?` belong to a name in a storage, and end it in an address of the web; what is none is named."""
+    path = tmp_path / "a.json"
+
+    def of(*addresses: str) -> list[str]:
+        path.write_text(json.dumps([{"data": {"image": one}, "annotations": []} for one in addresses]))
+        return list(read_tags(path, "label_studio").untagged)
+
+    assert of("s3://bucket/a#1.jpg", "s3://bucket/a#2.jpg") == ["a#1", "a#2"]
+    assert of("https://host/b.jpg?size=1#x", "/data/local-files/?d=photos/c.jpg") == ["b", "c"]
+    with pytest.raises(BadTable, match=r"task 0: 'https://\[cam/a.jpg' is no address"):
+        of("https://[cam/a.jpg")
+
+
+def test_a_field_may_hold_any_separator_of_lines(tmp_path: Path) -> None:
+    """Only line ends separate the lines of a metadata table."""
+    path = tmp_path / "metadata.csv"
+    path.write_text("file_name,label,caption\na.jpg,cat,one\u2028two\x0cthree\n", encoding="utf-8")
+    assert read_tags(path).tags == {"a": ("cat",)}
+
+
 def test_names_are_read_as_they_are(tmp_path: Path) -> None:
     """A text file names a class a line, and words stay together."""
     (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n\n")
