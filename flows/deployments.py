@@ -33,6 +33,7 @@ from tag2mask.flows.serving.parameters import SERVED, Served
 from tag2mask.flows.serving.slots import ensure_slot
 from tag2mask.flows.single_stage import stage_flow
 from tag2mask.tasks.catalog import CATALOG
+from tag2mask.tasks.store.digests import json_digest
 from tag2mask.tasks.store.store import Store
 
 WATCH_SECONDS = 20.0
@@ -206,12 +207,15 @@ def serve_all(
         ConfigError: a file is wrong, or two have the same name.
     """
     deployments = all_deployments(paths, runtime, schedule, (), collection)
+    # one server may have several stores
+    deployments[-1].name = f"store-{json_digest(str(runtime.root.absolute()))[:6]}"
     os.environ[SERVED] = served_by(paths, runtime, ()).as_json()  # of this process's runs
     store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
     for name in names_of(paths, ()):
-        _drop_missed(name)
+        drop_missed_runs(f"{regenerate.name}/{name}")
+    drop_missed_runs(f"{collect_garbage.name}/{deployments[-1].name}")
     _watch(store)
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")  # Prefect's own way to end
     serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)
@@ -271,19 +275,6 @@ def _relative(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_relative(part) for part in value]
     return value.removeprefix(f"{Path.cwd()}/") if isinstance(value, str) else value
-
-
-def _drop_missed(name: str) -> None:
-    """Cancel the nights that were missed, but for the last one."""
-    from prefect import get_client
-    from prefect.exceptions import ObjectNotFound
-
-    with get_client(sync_client=True) as client:
-        try:
-            deployment = client.read_deployment_by_name(f"{regenerate.name}/{name}")
-        except ObjectNotFound:
-            return
-    drop_missed_runs(deployment.id)
 
 
 def _watch(store: Store) -> None:

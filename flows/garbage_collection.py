@@ -2,8 +2,10 @@
 
 import time
 from pathlib import Path
+from uuid import UUID
 
 from prefect import State, flow
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from tag2mask.configs.errors import UserError
@@ -11,6 +13,8 @@ from tag2mask.configs.load import ConfigError
 from tag2mask.flows.dag.record import KEPT_RUNS
 from tag2mask.flows.engine.garbage import collect
 from tag2mask.flows.regenerate import permitted
+from tag2mask.flows.serving.lost_runs import mark_alive
+from tag2mask.flows.serving.missed_runs import cancelled_if_superseded
 from tag2mask.tasks.building.maintenance import StoreInUse
 from tag2mask.tasks.store.store import Store
 
@@ -27,7 +31,7 @@ def collect_garbage(root: Path = Path("artifacts"), keep: int = KEPT_RUNS) -> St
         keep: newest runs per name whose artifacts stay.
 
     Returns:
-        Completed with what went, or Failed with the reason why nothing did.
+        Completed with what went, Failed with the reason why nothing did, or Cancelled where a later run is due as well.
     """
     try:
         served = permitted()
@@ -37,6 +41,10 @@ def collect_garbage(root: Path = Path("artifacts"), keep: int = KEPT_RUNS) -> St
         return Failed(message=f"root: {root} is not the store that is served: {served.root}")
     if keep < 1:
         return Failed(message=f"keep: {keep} must be 1 or more")
+    if flow_run.id is not None and root.is_dir():  # as a flow run, and not called by itself
+        if (superseded := cancelled_if_superseded(UUID(flow_run.id))) is not None:
+            return superseded
+        mark_alive(Store.existing(root), UUID(flow_run.id))
     for left in reversed(range(TRIES)):
         try:
             removed = collect(Store.existing(root), keep)

@@ -9,7 +9,7 @@ from uuid import UUID
 from prefect import State, flow
 from prefect.futures import wait
 from prefect.runtime import deployment, flow_run
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tag2mask.configs.load import ConfigError
@@ -27,7 +27,7 @@ from tag2mask.flows.pages.gate_page import show_measured, show_publication
 from tag2mask.flows.pages.progress_pages import ProgressPages
 from tag2mask.flows.pages.run_pages import RunPages, report_address, warn_on_failure
 from tag2mask.flows.serving.lost_runs import mark_alive, mark_lost_runs
-from tag2mask.flows.serving.missed_runs import missed, superseded_by
+from tag2mask.flows.serving.missed_runs import cancelled_if_superseded
 from tag2mask.flows.serving.parameters import SERVED, Served, load_permitted, permitted_dask, served_here
 from tag2mask.flows.serving.slots import TrainingSlot
 from tag2mask.tasks.networks.model_folder import WeightsError
@@ -89,12 +89,8 @@ def regenerate(
     Returns:
         Completed with the report's path, Failed with the causes, or Cancelled where a later night is due as well.
     """
-    later = superseded_by(UUID(flow_run.id))
-    if later is not None:
-        from prefect import get_client
-
-        with get_client(sync_client=True) as client:
-            return Cancelled(message=missed(client.read_flow_run(UUID(flow_run.id)), later))
+    if (superseded := cancelled_if_superseded(UUID(flow_run.id))) is not None:
+        return superseded
     try:
         config = load_permitted(config_path, changes or [], root, permitted())
         runtime = runtime_of(root, device, precision, cores, executor, permitted_dask(dask, permitted()), devices)
@@ -124,9 +120,9 @@ def bring_up_to_date(config: Config, runtime: Runtime, selection: Selection) -> 
         Completed with the report's path, or Failed with the causes.
     """
     store = Store(runtime.root).create()
+    mark_alive(store, UUID(flow_run.id))  # first: a retry has the lock's file of its first attempt
     with warn_on_failure("the end of a run that was killed"):
         mark_lost_runs(store)
-    mark_alive(store, UUID(flow_run.id))
     try:
         result = run_config(config, runtime, selection, partial(submit_all, config=config))
         ending = conclude(config, store.root, result)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tag2mask.configs.runtime import available_cores
+from tag2mask.flows.termination import termination_interrupts
 
 
 def register(app: typer.Typer) -> None:
@@ -28,5 +29,6 @@ def join(
 
     missing = "" if root.is_dir() else ", which does not exist yet (it must be the first machine's store)"
     typer.echo(f"looks for trainings in {root}{missing}; Ctrl-C ends it")
-    for said in take_part(root, number, devices, cores or available_cores()):
-        typer.echo(said)
+    with termination_interrupts():
+        for said in take_part(root, number, devices, cores or available_cores()):
+            typer.echo(said)

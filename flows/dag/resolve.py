@@ -30,10 +30,10 @@ class Resolved:
         """`stage/key` of the artifact that the recipe makes."""
         return f"{self.recipe.stage}/{self.recipe.key}"
 
-    def order(self, store: Store, *, force: bool = False) -> Order:
-        """What a process needs to build it."""
+    def order(self, store: Store, *, force: bool = False, resume: bool = False) -> Order:
+        """What a process needs to build it; `resume`: with `force`, from where an attempt before has got to."""
         paths = {name: artifact.path for name, artifact in self.artifacts.items()} | dict(self.files)
-        return Order(store.root, self.recipe, self.node.config, paths, self.node.arguments, force=force)
+        return Order(store.root, self.recipe, self.node.config, paths, self.node.arguments, force, resume)
 
 
 def resolve(node: Node, known: Mapping[str, Artifact], store: Store) -> Resolved:

@@ -56,6 +56,8 @@ class Session:
         self.said = {kind: threading.Semaphore(1) for kind in (False, True)}
         """The first training that changes its backbone, and the first other one, log the precision that is chosen."""
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
+        self.begun = set[str]()
+        """Nodes of which there was an attempt, from whose checkpoint the next one goes on."""
 
     def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
         """Find a node's artifact or build it.
@@ -106,8 +108,10 @@ class Session:
         node, runtime = resolved.node, self.runtime
         executor = runtime.executor if node.spread else "here"
         threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
+        resume = node.name in self.begun
+        self.begun.add(node.name)
         return Job(
-            resolved.order(self.store, force=node.name in self.force),
+            resolved.order(self.store, force=node.name in self.force, resume=resume),
             runtime.device,
             runtime.precision if node.trains else "float32",
             1 if executor == "dask" else threads,  # it waits for others' work

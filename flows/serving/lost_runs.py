@@ -8,19 +8,23 @@ writes the states of tasks some time after they are sent, also those of a proces
 import logging
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from prefect import State, get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
 from tag2mask.tasks.store.store import Store
 
 YOUNGEST = 15.0
-"""Seconds: a younger lock may belong to a run that is just about to take it."""
+"""Seconds: a younger lock, or state of a run, may belong to a run that is just about to take the lock."""
+START_SECONDS = 600.0
+"""Seconds that a process may take from its run's state `Pending` to its first line."""
 LOST = "its process is gone (killed, or the machine went down); what it had finished is kept: run it again"
 logger = logging.getLogger(__name__)
 _alive = ExitStack()
@@ -46,7 +50,10 @@ def mark_lost_runs(store: Store, *, youngest: float = YOUNGEST) -> list[UUID]:
                 continue
             with store.lock(path.stem, wait=False), get_client(sync_client=True) as client:
                 flow_run_id = UUID(path.stem.removeprefix("flow-"))
-                run_marked, tasks_marked = _mark(client, flow_run_id)
+                run = _run_of(client, flow_run_id)
+                if run is not None and _is_about_to_run(run, youngest):
+                    continue
+                run_marked, tasks_marked = (False, 0) if run is None else _mark(client, run)
                 if run_marked:
                     logger.warning("flow run %s: %s", flow_run_id, LOST)
                     found.append(flow_run_id)
@@ -57,12 +64,25 @@ def mark_lost_runs(store: Store, *, youngest: float = YOUNGEST) -> list[UUID]:
     return found
 
 
-def _mark(client: SyncPrefectClient, flow_run_id: UUID) -> tuple[bool, int]:
-    """Mark a run's tasks, then the run, unless they have ended; whether the run was marked, and how many tasks."""
+def _run_of(client: SyncPrefectClient, flow_run_id: UUID) -> FlowRun | None:
+    """What the server knows of a run; None where it is another server's."""
     try:
-        run = client.read_flow_run(flow_run_id)
+        return client.read_flow_run(flow_run_id)
     except ObjectNotFound:
-        return False, 0  # of another server
+        return None
+
+
+def _is_about_to_run(run: FlowRun, youngest: float) -> bool:
+    """Whether a run may be between two attempts, which share an id: the first one's lock is there, and free."""
+    if run.state is None or run.state.is_final():
+        return False
+    age = (datetime.now(UTC) - run.state.timestamp).total_seconds()
+    return run.state.is_scheduled() or age < (START_SECONDS if run.state.is_pending() else youngest)
+
+
+def _mark(client: SyncPrefectClient, run: FlowRun) -> tuple[bool, int]:
+    """Mark a run's tasks, then the run, unless they have ended; whether the run was marked, and how many tasks."""
+    flow_run_id = run.id
     if run.state is not None and (run.state.is_completed() or run.state.is_failed()):
         return False, 0  # ended by itself: its tasks have ended too, even if that is not written yet
     tasks_marked = mark_tasks(client, flow_run_id)

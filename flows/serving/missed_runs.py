@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client
+from prefect import State, get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -13,6 +13,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled
 
 PAGE = 200
@@ -31,9 +32,22 @@ def superseded_by(flow_run_id: UUID) -> FlowRun | None:
         return later[-1] if later else None
 
 
-def drop_missed_runs(deployment_id: UUID) -> int:
-    """Cancel all due runs of a deployment's schedule but the last; how many."""
+def cancelled_if_superseded(flow_run_id: UUID) -> State | None:
+    """The state of a run whose work a later one of the same schedule does; None for any other."""
+    later = superseded_by(flow_run_id)
+    if later is None:
+        return None
     with get_client(sync_client=True) as client:
+        return Cancelled(message=missed(client.read_flow_run(flow_run_id), later))
+
+
+def drop_missed_runs(deployment: str) -> int:
+    """Cancel all due runs of the schedule of a deployment, `flow/name`, but the last; how many."""
+    with get_client(sync_client=True) as client:
+        try:
+            deployment_id = client.read_deployment_by_name(deployment).id
+        except ObjectNotFound:
+            return 0
         waiting = [run for run in _due(client, deployment_id) if run.state is not None and run.state.is_scheduled()]
         for run in waiting[:-1]:
             client.set_flow_run_state(run.id, Cancelled(message=missed(run, waiting[-1])), force=True)

@@ -6,6 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tag2mask.flows.dag.delivery import REPORT
 from tag2mask.flows.serving.guard import Request, Rules
@@ -29,6 +30,9 @@ PAGE_HEADERS = {
 
 class _Handler(BaseHTTPRequestHandler):
     """Answers with `<root>/render_report/<key>/<name>.html`."""
+
+    timeout = 10
+    """Seconds after which a browser that says nothing is hung up on."""
 
     def __init__(self, *given: object, root: Path) -> None:
         self.root = root
@@ -56,13 +60,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refusal(self) -> str:
         """Why the request is not answered; "" where it is."""
-        if not is_of_this_user(self.client_address, self.connection.getsockname()):
-            return "another user's program asks"
         headers = [(name.lower(), value) for name, value in self.headers.items()]
         return RULES.refusal(Request(self.command, self.path, headers))
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    """Takes connections of this user's programs alone: others get no thread and no word."""
+
+    daemon_threads = True
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether a connection is taken."""
+        return is_of_this_user(client_address, request.getsockname())
 
 
 def serve_reports(root: Path, port: int) -> str:
@@ -75,6 +87,6 @@ def serve_reports(root: Path, port: int) -> str:
     Raises:
         OSError: the port is taken.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, root=root.absolute()))
+    server = _Server(("127.0.0.1", port), partial(_Handler, root=root.absolute()))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_address[1]}"

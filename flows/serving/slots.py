@@ -106,6 +106,9 @@ class _Hold:
 
     def _keep(self, name: str, holder: ConcurrencyLeaseHolder | None) -> None:
         try:
+            self._await_server(name)
+            if self._over.is_set():
+                return
             ensure_slot(name)
             with concurrency(
                 name, lease_duration=LEASE_SECONDS, strict=True, holder=holder, raise_on_lease_renewal_failure=False
@@ -116,6 +119,16 @@ class _Hold:
             self.error = error
         finally:
             self.ready.set()
+
+    def _await_server(self, name: str) -> None:
+        """Wait while the server cannot be reached: it may be started again just now, and runs at work go on."""
+        while not self._over.is_set():
+            with get_client(sync_client=True) as client:
+                problem = client.api_healthcheck()
+            if problem is None:
+                return
+            logger.info("the server cannot be reached to ask for the slot %r (%s): asked again", name, problem)
+            self._over.wait(PATIENCE)
 
     def release(self) -> None:
         """Give the slot back and wait until the server knows; one that is still waited for is given back on arrival."""

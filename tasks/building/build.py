@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class Order:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What the stage is given beside settings and inputs."""
     force: bool = False
-    """Build it again from nothing, even if it or a part of it is there."""
+    """Build it again, even if it or a part of it is there."""
+    resume: bool = False
+    """With `force`: go on with what an attempt before this one has left, instead of from nothing."""
 
 
 class InputChanged(UserError, RuntimeError):
@@ -52,13 +55,18 @@ def _items(store: Store, order: Order) -> dict[str, Items]:
                 found[name] = artifact.items()
         elif files := _files_read(order.recipe.stage, name, path):
             digests = store.digests.of_names(path, sorted(files, key=_id_and_name))
-            found[name] = ((_id_and_name(file)[0], json_digest([file, digest])) for file, digest in digests)
+            found[name] = ((image_id, json_digest([*one])) for image_id, one in groupby(digests, key=_id_of))
     return found
 
 
 def _id_and_name(name: str) -> tuple[str, str]:
     """Id of the image that a file belongs to, and its name: files in the order of ids."""
     return os.path.splitext(name)[0], name
+
+
+def _id_of(file: tuple[str, str]) -> str:
+    """Id of the image that a file, (name, digest), belongs to: of a map and what lies beside it the same."""
+    return _id_and_name(file[0])[0]
 
 
 def _files_read(stage: str, name: str, path: Path) -> list[str] | None:
@@ -86,6 +94,8 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
 
     Raises:
         InputChanged: an input is no longer what the recipe was made of, before the stage or after it.
+        DamagedArtifact: an input is a result with other files than its stage wrote; or the result itself is damaged,
+            and a stage at work reads it.
         NoRoomOnDisk: the disk is full.
         Whatever the stage raises; the work done so far stays in the store's work_dir.
     """
@@ -106,7 +116,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         earlier = _earlier(store, order, keys)
         about = _about(store, order, runtime) | {"reused_images": len(earlier), "replaces": damage}
         runtime = replace(runtime, earlier=earlier)
-        with store.making(recipe, keys=keys, about=about, afresh=order.force) as out:
+        with store.making(recipe, keys=keys, about=about, afresh=order.force and not order.resume) as out:
             if runtime.devices > 1 or runtime.machines:
                 run_on_ranks(recipe.stage, order.config, out, runtime, order.arguments, order.inputs)
             else:
@@ -134,11 +144,19 @@ def _waited_for(store: Store, name: str, runtime: StageRuntime) -> Iterator[None
 
 
 def _find_or_set_aside(store: Store, recipe: Recipe) -> tuple[Artifact | None, str]:
-    """The sound artifact; or None and what was wrong with a damaged one, now set aside.  The caller holds its lock."""
+    """The sound artifact; or None and what was wrong with a damaged one, now set aside.  The caller holds its lock.
+
+    Raises:
+        DamagedArtifact: it is damaged, and a stage that reads it is at work, which would be left without files.
+    """
     try:
         return store.find(recipe.stage, recipe.key), ""
     except DamagedArtifact as damage:
-        store.set_aside(recipe.stage, recipe.key)
+        try:
+            with store.lock(f"use-{recipe.stage}-{recipe.key}", wait=False):
+                store.set_aside(recipe.stage, recipe.key)
+        except BlockingIOError as reader:
+            raise DamagedArtifact(f"{damage}; a run at work reads it: when that has ended, run again") from reader
         return None, str(damage)
 
 
@@ -162,9 +180,19 @@ def input_digest(store: Store, stage: str, name: str, path: Path) -> str:
 
 
 def _check_inputs(store: Store, order: Order) -> None:
-    """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name."""
+    """Refuse inputs that changed since the recipe was written: the result would be kept under a wrong name.
+
+    Raises:
+        InputChanged: one holds something else.
+        DamagedArtifact: one is a result whose files are not those that its stage wrote.
+    """
     for name, path in order.inputs.items():
-        if input_digest(store, order.recipe.stage, name, path) != order.recipe.inputs[name]:
+        if is_artifact(store, path):
+            artifact = store.find(path.parent.name, path.name)  # asks for every file, unlike its manifest
+            digest = "" if artifact is None else artifact.digest
+        else:
+            digest = input_digest(store, order.recipe.stage, name, path)
+        if digest != order.recipe.inputs[name]:
             raise InputChanged(f"{path} ({name} of {order.recipe.stage}) changed while the run was at work: run again")
 
 
@@ -172,7 +200,7 @@ def _check_inputs_again(store: Store, order: Order, out: Path) -> None:
     """Throw away a result whose inputs changed meanwhile: nobody can say which of its files were made of what."""
     try:
         _check_inputs(store, order)
-    except InputChanged:
+    except (InputChanged, DamagedArtifact):
         shutil.rmtree(out)
         raise
 

@@ -177,7 +177,7 @@ def _freed(garbage: list[Path]) -> list[int]:
 
 def _remove(store: Store, path: Path) -> None:
     """Delete a file or folder; an artifact is moved away first, so that a kill leaves none of it half there."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():  # what a person moved elsewhere and linked stays there
         path.unlink(missing_ok=True)
         return
     doomed = path

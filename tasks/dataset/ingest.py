@@ -22,6 +22,7 @@ from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.digests import file_digest, json_digest
 from tag2mask.tasks.store.files import write_file, write_json
 from tag2mask.tasks.store.journal import journal_images, journaled_by_id
+from tag2mask.tasks.store.parts import PASSING
 from tag2mask.tasks.store.runtime import StageRuntime
 
 log = logging.getLogger("tag2mask")
@@ -29,6 +30,10 @@ SEPARATOR = "\0"
 """Between an image's id and its file, below the images' folder, in what is handed to a worker."""
 MOST_NAMED = 10
 """A message names this many faults and counts the others."""
+
+
+class EndsReaders(BadImage):
+    """An image ended every process that read it."""
 
 
 class BadDataset(UserError, ValueError):
@@ -54,6 +59,12 @@ class IngestedImage:
     """Of the bytes of all its files."""
     reason: str = ""
     """Why it was set aside."""
+    passing: bool = False
+    """Whether that may have been the machine's fault, so that it is looked at anew by every later index."""
+
+    def facts(self) -> dict[str, Any]:
+        """For the journal: what is said of most images, that nothing passes, is left out."""
+        return {name: value for name, value in asdict(self).items() if value or name != PASSING}
 
 
 class IngestedImages:
@@ -189,24 +200,25 @@ def ingest_all(
         for item, result in found:
             image_id = item.partition(SEPARATOR)[0]
             if isinstance(result, BadImage) and skip:
-                result = IngestedImage(image_id, result.where.name, reason=result.reason), []
+                passing = isinstance(result, EndsReaders)
+                result = IngestedImage(image_id, result.where.name, reason=result.reason, passing=passing), []
             if isinstance(result, BadImage | BadDataset):
                 faults[image_id] = result  # not journaled: looked at again by the next attempt
                 continue
             taken[image_id], paths = result
             yield image_id, paths
 
-    journal_images(image_ids, out, make, runtime, lambda image_id: asdict(taken.pop(image_id)))
+    journal_images(image_ids, out, make, runtime, lambda image_id: taken.pop(image_id).facts())
     _raise_faults([faults[image_id] for image_id in sorted(faults)], folder, len(image_ids))
     records = IngestedImages(out)
     _log_records(records)
     return records
 
 
-def _lethal(folder: Path, item: str) -> BadImage:
+def _lethal(folder: Path, item: str) -> EndsReaders:
     """That an image ends whoever reads it."""
     where = folder / item.partition(SEPARATOR)[2]
-    return BadImage(where, "ends every process that reads it: it may need more memory than there is")
+    return EndsReaders(where, "ends every process that reads it: it may need more memory than there is")
 
 
 def _raise_faults(faults: Sequence[ValueError], folder: Path, total: int) -> None:

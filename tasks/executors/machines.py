@@ -134,11 +134,15 @@ def take_part(root: Path, number: int, devices: int, threads: int) -> Iterator[s
             # kept back, since torchrun complains even of a first machine that was done a moment earlier
             kept: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
             environment = environment_of(training.given, threads // devices)
-            ended = subprocess.run(command, env=environment, check=False, **kept)
-            if ended.returncode == 0:
+            with subprocess.Popen(command, env=environment, **kept) as process:
+                try:
+                    said, _ = process.communicate()
+                finally:
+                    process.terminate()  # also where this command is ended: torchrun ends its ranks
+            if process.returncode == 0:
                 yield f"{path.stem}: done"
             else:
-                last = "\n".join(ended.stdout.splitlines()[-LAST_LINES:])
+                last = "\n".join(said.splitlines()[-LAST_LINES:])
                 yield f"{path.stem}: ended with an error, and the next one is waited for:\n{last}"
         time.sleep(LOOK_SECONDS)
 

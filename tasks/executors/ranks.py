@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -31,6 +33,8 @@ PATIENCE = timedelta(days=7)
 """How long ranks of one machine wait for one of them; torchrun ends them all where one ends."""
 APART = timedelta(minutes=30)
 """The same of several machines, where a link may be cut."""
+LOOK_SECONDS = 1.0
+"""How often a rank looks whether torchrun lives."""
 log = logging.getLogger("tag2mask")
 
 
@@ -155,11 +159,19 @@ def _group(device: str) -> Iterator[int]:
         distributed.destroy_process_group()
 
 
+def _end_with(parent: int) -> None:
+    """End this process soon after torchrun: it starts ranks in sessions of their own, where no signal finds them."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os._exit(1)
+
+
 def main() -> None:
     """Body of a rank."""
     import importlib
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     given = json.loads(os.environ.pop(GIVEN))
     module, name, settings = given["settings"]
     config = getattr(importlib.import_module(module), name).model_validate(settings)

@@ -14,7 +14,8 @@ from tag2mask.tasks.store.digests import Signature
 
 PARTS = "parts.jsonl"
 Facts = Mapping[str, Any]
-
+PASSING = "passing"
+"""Name of a fact: if true, another attempt may make the part otherwise, and no later result takes it over."""
 NOTHING: Facts = {}
 _read = json.JSONDecoder().decode
 _written = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode  # built once: it is slow

@@ -20,7 +20,7 @@ from tag2mask.tasks.store.digests import DigestMemory, Signature, batched, file_
 from tag2mask.tasks.store.files import parts_below, read_json, sync_files, write_file, write_json
 from tag2mask.tasks.store.journal import journaled_by_id
 from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, own_names, seal_of
-from tag2mask.tasks.store.parts import PARTS, Part, read_parts
+from tag2mask.tasks.store.parts import PARTS, PASSING, Part, read_parts
 
 ITEMS = "items.json"
 METRICS = "metrics.json"
@@ -126,7 +126,8 @@ class _Table:
             return part.line()
         item = json_digest(part.files) if self.items is None else self.items.take(image_id)
         self.images += bool(item)
-        return part._replace(key=self.keys.take(image_id), item=item, signatures={}).line()
+        key = "" if part.facts.get(PASSING) else self.keys.take(image_id)
+        return part._replace(key=key, item=item, signatures={}).line()
 
     def _check(self, parts: Iterable[Part]) -> None:
         """Whether the journaled files of some images are what they were; those of which it shows are not read again."""

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import StageFailed, Stopped
 from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import failure_of
+from tag2mask.flows.engine import session as running
 from tag2mask.flows.engine.budget import CoreBudget
 from tag2mask.flows.engine.session import execute
 from tag2mask.tasks.catalog import CATALOG
@@ -258,6 +260,17 @@ def test_runtime_refuses_no_cores() -> None:
     """A run needs a core."""
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         Runtime(cores=0)
+
+
+def test_another_attempt_of_a_forced_stage_does_not_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stage that is forced the first attempt of a run starts from nothing, and those after it go on."""
+    session = toys.session(toys.toy_dag(tmp_path), tmp_path / "store", force=("left",))
+    orders: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(running, "run_here", lambda job, *_: orders.append((job.order.force, job.order.resume)))
+    for _ in range(2):
+        with suppress(StageFailed):  # nothing was made
+            session.run_node(session.nodes[0], {})
+    assert orders == [(True, False), (True, True)]
 
 
 def test_a_stop_ends_the_pause_before_another_attempt(tmp_path: Path) -> None:

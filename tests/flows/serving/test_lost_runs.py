@@ -3,7 +3,9 @@
 import os
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from prefect import State
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelling, Completed, Crashed, Failed, Running
+from prefect.states import AwaitingRetry, Cancelling, Completed, Crashed, Failed, Pending, Running, Scheduled
 
 from tag2mask.flows.serving import lost_runs
 from tag2mask.flows.serving.lost_runs import mark_alive, mark_lost_runs
@@ -30,7 +32,7 @@ class Server:
         """A run, if it is known."""
         if run not in self.runs:
             raise ObjectNotFound(Exception("no such run"))
-        return SimpleNamespace(state=self.runs[run])
+        return SimpleNamespace(id=run, state=self.runs[run])
 
     def read_task_runs(self, flow_run_filter: Any) -> list[Any]:
         """The tasks of a run, as far as they are written."""
@@ -70,7 +72,7 @@ def lock_of(store: Store, run: uuid.UUID, age: float = 60) -> Path:
 def test_only_old_locks_that_nobody_holds_are_lost_runs(tmp_path: Path, server: Server) -> None:
     """A lock that is held, or so young that its run may be about to take it, is left alone; another's run is lost."""
     store, dead, young, alive = Store(tmp_path), uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
-    server.runs = {dead: Running(), young: Running(), alive: Running()}
+    server.runs = {dead: since(60), young: since(60), alive: since(60)}
     for run, age in ((dead, 60), (young, 1), (alive, 60)):
         lock_of(store, run, age)
     mark_alive(store, alive)
@@ -78,11 +80,38 @@ def test_only_old_locks_that_nobody_holds_are_lost_runs(tmp_path: Path, server: 
     assert [run for run, state in server.runs.items() if state.is_crashed()] == [dead]
 
 
+@pytest.mark.parametrize(
+    ("kind", "age", "lost"),
+    [
+        (AwaitingRetry, 60, False),
+        (Scheduled, 60, False),
+        (Pending, 60, False),
+        (Running, 1, False),
+        (Running, 60, True),
+        (Pending, 3600, True),
+    ],
+)
+def test_a_run_between_two_attempts_is_no_lost_one(
+    tmp_path: Path, server: Server, kind: Callable[..., State[Any]], age: float, lost: bool
+) -> None:
+    """A retry has the id of its first attempt, whose lock is old and free: until it holds that, it is left alone."""
+    store, run = Store(tmp_path), uuid.uuid4()
+    state = kind(timestamp=datetime.now(UTC) - timedelta(seconds=age))
+    path, server.runs[run] = lock_of(store, run), state
+    assert mark_lost_runs(store) == ([run] if lost else []) and server.runs[run].is_crashed() == lost
+    assert path.exists()
+
+
+def since(seconds: float) -> State[Any]:
+    """Running for so long."""
+    return Running(timestamp=datetime.now(UTC) - timedelta(seconds=seconds))
+
+
 def test_tasks_are_marked_before_their_run(tmp_path: Path, server: Server) -> None:
     """Whoever sees a lost run as crashed sees its unfinished tasks so too; what had finished stays as it was."""
     store, run = Store(tmp_path), uuid.uuid4()
     lock_of(store, run)
-    server.runs[run] = Running()
+    server.runs[run] = since(60)
     server.tasks[run] = {"infer_cams": Completed(), "train_attention": Running()}
     assert mark_lost_runs(store) == [run]
     assert server.reported == ["train_attention", run]

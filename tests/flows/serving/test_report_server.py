@@ -1,11 +1,14 @@
 """The reports' own small server shows reports and nothing else."""
 
+import socket
+import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from tag2mask.flows.serving import report_server
 from tag2mask.flows.serving.report_server import serve_reports
 
 KEY = "0123456789abcdef0123"
@@ -20,6 +23,24 @@ def address(tmp_path: Path) -> str:
     (folder / "manifest.json").write_text("{}")
     (tmp_path / "secret.html").write_text("hidden")
     return serve_reports(tmp_path, 0)
+
+
+def test_another_user_s_program_gets_no_word(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections are closed before anything is read, and before a thread is made for them."""
+    monkeypatch.setattr(report_server, "is_of_this_user", lambda *_: False)
+    threads = threading.active_count()
+    port = int(address.rpartition(":")[2])
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as idle:
+            assert idle.recv(1) == b""
+    assert threading.active_count() <= threads
+
+
+def test_who_says_nothing_is_hung_up_on(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without a request ends by itself."""
+    monkeypatch.setattr(report_server._Handler, "timeout", 0.2)
+    with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=5) as idle:
+        assert idle.recv(1) == b""
 
 
 def test_a_report_is_shown(address: str) -> None:

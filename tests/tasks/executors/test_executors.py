@@ -136,7 +136,7 @@ def test_lethal_image_is_set_aside_or_refused(tmp_path: Path, skip: bool) -> Non
         return
     records = ingest_all(sources, take, tmp_path / "out", runtime, skip=True)
     assert [record.image_id for record in records.aside] == ["i02"]
-    assert records.count == 6
+    assert records.count == 6 and [record.passing for record in records] == [one == "i02" for one in IDS[:6]]
 
 
 def open_threads(device: str) -> Process:

@@ -68,6 +68,21 @@ def test_forced_rebuild_takes_nothing_from_an_interrupted_attempt(bench: Bench) 
     assert len(bench.processed()) == 10
 
 
+def test_the_next_attempt_of_a_forced_rebuild_goes_on(bench: Bench) -> None:
+    """A forced stage that failed within a run has its finished images when it is tried again."""
+
+    def stop(done: int, total: int, note: str) -> None:
+        if done == 9:
+            raise OSError("a hiccup")
+
+    order = bench.order(force=True)
+    with pytest.raises(OSError, match="a hiccup"):
+        build(order, replace(RUNTIME, report=stop))
+    bench.processed()
+    build(replace(order, resume=True), RUNTIME)
+    assert 0 < len(bench.processed()) < 10
+
+
 def test_changed_input_is_refused_before_and_after_the_stage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Images that change between look-up and end end the stage, and nothing is kept under a wrong name."""
     order = order_index(bench.store, bench.images)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.tasks.building.build import build, find_sound
+from tag2mask.tasks.store.store import DamagedArtifact
 from tests.tasks.store.build_bench import RUNTIME, Bench, flip
 from tests.tasks.store.toy_stages import (
     Toy,
@@ -43,6 +44,37 @@ def test_damage_found_only_by_the_builder_is_kept_in_the_manifest(bench: Bench) 
     rebuilt = build(order, RUNTIME)
     assert "p001.bin has other bytes" in rebuilt.manifest["replaces"]
     assert bench.store.find("toy_maps", rebuilt.key, reread=True) == rebuilt
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_result_damaged_since_it_was_found_is_not_built_from(bench: Bench, when: str) -> None:
+    """What a stage reads is asked for again as it begins and ends; a result of damaged files is not kept."""
+    order, index = bench.order(), bench.index()
+    image = index.path / "images" / "p001.txt"
+
+    def damage(*_: object) -> None:
+        flip(image)
+
+    if when == "before":
+        damage()
+    once = iter([damage])
+    report = None if when == "before" else lambda *said: next(once, lambda *_: None)(*said)
+    with pytest.raises(DamagedArtifact, match=f"{index.label}: images/p001.txt has other bytes"):
+        build(order, replace(RUNTIME, report=report))
+    assert not bench.store.artifacts("toy_maps") and not list((bench.root / ".work").glob("toy_maps/*/*.bin"))
+    assert contents(bench.maps())
+
+
+def test_a_damaged_result_that_is_read_is_left_in_its_place(bench: Bench) -> None:
+    """While a stage works with it, it is not moved away: another run that needs it ends with the reason."""
+    order = bench.order()
+    maps = build(order, RUNTIME)
+    (maps.path / "Thumbs.db").touch()
+    with bench.store.lock(f"use-toy_maps-{maps.key}", shared=True):
+        with pytest.raises(DamagedArtifact, match="Thumbs.db .*; a run at work reads it: when that has ended"):
+            find_sound(bench.store, order.recipe)
+        assert maps.path.is_dir()
+    assert find_sound(bench.store, order.recipe)[0] is None and not maps.path.exists()
 
 
 def test_damage_to_a_shared_file_is_noticed_in_all_artifacts_that_share_it(bench: Bench) -> None:

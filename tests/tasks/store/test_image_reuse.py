@@ -1,11 +1,17 @@
 """Building image by image: what has not changed is taken over."""
 
+from pathlib import Path
+
 import pytest
 
+from tag2mask.tasks.building import build as building
+from tag2mask.tasks.building.build import Order
 from tag2mask.tasks.building.image_keys import item_keys
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.store.artifact import Recipe
+from tag2mask.tasks.store.journal import record_items
 from tag2mask.tasks.store.parts import PARTS
+from tag2mask.tasks.store.store import Store
 from tests.tasks.store.build_bench import Bench, flip
 from tests.tasks.store.toy_stages import (
     Toy,
@@ -87,6 +93,32 @@ def test_tags_and_splits_enter_no_image_of_an_index() -> None:
 
     assert keys(tags="t") == keys(tags="u", train_split="s") == keys()
     assert dict(item_keys(Recipe("index_dataset", 2, {}, {"images": "i"}), images)) != keys()
+
+
+def test_a_map_beside_a_file_of_the_same_name_is_read_again(tmp_path: Path) -> None:
+    """The key of an image holds all its files: a map that changed is noticed beside a record that did not."""
+    store, maps = Store(tmp_path / "store").create(), tmp_path / "maps"
+    maps.mkdir()
+    recipe = Recipe("predict_saliency", 1, {}, {"dataset": "d", "maps": "m"})
+    order = Order(store.root, recipe, Toy(), {"maps": maps, "dataset": maps})
+    found = []
+    for content in (b"1", b"22"):
+        for name in ("a.png", "a.json", "b.png"):
+            (maps / name).write_bytes(content if name == "a.png" else b"same")
+        found.append(dict(building._items(store, order)["maps"]))
+    assert found[0].keys() == found[1].keys() == {"a", "b"}
+    assert found[0]["a"] != found[1]["a"] and found[0]["b"] == found[1]["b"]
+
+
+def test_what_may_pass_is_not_taken_over(tmp_path: Path) -> None:
+    """A part that another attempt may make otherwise has no key, by which a later result would find it."""
+    store, recipe = Store(tmp_path).create(), Recipe("toy_maps", 1, {}, {})
+    keys = [(image_id, image_id * 64) for image_id in "abc"]
+    with store.making(recipe, keys=keys) as out:
+        for image_id in "abc":
+            record_items(out, {image_id: []}, lambda one: {"passing": one == "b"})
+    artifact = store.find(recipe.stage, recipe.key)
+    assert artifact is not None and [part.key for part in artifact.parts()] == ["a" * 64, "", "c" * 64]
 
 
 def test_damaged_earlier_part_is_not_taken_over(bench: Bench) -> None:

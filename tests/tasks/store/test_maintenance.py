@@ -127,6 +127,16 @@ def test_damaged_and_abandoned_things_are_removed_and_foreign_ones_are_not(bench
     assert bench.labels() == {bench.maps.label, bench.index.label}
 
 
+def test_of_an_artifact_that_was_moved_and_linked_only_the_link_goes(bench: Bench, tmp_path: Path) -> None:
+    """What a person took to another disk stays there, and later collections are not stopped by it."""
+    elsewhere = tmp_path / "elsewhere"
+    shutil.move(bench.other.path, elsewhere)
+    bench.other.path.symlink_to(elsewhere)
+    assert bench.other.label in dict(bench.collect(bench.maps.label))
+    assert not bench.other.path.is_symlink() and (elsewhere / "manifest.json").is_file()
+    assert bench.collect(bench.maps.label) == []
+
+
 def test_nothing_is_removed_while_a_run_is_at_work(bench: Bench) -> None:
     """While a run holds the store, collecting is refused with the reason; after it, it works."""
     with bench.store.lock("run", shared=True), pytest.raises(StoreInUse, match=f"run is at work in {bench.store.root}"):

@@ -2,6 +2,9 @@
 
 import csv
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,6 +201,34 @@ def ranks_below(pid: int) -> list[int]:
 
 
 @pytest.mark.serving
+def test_a_rank_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """A rank whose torchrun was killed, in a session of its own where no signal finds it, is gone a moment later."""
+    body = "import os; from tag2mask.tasks.executors import ranks; ranks._end_with(os.getppid())"
+    starter = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {body!r}], start_new_session=True)\n"
+        "print(child.pid, flush=True)\nchild.wait()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        rank = int(parent.stdout.readline())
+        time.sleep(1)
+        os.kill(rank, 0)
+        parent.kill()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and _lives(rank):
+        time.sleep(0.2)
+    assert not _lives(rank)
+
+
+def _lives(process: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_error_that_a_person_can_mend_comes_back(tmp_path: Path) -> None:
     """What a rank refuses is reported as it would be reported by one process, without a traceback."""
     inputs = write_inputs(tmp_path)
