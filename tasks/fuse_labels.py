@@ -15,10 +15,10 @@ from tag2mask.configs.schema import Fusion
 from tag2mask.tasks.algorithms.dense_crf import refine_labels
 from tag2mask.tasks.algorithms.foreground import drop_small_foreground
 from tag2mask.tasks.algorithms.label_fusion import fuse, with_classes
+from tag2mask.tasks.dataset.arrays import read_scores
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_labels, write_labels
-from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.executors.images import process_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -22,10 +22,10 @@ import numpy as np
 
 from tag2mask.configs.schema import Confidence
 from tag2mask.tasks.confidence.agreement import LabelEvidence, class_confidence, pixel_confidence
+from tag2mask.tasks.dataset.arrays import read_scores
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_gray, read_labels, write_gray
-from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import map_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one

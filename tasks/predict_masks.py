@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from tag2mask.configs.schema import MaskPrediction
+from tag2mask.tasks.dataset.arrays import write_scores
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.label_maps import write_labels
-from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.executors.images import process_in_parallel
 from tag2mask.tasks.executors.work import Process
 from tag2mask.tasks.networks.mask_inference import at_scales, kept_scores, load_segmenter, most_probable, segment

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms.dense_crf import refine_present
+from tag2mask.tasks.dataset.arrays import read_scores
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import write_labels
-from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.executors.images import process_in_parallel
 from tag2mask.tasks.executors.work import Process, one_by_one
 from tag2mask.tasks.store.runtime import StageRuntime

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.tasks.dataset.arrays import read_arrays
 from tag2mask.tasks.store.files import write_file
 
 
@@ -71,8 +72,8 @@ def read_class_levels(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np
     Returns:
         Maps (K, H, W) uint8 (cubic interpolation of the small 8-bit map, rounded), and numbers (K,) uint8.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        maps, numbers = archive["maps"], archive["numbers"]
+    found = read_arrays(path)
+    maps, numbers = found["maps"], found["numbers"]
     if not len(numbers):
         return np.zeros((0, *size), np.uint8), numbers
     small = torch.from_numpy(maps).float()

@@ -2,7 +2,7 @@
 
     masks/<id>.png            palette PNG: 0 background, 1..C class
     overlays/<id>.jpg         on request: the image under the colors of its classes
-    probabilities/<id>.npz    on request: see `tasks.dataset.scores`
+    probabilities/<id>.npz    on request: see `tasks.dataset.arrays`
     predictions.csv           classes, shares and confidence of every mask in the folder
     set_aside.csv             images that could not be read, and why
     classes.csv               number, name and color of each label value
@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tag2mask.tasks.dataset.arrays import write_scores
 from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.dataset.label_maps import class_table, write_labels
-from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import process_images
 from tag2mask.tasks.networks.tensors import batches

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tag2mask.configs.schema import Dataset, MaskPrediction, Refinement, Segmenter
 from tag2mask.tasks.algorithms.dense_crf import refine_present
+from tag2mask.tasks.dataset.arrays import enlarged
 from tag2mask.tasks.dataset.images import read_image
-from tag2mask.tasks.dataset.scores import enlarged
 from tag2mask.tasks.networks.mask_inference import (
     LoadedSegmenter,
     at_scales,

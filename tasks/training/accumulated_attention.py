@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.dataset.arrays import read_arrays
 from tag2mask.tasks.store.files import write_file
 
 FILE = "accumulated_attention.npz"
@@ -93,8 +94,8 @@ class AccumulatedAttention:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read what `AttentionAccumulator.save` wrote."""
-        with np.load(folder / FILE, allow_pickle=False) as archive:
-            return cls(archive["maps"], archive["image_ids"], archive["numbers"])
+        found = read_arrays(folder / FILE)
+        return cls(found["maps"], found["image_ids"], found["numbers"])
 
     def require(self, image_ids: Collection[str], folder: Path) -> None:
         """Refuse images that the classifier in a folder was not trained on.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tag2mask.configs.schema import Classifier
 from tag2mask.models.backbones import Backbone
+from tag2mask.tasks.dataset.arrays import map_array
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
 from tag2mask.tasks.executors.images import process_images
@@ -76,8 +77,7 @@ class FrozenFeatures:
 
     def read(self, image_id: str, copy: int) -> np.ndarray:
         """(h, w, C) float16, the features of one copy of an image."""
-        copies = np.load(self._folder / f"{image_id}.npy", mmap_mode="r", allow_pickle=False)
-        return np.asarray(copies[copy])
+        return np.asarray(map_array(self._folder / f"{image_id}.npy")[copy])
 
     def is_mirrored(self, copy: int) -> bool:
         """Whether a copy is mirrored."""

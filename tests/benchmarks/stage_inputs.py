@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tag2mask.tasks.dataset.arrays import write_scores
 from tag2mask.tasks.dataset.class_maps import read_class_levels, write_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import find_images, read_rgb
 from tag2mask.tasks.dataset.label_maps import IGNORE, write_gray, write_labels
-from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.demo.canvas import smooth_noise
 from tag2mask.tasks.demo.scenes import draw_scene
 from tag2mask.tasks.store.files import write_json

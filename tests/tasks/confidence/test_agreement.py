@@ -11,8 +11,8 @@ import pytest
 from tag2mask.configs.schema import Confidence
 from tag2mask.tasks import measure_confidence
 from tag2mask.tasks.confidence.agreement import LabelEvidence, class_confidence, pixel_confidence
+from tag2mask.tasks.dataset.arrays import write_scores
 from tag2mask.tasks.dataset.label_maps import read_gray
-from tag2mask.tasks.dataset.scores import write_scores
 from tag2mask.tasks.store.runtime import StageRuntime
 from tests.tasks.drawn_run import blocks, maps_of, write_class_maps, write_dataset, write_label_maps, write_saliency
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from tag2mask.configs.schema import MaskPrediction, Refinement
 from tag2mask.tasks import predict_masks, refine_masks
+from tag2mask.tasks.dataset.arrays import read_scores
 from tag2mask.tasks.dataset.images import read_rgb
 from tag2mask.tasks.dataset.label_maps import read_labels
-from tag2mask.tasks.dataset.scores import read_scores
 from tag2mask.tasks.dataset.whole_folder import FolderInTheWay
 from tag2mask.tasks.prediction.image_files import NoImages, images_named
 from tag2mask.tasks.prediction.predicted_folder import Extras, predict_folder
