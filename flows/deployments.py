@@ -102,7 +102,7 @@ def deployments_of(
     return made
 
 
-def collection_of(root: Path, collection: Collection) -> RunnerDeployment:
+def collection_of(root: Path, collection: Collection, name: str = "store") -> RunnerDeployment:
     """The deployment that collects garbage.
 
     Raises:
@@ -111,7 +111,7 @@ def collection_of(root: Path, collection: Collection) -> RunnerDeployment:
     try:
         planned = None if collection.cron is None else Cron(collection.cron, timezone=collection.timezone)
         deployment: Any = collect_garbage.to_deployment(
-            name="store",
+            name=name,
             description=(collect_garbage.description or "").partition("\n")[0],
             parameters={"root": str(root.absolute()), "keep": collection.keep},
             schedule=planned,
@@ -162,29 +162,29 @@ def _deployment(
 
 
 def all_deployments(
-    paths: Sequence[Path], runtime: Runtime, schedule: Schedule, changes: Sequence[str], collection: Collection
+    paths: Sequence[Path],
+    runtime: Runtime,
+    schedule: Schedule,
+    changes: Sequence[str],
+    collection: Collection,
+    store_name: str = "store",
 ) -> list[RunnerDeployment]:
-    """The deployments of all settings files, and the one that collects garbage.
+    """The deployments of all settings files, and the one that collects the garbage of their store, of that name.
 
     Raises:
         ConfigError: a file is wrong, two have the same name, or a schedule is wrong.
     """
-    names_of(paths, changes)
+    _refuse_equal_names(paths, changes)
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
-    return [*deployments, collection_of(runtime.root, collection)]
+    return [*deployments, collection_of(runtime.root, collection, store_name)]
 
 
-def names_of(paths: Sequence[Path], changes: Sequence[str]) -> list[str]:
-    """Names of the runs of some settings files.
-
-    Raises:
-        ConfigError: two are the same, and their deployments would overwrite each other.
-    """
+def _refuse_equal_names(paths: Sequence[Path], changes: Sequence[str]) -> None:
+    """Refuse settings files of one name, whose deployments would overwrite each other."""
     names = [load_config(path, changes).name for path in paths]
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         files = [str(path) for path, name in zip(paths, names, strict=True) if name == twice[0]]
         raise ConfigError(f"{' and '.join(files)} have the same name {twice[0]!r}: give each its own `name`")
-    return names
 
 
 def serve_all(
@@ -206,16 +206,15 @@ def serve_all(
     Raises:
         ConfigError: a file is wrong, or two have the same name.
     """
-    deployments = all_deployments(paths, runtime, schedule, (), collection)
-    # one server may have several stores
-    deployments[-1].name = f"store-{json_digest(str(runtime.root.absolute()))[:6]}"
+    store_name = f"store-{json_digest(str(runtime.root.absolute()))[:6]}"  # a server may have several stores
+    deployments = all_deployments(paths, runtime, schedule, (), collection, store_name)
     os.environ[SERVED] = served_by(paths, runtime, ()).as_json()  # of this process's runs
     store = Store(runtime.root).create()
     if runtime.slot:
         ensure_slot(runtime.slot)
-    for name in names_of(paths, ()):
-        drop_missed_runs(f"{regenerate.name}/{name}")
-    drop_missed_runs(f"{collect_garbage.name}/{deployments[-1].name}")
+    for made in deployments:
+        if made.flow_name in (regenerate.name, collect_garbage.name):
+            drop_missed_runs(f"{made.flow_name}/{made.name}")
     _watch(store)
     warnings.filterwarnings("ignore", "coroutine 'Runner.astop' was never awaited")  # Prefect's own way to end
     serve(*deployments, limit=limit, pause_on_shutdown=False, print_starting_message=False)

@@ -78,7 +78,8 @@ def _mask(
         BadCorrection: the image has changed, or the mask does not fit it.
     """
     path, image = folder.path / f"{record.image_id}.png", index.folder / record.file
-    if correction.image_sha256 not in (image_digest(image), file_digest(image)):  # earlier versions took the file's
+    noted = correction.image_sha256
+    if noted != image_digest(image) and noted != file_digest(image):  # the latter is what earlier versions noted
         raise BadCorrection(
             f"{record.image_id}: the image has changed since its mask was corrected; correct it again, or delete "
             f"{path.name} and its line"

@@ -8,13 +8,13 @@ from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, delivery
 from tag2mask.flows.dag.record import RunRecord, latest
-from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
+from tag2mask.tasks.catalog.formats import CORRECTED, ReviewChoice, ReviewFormat
 from tag2mask.tasks.corrections.taking_back import read_review, take_back
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.dataset.tables import read_table
 from tag2mask.tasks.exports.export_set import ExportSet
-from tag2mask.tasks.exports.review import CORRECTED, choose, write_review
+from tag2mask.tasks.exports.review import choose, write_review
 from tag2mask.tasks.release.label_sets import LabelSet
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.store import Store

@@ -1,4 +1,4 @@
-"""What can be asked for when something is written: the values of `--format`, `--images` and `--choose`."""
+"""What can be asked for when something is written (`--format`, `--images`, `--choose`), and the names in a review."""
 
 from typing import Literal
 
@@ -10,5 +10,7 @@ ReviewFormat = Literal["label-studio", "cvat", "folder"]
 """With what masks are corrected."""
 ReviewChoice = Literal["least-certain", "random"]
 """Which images are to be corrected."""
+REVIEW, PRELABELS, CORRECTED = "review.json", "prelabels", "corrected"
+"""In a folder to review: what it is, the masks that are given out, and where the corrected ones are put."""
 ModelFormat = Literal["onnx", "torch-export"]
 """Of an exported segmenter."""

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tag2mask.tasks.catalog.formats import CORRECTED, PRELABELS, REVIEW
 from tag2mask.tasks.corrections.folder import BadCorrection, Correction, CorrectionFolder
 from tag2mask.tasks.corrections.reading import Reviewed, read_corrected
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.store.files import read_json
 from tag2mask.tasks.store.locks import hold, read_only_as_error
 
-PRELABELS = "prelabels"
-"""Folder of a review with the masks that were given out."""
 LOCK = ".lock"
 """Of a folder of corrections, to which one command writes at a time."""
 
@@ -40,7 +39,7 @@ def read_review(folder: Path) -> dict[str, Any]:
     Raises:
         BadCorrection: there is none, or it is not what `tag2mask review` writes.
     """
-    path = folder / "review.json"
+    path = folder / REVIEW
     try:
         content = read_json(path)
         for image_id, image in content["images"].items():
@@ -72,7 +71,7 @@ def take_back(folder: Path, target: Path) -> TakenBack:
     sizes = {image_id: (int(image["height"]), int(image["width"])) for image_id, image in images.items()}
     classes = tuple(review["classes"])
     given = Reviewed(sizes, classes, folder / PRELABELS)
-    found = read_corrected(folder / "corrected", given)
+    found = read_corrected(folder / CORRECTED, given)
     masks = {
         image_id: mask
         for image_id, mask in found.masks.items()

@@ -37,6 +37,14 @@ def _array(content: bytes) -> np.ndarray:
     return found
 
 
+def write_arrays(path: Path, **arrays: np.ndarray) -> Path:
+    """Write an `.npz` file, atomically."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # no array is named allow_pickle
+    write_file(path, lambda file: file.write(buffer.getbuffer()))
+    return path
+
+
 def map_array(path: Path) -> np.ndarray:
     """An `.npy` file as an array whose bytes are read when they are used; several threads may do so at once."""
     with _PARSING:
@@ -46,10 +54,7 @@ def map_array(path: Path) -> np.ndarray:
 
 def write_scores(path: Path, scores: np.ndarray, numbers: np.ndarray) -> Path:
     """Write scores (K, h, w) float16 and their class numbers (K,) uint8, atomically."""
-    buffer = io.BytesIO()
-    np.savez(buffer, scores=scores, numbers=numbers)
-    write_file(path, lambda file: file.write(buffer.getbuffer()))
-    return path
+    return write_arrays(path, scores=scores, numbers=numbers)
 
 
 def read_scores(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@
 image, and numbers (K,) uint8, the class numbers 1..C.
 """
 
-import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.tasks.dataset.arrays import read_arrays
-from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.dataset.arrays import read_arrays, write_arrays
 
 
 def normalize_map(activation: np.ndarray) -> np.ndarray:
@@ -39,10 +37,7 @@ def write_class_maps(path: Path, evidence: np.ndarray, tags: tuple[int, ...]) ->
     """
     numbers = np.array(tags, np.uint8)
     chosen = normalize_map(evidence[numbers.astype(int) - 1])
-    buffer = io.BytesIO()
-    np.savez(buffer, maps=chosen, numbers=numbers)
-    write_file(path, lambda file: file.write(buffer.getbuffer()))
-    return path
+    return write_arrays(path, maps=chosen, numbers=numbers)
 
 
 def read_class_maps(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tag2mask.tasks.catalog.formats import ReviewChoice, ReviewFormat
+from tag2mask.tasks.catalog.formats import CORRECTED, PRELABELS, REVIEW, ReviewChoice, ReviewFormat
 from tag2mask.tasks.dataset.image_ids import checked_id
 from tag2mask.tasks.dataset.images import image_digest
 from tag2mask.tasks.dataset.tables import read_table, write_table
@@ -26,7 +26,6 @@ from tag2mask.tasks.exports.plain_folders import write_plain
 from tag2mask.tasks.store.files import write_json
 
 WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
-REVIEW, CORRECTED, PRELABELS = "review.json", "corrected", "prelabels"
 
 
 def choose(

@@ -1,6 +1,5 @@
 """Online accumulation of class attention during a classifier's training (OAA, as NSROM uses it in stage A)."""
 
-import io
 from collections.abc import Collection
 from pathlib import Path
 from typing import Self
@@ -10,8 +9,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.configs.errors import UserError
-from tag2mask.tasks.dataset.arrays import read_arrays
-from tag2mask.tasks.store.files import write_file
+from tag2mask.tasks.dataset.arrays import read_arrays, write_arrays
 
 FILE = "accumulated_attention.npz"
 
@@ -72,14 +70,12 @@ class AttentionAccumulator:
 
     def save(self, folder: Path, image_ids: tuple[str, ...]) -> None:
         """Write the maps with the image id and class number (1..C) of each."""
-        buffer = io.BytesIO()
-        np.savez(
-            buffer,
+        write_arrays(
+            folder / FILE,
             maps=self.maps.numpy(),
             image_ids=np.array([image_ids[image] for image, _ in self.pairs]),
             numbers=(self.pairs[:, 1] + 1).astype(np.uint8),
         )
-        write_file(folder / FILE, lambda file: file.write(buffer.getbuffer()))
 
 
 class AccumulatedAttention:

@@ -124,8 +124,9 @@ def test_features_stand_in_for_images(tmp_path: Path, index: ImageIndex, flip: b
         assert numbers == same_numbers and features.shape == (len(numbers), 512, 2, 2)
         expected, of_mirror = network(images)[1], network(images.flip(3))[1]
         for position in range(len(numbers)):
-            kept = torch.allclose(maps[position], expected[position], rtol=1e-2, atol=3)
-            assert kept or torch.allclose(maps[position], of_mirror[position], rtol=1e-2, atol=3)
+            rounding = 2e-3 * float(expected.abs().max())  # float16 features, of which the maps are large sums
+            kept = torch.allclose(maps[position], expected[position], rtol=1e-2, atol=rounding)
+            assert kept or torch.allclose(maps[position], of_mirror[position], rtol=1e-2, atol=rounding)
             mirrored += not kept
         for back, seen in zip(turned[step], maps, strict=True):
             assert torch.equal(back, seen) or torch.equal(back.flip(2), seen)
