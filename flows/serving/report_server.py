@@ -70,8 +70,6 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     """Takes connections of this user's programs alone: others get no thread and no word."""
 
-    daemon_threads = True
-
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Whether a connection is taken."""
         return is_of_this_user(client_address, request.getsockname())
