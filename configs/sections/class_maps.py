@@ -97,7 +97,11 @@ class Attention(Classifier):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Attention":
-        return self  # it learns from accumulated attention and accumulates none: one epoch is enough
+        """One epoch is enough, as it accumulates nothing; settings of accumulation would be without effect."""
+        for name in ("accumulate_from", "accumulate_probability"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is the classifier's, whose attention is accumulated: set it there")
+        return self
 
 
 class Affinity(Section):

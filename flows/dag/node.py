@@ -36,11 +36,6 @@ class Node:
         return self.config.recipe() | arguments
 
     @property
-    def wide(self) -> bool:
-        """Whether it gets all cores."""
-        return CATALOG[self.stage].all_cores
-
-    @property
     def spread(self) -> bool:
         """Whether its images are handed to the run's executor."""
         return CATALOG[self.stage].spread

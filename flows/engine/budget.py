@@ -1,10 +1,39 @@
-"""Cores, handed out to stages."""
+"""Cores, handed out to stages: how many each gets is for the DAG to say, since timing would change results."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from tag2mask.flows.dag.errors import Stopped
+from tag2mask.flows.dag.node import Node
+from tag2mask.tasks.catalog import CATALOG
+
+
+def with_all_cores(nodes: Iterable[Node]) -> frozenset[str]:
+    """Names of the nodes that get all cores; the others get half of them, so that branches run side by side.
+
+    These are stages of which the catalog says so, and trainings and inferences beside which no training can run: every
+    other one is finished before they start, or waits for them.
+
+    Args:
+        nodes: of a whole run, each after those that it waits for.
+    """
+    nodes = tuple(nodes)
+    upstream: dict[str, set[str]] = {}
+    for node in nodes:
+        upstream[node.name] = set(node.upstream).union(*(upstream.get(name, ()) for name in node.upstream))
+    trainings = {node.name for node in nodes if node.trains}
+    return frozenset(
+        node.name
+        for node in nodes
+        if CATALOG[node.stage].all_cores
+        or ((node.trains or node.spread) and not _beside(node.name, trainings, upstream))
+    )
+
+
+def _beside(name: str, trainings: set[str], upstream: dict[str, set[str]]) -> set[str]:
+    """The trainings that neither come before a node nor wait for it."""
+    return {one for one in trainings - upstream[name] - {name} if name not in upstream[one]}
 
 
 class CoreBudget:

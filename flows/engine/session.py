@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import NotSelected, StageFailed, Stopped
@@ -17,7 +18,7 @@ from tag2mask.flows.dag.node import Node
 from tag2mask.flows.dag.outcome import Listener, Outcome, RunResult, failure_of
 from tag2mask.flows.dag.planning import changes_since
 from tag2mask.flows.dag.resolve import Resolved, resolve
-from tag2mask.flows.engine.budget import CoreBudget
+from tag2mask.flows.engine.budget import CoreBudget, with_all_cores
 from tag2mask.flows.engine.child import run_here, run_in_child
 from tag2mask.flows.engine.dask_cluster import RunCluster
 from tag2mask.flows.engine.stage_process import Job, trains_backbone
@@ -58,6 +59,11 @@ class Session:
         self.ranks = {node.name: rank for rank, node in enumerate(self.nodes)}
         self.begun = set[str]()
         """Nodes of which there was an attempt, from whose checkpoint the next one goes on."""
+
+    @cached_property
+    def wide(self) -> frozenset[str]:
+        """Names of the nodes that get all cores."""
+        return with_all_cores(self.nodes)
 
     def run_node(self, node: Node, known: Mapping[str, Artifact]) -> Outcome:
         """Find a node's artifact or build it.
@@ -107,7 +113,7 @@ class Session:
         """What a process needs to build a node."""
         node, runtime = resolved.node, self.runtime
         executor = runtime.executor if node.spread else "here"
-        threads = runtime.cores if node.wide else max(1, runtime.cores // 2)
+        threads = runtime.cores if node.name in self.wide else max(1, runtime.cores // 2)
         resume = node.name in self.begun
         self.begun.add(node.name)
         return Job(

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from tag2mask.configs.schema import Refinement
-from tag2mask.tasks.algorithms.permutohedral import Lattice
+from tag2mask.tasks.algorithms.permutohedral import Lattice, SpreadTooFar
 
 MINIMUM_PROBABILITY = 1e-5
 """Probabilities are raised to this before the logarithm, since a hard zero would be an infinite energy."""
@@ -41,6 +41,7 @@ def refine(image: np.ndarray, probabilities: np.ndarray, config: Refinement = PU
 
     Raises:
         ValueError: a type or shape that does not fit, or probabilities outside [0, 1].
+        SpreadTooFar: the appearance kernel is too narrow for the image.
     """
     _check(image, probabilities)
     if len(probabilities) == 1:
@@ -82,7 +83,11 @@ def _smoothness(size: tuple[int, int], xy: float) -> _Kernel:
 def _appearance(image: np.ndarray, xy: float, rgb: float) -> _Kernel:
     """The kernel of positions and colors of an image (H, W, 3) uint8."""
     colors = image.reshape(-1, 3).T.astype(np.float32)  # (H, W, 3) -> (3, HW)
-    return _Kernel(np.concatenate([_positions(image.shape[:2]) / np.float32(xy), colors / np.float32(rgb)]))
+    features = np.concatenate([_positions(image.shape[:2]) / np.float32(xy), colors / np.float32(rgb)])
+    try:
+        return _Kernel(features)
+    except SpreadTooFar as error:
+        raise SpreadTooFar(f"{error}: raise bilateral_xy or bilateral_rgb of the dense CRF") from error
 
 
 def _positions(size: tuple[int, int]) -> np.ndarray:

@@ -174,7 +174,7 @@ class Releases:
             if target.exists():  # a candidate that is judged anew
                 self._discard(target)
             os.rename(aside, target)
-            sync_files([], folders=[target.parent])
+            sync_files([], folders=[folder for folder in target.parents if folder.is_relative_to(self.store.root)])
             if number is not None:
                 self.pointer.point(number, "published")
         self._forget_candidates(None if number is None else about["digest"])

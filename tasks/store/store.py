@@ -194,7 +194,7 @@ class Store:
                 if place.exists():
                     self.set_aside(stage, key)
                 os.rename(work_dir, place)
-        sync_files([], folders=[place, place.parent])
+        sync_files([], folders=[place, place.parent, self.root])
         return made
 
     def _stands(self, made: Artifact) -> bool:

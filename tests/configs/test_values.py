@@ -71,6 +71,14 @@ def test_only_the_classifier_needs_an_epoch_that_is_accumulated() -> None:
     assert load_config(DEMO, ["attention.epochs=1"]).attention.epochs == 1
 
 
+@pytest.mark.parametrize("change", ["accumulate_from=0", "accumulate_probability=0.2"])
+def test_the_attention_model_takes_no_settings_of_accumulation(change: str) -> None:
+    """Settings by which the classifier accumulates attention are refused where nothing accumulates any."""
+    message = f"attention: {change.partition('=')[0]} is the classifier's, whose attention is accumulated: set it there"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(DEMO, [f"attention.{change}"])
+
+
 def test_a_key_of_earlier_versions_is_reported_what_became_of_it(tmp_path: Path) -> None:
     """Settings that still choose the precision are refused by file and section, with the option that does it now."""
     path = tmp_path / "old.yaml"

@@ -27,7 +27,7 @@ SMALL = (
     *PUBLISHED,
     *(f"{section}.image_size=64" for section in ("classifier", "cams", "attention", "attention_maps", "saliency")),
     *(f"{section}.epochs=1" for section in ("classifier", "attention")),
-    *(f"{section}.accumulate_from=0" for section in ("classifier", "attention")),
+    "classifier.accumulate_from=0",
     "cams.scales=[1.0]",
     "saliency.iterations=2",
     "segmenter.iterations=2",

@@ -9,7 +9,6 @@ import pytest
 
 from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows.dag.build import build_dag
-from tag2mask.flows.dag.node import Node
 from tag2mask.flows.init import packaged
 from tag2mask.tasks.catalog import CATALOG
 from tests.flows.dag.demo_dags import GROUPS, VARIANTS, all_stages, demo, hashed, names
@@ -227,12 +226,6 @@ def test_a_group_system_is_there_only_where_it_is_chosen(provider: str) -> None:
         demo(f"cosaliency.provider={provider}", "mining.class_conditional=true", "initial_labels=cam_refinement")
     with pytest.raises(ConfigError, match=f"'{provider}' makes groups of tags"):
         demo(f"cosaliency.provider={provider}", "dataset.tags=null", "dataset.masks=null")
-
-
-def test_wide_stages_exist() -> None:
-    """The stages that get all cores are stages."""
-    wide: list[Node] = [node for node in build_dag(demo()) if node.wide]
-    assert {node.stage for node in wide} == {"train_segmenter", "predict_masks", "refine_masks", "index_dataset"}
 
 
 def test_without_tags_only_saliency_is_made() -> None:

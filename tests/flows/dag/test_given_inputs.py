@@ -45,7 +45,7 @@ def test_every_missing_file_is_named_before_the_first_stage(tmp_path: Path) -> N
     begun: list[object] = []
     with pytest.raises(MissingInput) as caught:
         run_config(config, Runtime(root=tmp_path / "store"), Selection(), begun.append)  # type: ignore[arg-type]
-    assert not begun and not (tmp_path / "store" / "runs").exists()
+    assert not begun and not (tmp_path / "store" / ".runs").exists()
     assert str(caught.value).splitlines() == [
         f"saliency.start_from: {tmp_path / 'gone'} does not exist",
         f"segmenter.backbone.weights: {tmp_path / 'a.pth'} does not exist",

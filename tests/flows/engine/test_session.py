@@ -126,8 +126,8 @@ def test_damaged_artifact_is_rebuilt_and_reported(tmp_path: Path) -> None:
     assert "result.txt" in result.outcomes["left_child"].note
 
 
-def test_threads_depend_on_the_stage_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stage for all cores gets all cores and any other half of them, whatever runs beside it."""
+def test_threads_depend_on_the_dag_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage for all cores gets all cores and any other half of them, whatever happens to run beside it."""
     monkeypatch.setitem(CATALOG, "toy_join", toy_stage("toy_join", all_cores=True))
     engine = toys.session(toys.toy_dag(tmp_path), tmp_path / "store", cores=5)
     execute(engine)

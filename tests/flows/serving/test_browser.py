@@ -149,7 +149,9 @@ def test_the_form_takes_a_threshold_and_starts_the_run(shown: Shown) -> None:
 
 
 def test_the_pages_ask_nobody_else(shown: Shown) -> None:
-    """No page asked for anything outside of the server."""
+    """No page asks for anything outside of the server: none of those above, and none of the UI's own lists."""
+    for path in ("/dashboard", "/runs", f"/runs/flow-run/{shown.built_run}", "/deployments", "/artifacts", "/settings"):
+        shown.go(path).wait_for_load_state("networkidle")
     assert shown.foreign == []
 
 

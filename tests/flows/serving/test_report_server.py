@@ -44,10 +44,15 @@ def test_who_says_nothing_is_hung_up_on(address: str, monkeypatch: pytest.Monkey
 
 
 def test_a_report_is_shown(address: str) -> None:
-    """A report's page comes as HTML, from the loopback alone."""
-    assert address.startswith("http://127.0.0.1:")
+    """A report's page comes as HTML."""
     with urllib.request.urlopen(f"{address}/{KEY}/report.html", timeout=5) as page:
         assert page.headers["Content-Type"].startswith("text/html") and page.read() == b"<!DOCTYPE html>shown"
+
+
+def test_it_listens_on_the_loopback_alone(address: str) -> None:
+    """No other address of this machine, of which 127.0.0.2 is one, is listened to."""
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.2", int(address.rpartition(":")[2])), timeout=5).close()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 from tag2mask.configs.schema import Refinement
 from tag2mask.tasks.algorithms import dense_crf
 from tag2mask.tasks.algorithms.dense_crf import refine_labels, refine_present
+from tag2mask.tasks.algorithms.permutohedral import SpreadTooFar
 from tests.tasks.algorithms.plain_lattice import mean_field
 
 ALL = 21
@@ -222,6 +223,13 @@ def test_wrong_input_is_refused(image: np.ndarray, probabilities: np.ndarray, me
     """Types, shapes and ranges that do not fit are named, with the right form beside them."""
     with pytest.raises(ValueError, match=message):
         refine(image, probabilities)
+
+
+def test_a_kernel_too_narrow_for_the_image_is_refused() -> None:
+    """Standard deviations of a tenth in a very wide image, which the filter cannot number, are refused by name."""
+    wide = np.random.default_rng(0).integers(0, 256, (4, 30_000, 3), np.uint8)
+    with pytest.raises(SpreadTooFar, match="points spread over .*: raise bilateral_xy or bilateral_rgb of the dense"):
+        refine(wide, np.full((2, 4, 30_000), 0.5, np.float32), bilateral_xy=0.1, bilateral_rgb=0.1)
 
 
 def test_class_numbers_must_fit_the_planes() -> None:

@@ -66,6 +66,6 @@ def test_inputs_stay_as_they_are() -> None:
 
 
 def test_points_that_spread_too_far_are_refused() -> None:
-    """Where vertices cannot be numbered any more, the error says what to change."""
-    with pytest.raises(SpreadTooFar, match="spread too far for the dense CRF's kernels: raise bilateral_rgb"):
+    """Where vertices cannot be numbered any more, the error says how far the points spread."""
+    with pytest.raises(SpreadTooFar, match=r"points spread over \d+ cells of the lattice, too far for standard"):
         Lattice(points(8, 5, 100, 1e4))
