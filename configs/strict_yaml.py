@@ -4,6 +4,7 @@ An error names the line, never what stands there: whoever may name a settings fi
 it.
 """
 
+import json
 import re
 import stat
 from collections.abc import Hashable
@@ -66,6 +67,14 @@ def parse(text: str) -> Any:
         if isinstance(error, NotStrictYaml):
             raise
         raise NotStrictYaml("holds a number or a date that cannot be read") from None
+
+
+def yaml_value(value: object) -> str:
+    """A value as `--set` takes it, in a line: JSON, but without escapes in pairs, which YAML does not join.
+
+    Names that are no UTF-8, of which Python has lone surrogates, stay escaped.
+    """
+    return json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
 def _place(error: yaml.MarkedYAMLError) -> str:

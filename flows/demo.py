@@ -1,10 +1,10 @@
 """The demo: its settings, and its dataset, which is drawn."""
 
-import json
 import os
 import shutil
 from pathlib import Path
 
+from tag2mask.configs.strict_yaml import yaml_value
 from tag2mask.flows.init import packaged
 
 
@@ -13,7 +13,7 @@ def demo_settings(root: Path) -> tuple[Path, list[str]]:
     data = root.absolute() / ".demo-data"
     draw_demo(data)
     places = {"dataset.root": data, "saliency_set.root": data / "saliency"}
-    return packaged("demo.yaml"), [f"{name}={json.dumps(str(place))}" for name, place in places.items()]
+    return packaged("demo.yaml"), [f"{name}={yaml_value(str(place))}" for name, place in places.items()]
 
 
 def draw_demo(folder: Path) -> None:

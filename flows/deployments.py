@@ -167,7 +167,7 @@ def all_deployments(
     schedule: Schedule,
     changes: Sequence[str],
     collection: Collection,
-    store_name: str = "store",
+    store_name: str,
 ) -> list[RunnerDeployment]:
     """The deployments of all settings files, and the one that collects the garbage of their store, of that name.
 
@@ -240,7 +240,8 @@ def pool_file(
     Raises:
         ConfigError: a file is wrong, or two have the same name.
     """
-    deployments = all_deployments(paths, runtime, schedule, changes, collection)
+    first = load_config(paths[0], changes).name  # no digest of a path, which is another one on each machine
+    deployments = all_deployments(paths, runtime, schedule, changes, collection, f"store-of-{first}")
     served = json.dumps(_relative(json.loads(served_by(paths, runtime, changes).as_json())))
     content = {
         "name": "tag2mask",

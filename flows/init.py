@@ -14,7 +14,7 @@ from tag2mask.configs.schema import Config, Dataset
 from tag2mask.configs.sections.data import FOLDER_FORMATS
 from tag2mask.configs.sections.networks import NO_FILE
 from tag2mask.tasks.catalog import IMAGE_SUFFIXES
-from tag2mask.tasks.store.digests import names_in
+from tag2mask.tasks.store.digests import json_digest, names_in
 from tag2mask.tasks.tags.finding import FoundTags, find_tags
 from tag2mask.tasks.tags.formats import BY_NAME
 from tag2mask.tasks.tags.listing import Given, list_dataset
@@ -281,7 +281,8 @@ def _existing(path: Path) -> Path:
 
 def _run_name(out: Path) -> str:
     name = "".join(c if c.isalnum() and c.isascii() or c in "._-" else "-" for c in out.stem).lstrip("._-")
-    return name or "run"
+    lost = any(c.isalnum() and not c.isascii() for c in out.stem)  # names in other scripts stay apart
+    return f"{name or 'run'}{f'-{json_digest(out.stem)[:6]}' if lost else ''}"
 
 
 def packaged(name: str) -> Path:

@@ -6,7 +6,6 @@ that are new are predicted.  The maps are then copied out of the store.
 A model alone predicts; a model beside images with masks is where their training starts: a fine-tuning.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.configs.runtime import Runtime
 from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.saliency import FINE_TUNING
+from tag2mask.configs.strict_yaml import yaml_value
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, SALIENCY_TRAINING
 from tag2mask.flows.dag.errors import RunFailed
@@ -110,7 +110,7 @@ class SaliencyRequest:
             values |= self._of_model(model)
         if self.weights is not None:
             values |= {f"saliency.backbone.{name}": value for name, value in self._backbone(self.weights).items()}
-        return [*(f"{name}={json.dumps(value)}" for name, value in values.items()), *self.changes]
+        return [*(f"{name}={yaml_value(value)}" for name, value in values.items()), *self.changes]
 
     def _not_read(self) -> dict[str, object]:
         """Settings of saliency that what is asked for takes the place of, each with the value that stands for none."""

@@ -97,7 +97,7 @@ def run(
     measured = [evaluated for evaluated in evaluations if evaluated.measured]
     galleries = [_gallery(split, config, runtime, index, steps, measured, truth) for split in ("train", "val")]
     thresholds = [e for e in measured if e.scores["kind"] == "class_maps"]
-    series = _class_series(measured)
+    series = _class_series(measured, delivered_segmenter(steps))
     text = render(
         "report",
         title=title,
@@ -131,7 +131,7 @@ def _facts(index: ImageIndex, steps: Sequence[Step], evaluations: Sequence[Evalu
         "classes": str(len(index.classes)),
     }
     for key, split in (("mIoU of the final labels", "train"), ("mIoU of the final segmenter", "val")):
-        final = final_evaluation(evaluations, split)
+        final = final_evaluation(evaluations, split, delivered_segmenter(steps))
         if final is not None:
             facts[key] = points(final.summary["miou"])
     facts["computing time"] = duration(sum(step.manifest["seconds"] for step in steps))
@@ -163,12 +163,20 @@ def _corrected(corrections: Path | None) -> list[str]:
     return [f"{counted}: their masks stand in every round, and nothing is measured on them."]
 
 
-def final_evaluation(evaluations: Sequence[Evaluated], split: str) -> Evaluated | None:
-    """The last labels (train) or the last segmenter without CRF (val)."""
+def delivered_segmenter(steps: Sequence[Step]) -> int | None:
+    """Number of the segmenter whose round is delivered, from 1; None where the last one is, without a choice."""
+    metrics = [step.manifest.get("metrics", {}) for step in steps]
+    chosen = [figures["delivered_round"] for figures in metrics if "delivered_round" in figures]
+    return int(chosen[0]) + 1 if chosen else None
+
+
+def final_evaluation(evaluations: Sequence[Evaluated], split: str, segmenter: int | None = None) -> Evaluated | None:
+    """The last labels (train), or a segmenter without CRF (val): that of a number, or the last."""
     if split == "train":
         found = _labels(evaluations)
     else:
         found = [e for e in evaluations if e.scores["split"] == split and e.scores["kind"] == "predictions"]
+        found = [e for e in found if segmenter in (None, e.facts.round)]
     return found[-1] if found else None
 
 
@@ -178,11 +186,11 @@ def _labels(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
     return [e for e in evaluations if e.scores["kind"] in kinds and e.scores["split"] == "train" and not e.facts.crf]
 
 
-def _class_series(evaluations: Sequence[Evaluated]) -> list[Evaluated]:
-    """What is compared by class: CAM, OA-CAM, first and last labels, and the last segmenter on validation."""
+def _class_series(evaluations: Sequence[Evaluated], number: int | None) -> list[Evaluated]:
+    """What is compared by class: CAM, OA-CAM, first and last labels, and the delivered segmenter on validation."""
     labels = _labels(evaluations)
     wanted = [e for e in evaluations if e.scores["kind"] == "class_maps"] + labels[:1] + labels[1:][-1:]
-    segmenter = final_evaluation(evaluations, "val")
+    segmenter = final_evaluation(evaluations, "val", number)
     return wanted + ([segmenter] if segmenter else [])
 
 
@@ -238,7 +246,7 @@ def _gallery(
     truth: GroundTruth | None,
 ) -> Gallery:
     """The images of a split, worst and best; evenly spaced ones where nothing was measured."""
-    final = final_evaluation(evaluations, split)
+    final = final_evaluation(evaluations, split, delivered_segmenter(steps))
     scores = final.image_scores if final else {}
     part = index.split(split)
     columns = gallery_columns(steps, evaluations, truth, split)

@@ -156,6 +156,8 @@ class Saliency(Section):
     def _consistent(self) -> "Saliency":
         if self.provider == "folder" and self.maps is None:
             raise ValueError("provider 'folder' needs saliency.maps, a folder of <id>.png")
+        if self.provider != "folder" and self.maps is not None:
+            raise ValueError(f"maps are read by provider 'folder' alone, not by {self.provider!r}: leave one out")
         if self.targets == "prior" and (self.provider not in NETWORKS or self.checkpoint is not None):
             raise ValueError(
                 f"targets 'prior' trains a network: it goes with provider {WITH_NETWORK}, and without a checkpoint"

@@ -1,7 +1,9 @@
 """What the commands about releases print and write."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.runtime import available_cores
@@ -14,12 +16,13 @@ from tag2mask.tasks.release.gate import signal_rows
 from tag2mask.tasks.release.latest import LATEST
 from tag2mask.tasks.release.releases import NoSuchRelease, Release, Releases, names
 from tag2mask.tasks.store.files import write_file, write_json
-from tag2mask.tasks.store.store import Store
+from tag2mask.tasks.store.store import DamagedArtifact, Store
 
 if TYPE_CHECKING:
     from tag2mask.tasks.release.label_sets import LabelSet
     from tag2mask.tasks.release.publish import Publication
 
+T = TypeVar("T")
 SHOWN = 10
 """Changed images that `diff` prints."""
 PICTURE_SIDE = 260
@@ -51,8 +54,12 @@ def print_releases(root: Path, name: str | None) -> None:
     shown: list[Release] = []
     for each in [name] if name is not None else known:
         releases = Releases(store, each)
-        latest = releases.latest()
-        found = [*map(releases.read, releases.numbers()), *releases.candidates()]
+        latest = _sound(releases.latest)
+        numbered = {number: _sound(partial(releases.read, number)) for number in releases.numbers()}
+        found = [*filter(None, numbered.values()), *releases.candidates()]
+        for number, release in numbered.items():
+            if release is None:
+                table.add_row(f"{each}@{number}", "", "", "", "", "damaged: see tag2mask verify")
         for release in found:
             mark = LATEST if release.number and release.number == latest else ""
             table.add_row(release.title, mark, *_row(release))
@@ -62,6 +69,14 @@ def print_releases(root: Path, name: str | None) -> None:
         for release in shown:
             _say(f"\nsignals of the newest, {release.title}:")
             _print_signals(release)
+
+
+def _sound(read: Callable[[], T]) -> T | None:
+    """What is read; None where it is damaged, so that the sound ones can still be seen."""
+    try:
+        return read()
+    except DamagedArtifact:
+        return None
 
 
 def _row(release: Release) -> tuple[str, str, str, str]:

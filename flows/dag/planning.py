@@ -44,7 +44,7 @@ def plan(
     rows = []
     for node in nodes:
         row = _row(node, known, store, record, node.name in force)
-        if node.name in kept and row.state not in ("cached", "forced"):
+        if node.name in kept and node.name not in force and row.state != "cached":
             reason = f"{kept[node.name].label} stands in (retrain: never): {row.reason}"
             row = PlanRow(node, "kept", reason, kept[node.name])
         if row.artifact is not None:
@@ -56,6 +56,8 @@ def plan(
 def _row(node: Node, known: Mapping[str, Artifact], store: Store, record: RunRecord | None, forced: bool) -> PlanRow:
     before = record.nodes.get(node.name, {}).get("recipe") if record else None
     unknown = [name for name in dict.fromkeys(node.upstream) if name not in known]
+    if unknown and forced:
+        return PlanRow(node, "forced", "asked for by --force")
     if unknown:
         changes = changes_since(node, before, {})
         read = [name for name in unknown if name in node.inputs.values()]
@@ -77,7 +79,8 @@ def _row(node: Node, known: Mapping[str, Artifact], store: Store, record: RunRec
     if artifact is not None:
         return PlanRow(node, "cached", label, artifact)
     if before is None:
-        return PlanRow(node, "run", "never built")
+        built = any((store.root / node.stage).glob("*")) and record is not None
+        return PlanRow(node, "run", "the last run did not come to it" if built else "never built")
     changes = changes_since(node, before, resolved.recipe.inputs)
     return PlanRow(node, "run", "; ".join(changes) or f"{label} was removed from the store")
 

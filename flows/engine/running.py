@@ -194,7 +194,11 @@ def conclude(config: Config, root: Path, result: RunResult) -> Ending:
     if result.built or result.failures:
         print_result(console, result)
     else:
-        console.print(f"nothing to do: all {len(result.outcomes)} stages are up to date", highlight=False)
+        kept = sum(outcome.kept for outcome in result.outcomes.values())
+        done = f"all {len(result.outcomes)} stages are up to date"
+        if kept:
+            done = f"{kept} trained models were kept although settings have changed (--retrain never)"
+        console.print(f"nothing to do: {done}", highlight=False)
     for line in filter(None, (result.images, result.clock, holdings_line(root))):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if result.failures:

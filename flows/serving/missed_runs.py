@@ -21,12 +21,15 @@ PAGE = 200
 
 
 def superseded_by(flow_run_id: UUID) -> FlowRun | None:
-    """The later run of the same schedule that is due as well, so that this one need not run; None for any other run."""
+    """The later run of the same schedule that is due as well, so that this one need not run; None for any other run.
+
+    One that failed does nobody's work.
+    """
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run_id)
         if run.deployment_id is None or not run.auto_scheduled:
             return None
-        due = _due(client, run.deployment_id)
+        due = [other for other in _due(client, run.deployment_id) if not _failed(other)]
         expected = run.expected_start_time
         later = [other for other in due if expected and (other.expected_start_time or expected) > expected]
         return later[-1] if later else None
@@ -72,6 +75,10 @@ def _due(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
     )
     wanted = [run for run in runs if run.auto_scheduled and run.state is not None and not run.state.is_cancelled()]
     return sorted(wanted, key=lambda run: run.expected_start_time or datetime.min.replace(tzinfo=UTC))
+
+
+def _failed(run: FlowRun) -> bool:
+    return run.state is not None and (run.state.is_failed() or run.state.is_crashed())
 
 
 def _time(run: FlowRun) -> str:

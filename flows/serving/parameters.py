@@ -29,6 +29,17 @@ class Served:
     dask: str = ""
     """Address of the Dask cluster that deployments may use."""
 
+    def spelled(self, path: Path) -> Path:
+        """A settings file as it was named to `serve`: relative paths in it start there, were it a link elsewhere.
+
+        Raises:
+            ConfigError: it is none of those that are served.
+        """
+        for known in self.files:
+            if known.resolve() == path.resolve():
+                return known
+        raise ConfigError(f"config_path: {path} is none of the files that are served: {_listed(self.files)}")
+
     def as_json(self) -> str:
         """Text for the environment variable `SERVED`."""
         files = {str(path): [*changes] for path, changes in self.files.items()}
@@ -41,7 +52,7 @@ def served_here() -> Served | None:
     if text is None:
         return None
     content = json.loads(text)
-    files = {Path(path).resolve(): tuple(changes) for path, changes in content["files"].items()}
+    files = {Path(path).absolute(): tuple(changes) for path, changes in content["files"].items()}
     return Served(Path(content["root"]).resolve(), files, content.get("dask", ""))
 
 
@@ -59,9 +70,7 @@ def load_permitted(config_path: Path, changes: Sequence[str], root: Path, served
     """
     if served is None:
         return load_config(config_path, changes)
-    path = config_path.resolve()
-    if path not in served.files:
-        raise ConfigError(f"config_path: {config_path} is none of the files that are served: {_listed(served.files)}")
+    path = served.spelled(config_path)
     if root.resolve() != served.root:
         raise ConfigError(f"root: {root} is not the store that is served: {served.root}")
     config = load_config(path, changes)
@@ -97,7 +106,7 @@ def check_paths(config: Config, path: Path, served: Served | None) -> None:
     """
     if served is None:
         return
-    known = _raw_inputs(load_config(path, served.files[path.resolve()]))
+    known = _raw_inputs(load_config(served.spelled(path), served.files[served.spelled(path)]))
     for given in sorted(_raw_inputs(config) - known):
         if not any(given.is_relative_to(place) for place in known):
             raise ConfigError(f"{given} is not in a folder that {path} names: a form may not; name it in the file")

@@ -1,12 +1,13 @@
 """The Prefect server of a store: where it listens and its password, left in the store for `serve` and `run`.
 
-<root>/.server/address.json     where it listens; it counts as long as somebody holds the lock `server`
+<root>/.server/address.json     where it listens, and the machine; it counts as long as somebody holds the lock `server`
 <root>/.server/password         its auth string, `tag2mask:…`, readable by its owner alone
 """
 
 import json
 import logging
 import os
+import platform
 import secrets
 import time
 import tomllib
@@ -70,7 +71,7 @@ def make_password(root: Path) -> str:
 def announce(root: Path, address: str) -> None:
     """Leave the address of a server in its store; the caller holds the lock `server` as long as it runs."""
     _folder(root).mkdir(parents=True, exist_ok=True)
-    write_json(_folder(root) / "address.json", {"address": address})
+    write_json(_folder(root) / "address.json", {"address": address, "machine": platform.node()})
 
 
 def announced(root: Path) -> str | None:
@@ -84,13 +85,14 @@ def announced(root: Path) -> str | None:
         with Store(root).lock(LOCK, shared=True, wait=False):
             return None
     except BlockingIOError:
-        return _address_in(root)
+        return _announced(root, "address")
 
 
-def _address_in(root: Path) -> str | None:
+def _announced(root: Path, what: str) -> str | None:
+    """The `address` or the `machine` that the last server of a store left; None where that cannot be read."""
     try:
         content: Any = json.loads((_folder(root) / "address.json").read_text(encoding="utf-8"))
-        return str(content["address"])
+        return str(content[what])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -101,13 +103,18 @@ def find_server(root: Path) -> str | None:
     Sets the variables that Prefect reads, so that processes of this one know the server, too.
 
     Returns:
-        The API's address; None where the environment names none and no server of the store runs.
+        The API's address; None where the environment names none and no server of the store runs on this machine: one
+        of another machine listens there alone, which is logged.
 
     Raises:
         NoServer: the store's server runs, but does not answer.
     """
     named, own = os.environ.get(API_URL), announced(root)
     if own is None or named not in (None, own):
+        return named
+    machine = _announced(root, "machine")
+    if machine not in (None, platform.node()):
+        logger.warning("the server of the store runs on %s and listens there alone: it is not asked from here", machine)
         return named
     _wait_for(own)
     os.environ[API_URL] = own
@@ -148,7 +155,10 @@ def _wait_for(address: str) -> None:
         try:
             return answers(address)
         except urllib.error.HTTPError as error:
-            raise NoServer(f"the server of the store at {address} answers {error.code} {error.reason}") from error
+            raise NoServer(
+                f"the server of the store at {address} answers {error.code} {error.reason}: is it another user's? "
+                "leave it out with --engine local"
+            ) from error
         except OSError as error:
             if time.monotonic() > until:
                 raise NoServer(

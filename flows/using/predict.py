@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tag2mask.configs.load import ConfigError
 from tag2mask.configs.runtime import Runtime
 from tag2mask.flows.dag.errors import RunStopped
 from tag2mask.flows.engine.console import counted, standard_output
@@ -59,6 +60,7 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
         OtherRequest, FolderInTheWay: the folder holds something else.
         RunStopped: Ctrl-C; finished masks stay, and the same command goes on.
     """
+    _refuse_unread(request.changes, request.crf)
     model = named_segmenter(request.model, runtime.root)
     prediction, refinement = model.settings(request.changes)
     images = images_named(request.images)
@@ -113,11 +115,25 @@ def load_model(
     """
     from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
 
+    _refuse_unread(changes, crf)
     found = named_segmenter(str(model), Path(root))
     prediction, refinement = found.settings(changes)
     return TrainedSegmenter.load(
         found.folder, device=device, prediction=prediction, refinement=refinement if crf else None
     )
+
+
+def _refuse_unread(changes: Sequence[str], crf: bool) -> None:
+    """Refuse changes of settings that would be without effect.
+
+    Raises:
+        ConfigError: they are of a CRF that is not asked for, or of tags, which new images have none of.
+    """
+    for change in changes:
+        if change.startswith("refinement") and not crf:
+            raise ConfigError(f"--set {change}: is read with --crf alone (crf=True)")
+        if change.startswith("prediction.filter_by_tags"):
+            raise ConfigError(f"--set {change}: would not be read here; new images have no tags")
 
 
 def _identity(

@@ -170,7 +170,7 @@ def _vertex_codes(simplex: _Simplex) -> tuple[list[np.ndarray], list[int]]:
     for span in cells.max(axis=1).tolist():
         units.append(units[-1] * (span + 2))
     if units.pop() >= CODE_LIMIT:
-        raise SpreadTooFar(f"points spread over {cells.max()} cells of the lattice, too far for standard deviations of 1")
+        raise SpreadTooFar(f"points spread over {cells.max()} cells of the lattice, too far to number its vertices")
     code = np.zeros(cells.shape[1], np.int64)
     for unit, cell in zip(units, cells, strict=True):
         code += unit * cell

@@ -107,7 +107,7 @@ def build(order: Order, runtime: StageRuntime) -> Artifact:
         if found is not None:
             runtime.progress(1, 1, TAKEN_OVER)
             return found
-        for name in sorted({path.relative_to(store.root).as_posix() for path in _stored(store, order).values()}):
+        for name in sorted({_shown_path(store, path) for path in _stored(store, order).values()}):
             use.enter_context(store.lock(f"use-{name.replace('/', '-')}", shared=True))
         _check_inputs(store, order)
         if not order.force and (left := store.commit_finished(recipe)) is not None:
@@ -167,7 +167,7 @@ def _stored(store: Store, order: Order) -> dict[str, Path]:
 
 def is_artifact(store: Store, path: Path) -> bool:
     """Whether a path is that of an artifact, `<root>/<stage>/<key>`, and not one that only lies below the root."""
-    parts = path.relative_to(store.root).parts if path.is_relative_to(store.root) else ()
+    parts = inside.parts if (inside := _inside(store, path)) else ()
     return len(parts) == 2 and not parts[0].startswith(".")
 
 
@@ -219,8 +219,17 @@ def _about(store: Store, order: Order, runtime: StageRuntime) -> dict[str, Any]:
 
 
 def _shown_path(store: Store, path: Path) -> str:
-    """A path as the manifest has it: `stage/key` inside the store, as it is outside."""
-    return path.relative_to(store.root).as_posix() if path.is_relative_to(store.root) else str(path)
+    """A path as the manifest has it: `stage/key` inside the store, though it led there by a link; as it is outside."""
+    inside = _inside(store, path)
+    return str(path) if inside is None else inside.as_posix()
+
+
+def _inside(store: Store, path: Path) -> Path | None:
+    """A path as it is from the store's folder on, by whichever links both were given; None where it lies elsewhere."""
+    for root, given in ((store.root, path), (store.root.resolve(), path.resolve())):
+        if given.is_relative_to(root):
+            return given.relative_to(root)
+    return None
 
 
 def _versions() -> dict[str, Any]:

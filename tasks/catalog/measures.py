@@ -32,7 +32,7 @@ MEASURES = (
     ),
     Stage(
         "render_report",
-        version=6,
+        version=7,
         section="report",
         title="report",
         does="one self-contained page",

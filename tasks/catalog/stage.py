@@ -29,8 +29,8 @@ class Stage:
     writes: str
     """The files of its result, in a line."""
     all_cores: bool = False
-    """Whether it gets all cores in every run.  Of the others the DAG decides: half of them, so that branches run side by
-    side, or all where there is no other branch."""
+    """Whether it gets all cores in every run.  The DAG decides for the others: half of them, so that branches run side
+    by side, or all where there is no other branch."""
     dataset_level: bool = False
     """Whether an image's part of the result depends on the other images too, so that nothing of it is reused for a
     dataset to which images were added."""

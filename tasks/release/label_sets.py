@@ -36,12 +36,13 @@ class LabelSet:
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:
-        """The PNGs in a folder.
+        """The PNGs in a folder, or in the folder `labels` of a release or of predictions.
 
         Raises:
             NoLabels: there are none.
         """
-        files = {path.stem: path for path in sorted(folder.glob("*.png"))}
+        found = sorted(folder.glob("*.png")) or sorted(folder.glob("labels/*.png"))
+        files = {path.stem: path for path in found}
         if not files:
             raise NoLabels(f"{folder}: holds no label maps <id>.png")
         return cls(str(folder), files, None, None, {})

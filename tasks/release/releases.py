@@ -56,9 +56,9 @@ class Release:
 
     @property
     def title(self) -> str:
-        """`name@3`, or `name/candidates/<digest>`."""
+        """`name@3`, or `name@candidates/<digest>`, by which it can be named."""
         name = self.path.parent.name if self.number else self.path.parent.parent.name
-        return f"{name}@{self.number}" if self.number else f"{name}/{CANDIDATES}/{self.path.name}"
+        return f"{name}@{self.number or f'{CANDIDATES}/{self.path.name}'}"
 
 
 class Releases:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.configs.load import ConfigError, load_config
-from tag2mask.configs.strict_yaml import MAXIMUM_BYTES, NotStrictYaml, parse
+from tag2mask.configs.strict_yaml import MAXIMUM_BYTES, NotStrictYaml, parse, yaml_value
 
 SECRET = "correct-horse-battery"
 
@@ -110,3 +110,12 @@ def test_changes_are_read_as_strictly() -> None:
     demo = Path(__file__).parents[2] / "configs" / "demo.yaml"
     with pytest.raises(ConfigError, match=r"^--set cams.scales=[\[]{88}: line 1: is nested more than 20"):
         load_config(demo, ["cams.scales=" + "[" * 5000])
+
+
+@pytest.mark.parametrize(
+    "value", ["/data/\U00020bb7野/\U0001f4f7", 'a: b # "c"\t', b"caf\xe9".decode(errors="surrogateescape"), 1.5, None]
+)
+def test_a_value_in_a_line_comes_back(value: object) -> None:
+    """Names of any script, with quotes, and those that are no UTF-8, pass through `--set` as they are."""
+    line = yaml_value(value)
+    assert line.isprintable() and parse(f"x: {line}") == {"x": value}

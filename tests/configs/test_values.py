@@ -52,6 +52,7 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
             "cosaliency={provider: icnet, image_size: 32, backbone: {name: squeezenet1_1, output_stride: 16}}",
             "cosaliency: image_size 32 is too small for icnet on squeezenet1_1 at output_stride 16: at least 48",
         ),
+        ("saliency.maps=maps", "saliency: maps are read by provider 'folder' alone, not by 'reciprocal'"),
         (
             "saliency.backbone={name: convnext_atto, output_stride: 16, weights: torchvision}",
             "saliency.backbone: weights 'torchvision' do not fit convnext_atto, whose layers are timm's",

@@ -1,5 +1,6 @@
 """`init` and the demo's dataset."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tag2mask.configs.load import ConfigError, load_config
 from tag2mask.flows import demo as drawing
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.demo import demo_settings, draw_demo
-from tag2mask.flows.init import Sources, packaged, write_settings
+from tag2mask.flows.init import Sources, _run_name, packaged, write_settings
 from tag2mask.tasks.dataset.image_ids import BadTable
 from tag2mask.tasks.demo import scenes
 
@@ -232,3 +233,10 @@ def test_demo_is_drawn_once_and_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert config.saliency_set is not None and (config.saliency_set.root / "masks").is_dir()
     monkeypatch.setattr(scenes, "write_demo", lambda folder: pytest.fail("drawn again"))
     assert demo_settings(tmp_path) == (path, changes)
+
+
+def test_names_in_other_scripts_stay_apart() -> None:
+    """Each settings file gives its run another name, in the characters that names have."""
+    names = [_run_name(Path(f"{stem}.yaml")) for stem in ("猫", "犬", "café", "cafe", "my data")]
+    assert len(set(names)) == 5 and names[3:] == ["cafe", "my-data"]
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) for name in names)

@@ -173,11 +173,13 @@ def test_a_work_pool_gets_what_serve_offers(tmp_path: Path) -> None:
     given = [path], runtime, Schedule("0 2 * * *", "Europe/Berlin"), ()
     collection = Collection("0 12 * * *", None, 5)
     entries = yaml.safe_load(pool_file(*given, "pool", collection))["deployments"]
-    assert [entry["name"] for entry in entries] == [made.name for made in all_deployments(*given, collection)]
+    assert [entry["name"] for entry in entries] == [
+        made.name for made in all_deployments(*given, collection, "store-of-tiny")
+    ]
     planned = {entry["name"]: entry["schedules"] for entry in entries if "schedules" in entry}
     assert planned == {
         "tiny": [{"cron": "0 2 * * *", "timezone": "Europe/Berlin"}],
-        "store": [{"cron": "0 12 * * *", "timezone": "UTC"}],
+        "store-of-tiny": [{"cron": "0 12 * * *", "timezone": "UTC"}],
     }
     assert entries[-1]["entrypoint"] == "tag2mask.flows.garbage_collection.collect_garbage"
     assert entries[-1]["parameters"] == {"root": str(tmp_path / "store"), "keep": 5}

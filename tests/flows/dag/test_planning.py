@@ -120,6 +120,25 @@ def test_force_missing_and_removed_are_reported(tmp_path: Path) -> None:
     assert row.reason == f"toy_read.file: {within.parent} is a file, where a folder is wanted"
 
 
+def test_a_forced_node_is_forced_whatever_it_waits_for(tmp_path: Path) -> None:
+    """Forced, a node is told as that where its inputs must be made first, and where an older model is kept."""
+    record, nodes = built(tmp_path), toys.toy_dag(tmp_path, left={"text": "new"})
+    rows = planned(tmp_path, nodes, record, force={"left_child"})
+    assert (rows["left"].state, rows["left_child"].state) == ("run", "forced")
+    kept = {"left_child": Store(tmp_path / "store").artifacts("toy_join")[0]}
+    assert planned(tmp_path, nodes, record, force={"left_child"}, kept=kept)["left_child"].state == "forced"
+    assert planned(tmp_path, nodes, record, kept=kept)["left_child"].state == "kept"
+
+
+def test_what_the_last_run_did_not_come_to_was_not_never_built(tmp_path: Path) -> None:
+    """After a partial run a stage that an earlier run has built is told as one that the last run left out."""
+    built(tmp_path)
+    part = execute(toys.session(toys.toy_dag(tmp_path)[:1], tmp_path / "store"))
+    record = write_record(tmp_path / "store", load_config(packaged("demo.yaml")), part, 0.0)
+    rows = planned(tmp_path, toys.toy_dag(tmp_path, right={"text": "new"}), record)
+    assert rows["right"].reason == "the last run did not come to it"
+
+
 def test_plan_says_what_a_run_then_does(tmp_path: Path) -> None:
     """What is planned as cached is a hit, and what is planned to run is built."""
     record = built(tmp_path)

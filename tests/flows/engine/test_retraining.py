@@ -1,10 +1,12 @@
 """Models kept from run to run: what stands in for what, and what is said of it."""
 
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tag2mask.configs.load import load_config
 from tag2mask.configs.runtime import Runtime
@@ -15,6 +17,7 @@ from tag2mask.flows.dag.record import RunRecord, latest
 from tag2mask.flows.engine import publishing, retraining, running
 from tag2mask.flows.engine import session as execution
 from tag2mask.flows.engine.child import run_here
+from tag2mask.flows.engine.console import LogListener
 from tag2mask.flows.engine.garbage import collect
 from tag2mask.flows.engine.retraining import Retrain, images_summary, kept_models
 from tag2mask.flows.engine.running import Selection, run_config
@@ -136,6 +139,18 @@ def test_settings_that_are_not_heeded_are_reported(run: Run) -> None:
     """A kept model was trained with other settings, and the note says with which."""
     run("old")
     assert "train_toy.text: model → other" in run("old", "never", "other").outcomes["model"].note
+
+
+def test_kept_models_are_told_at_the_end(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing but models is kept, the run does not say that all is up to date; and names each that is."""
+    run("old")
+    config = load_config(packaged("demo.yaml"))
+    result = run("old", "never", "other")
+    running.conclude(config, tmp_path / "store", result)
+    assert "nothing to do: 1 trained models were kept although settings have changed" in capsys.readouterr().out
+    console = Console(file=StringIO(), width=200)
+    LogListener(console).finished(result.outcomes["model"])
+    assert "train_toy.text: model → other" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_plan_says_what_would_be_kept(run: Run, tmp_path: Path) -> None:

@@ -22,6 +22,19 @@ def test_the_file_that_is_served_is_read(served: Served) -> None:
     assert load_permitted(dotted, ["mining.foreground=0.4"], served.root, served).mining.foreground == 0.4
 
 
+def test_a_link_to_a_settings_file_starts_where_the_link_lies(served: Served, tmp_path: Path) -> None:
+    """Of a served link relative paths start at the link's folder, as for `run`, by whichever path a form names it."""
+    (path,) = served.files
+    (tmp_path / "elsewhere").mkdir()
+    moved = path.rename(tmp_path / "elsewhere" / path.name)
+    path.symlink_to(moved)
+    usual = load_config(path)
+    for named in (path, moved):
+        config = load_permitted(named, [], served.root, served)
+        assert config == usual
+        check_paths(config, named, served)
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "other.yaml", "tiny.yaml/../other.yaml"])
 def test_no_other_file_is_read(served: Served, tmp_path: Path, name: str) -> None:
     """Another file is refused by its name, whatever is in it, and none of it comes back."""

@@ -1,5 +1,6 @@
 """The server of a store is found by its address and its lock, and its password is kept for those who may have it."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -131,6 +132,18 @@ def test_a_server_that_is_starting_is_waited_for(tmp_path: Path) -> None:
     """A server that holds its lock and does not listen yet is asked again."""
     with server_of(tmp_path, delay=0.5) as address:
         assert find_server(tmp_path) == address
+
+
+def test_a_server_of_another_machine_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a store that machines share, another one's server, which listens there alone, is named and left alone."""
+    with server_of(tmp_path) as address:
+        assert find_server(tmp_path) == address
+        monkeypatch.delenv(API_URL)
+        monkeypatch.setattr(store_server.platform, "node", lambda: "another")
+        assert find_server(tmp_path) is None and API_URL not in os.environ
+    assert "listens there alone" in caplog.text
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

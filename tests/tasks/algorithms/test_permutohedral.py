@@ -67,5 +67,5 @@ def test_inputs_stay_as_they_are() -> None:
 
 def test_points_that_spread_too_far_are_refused() -> None:
     """Where vertices cannot be numbered any more, the error says how far the points spread."""
-    with pytest.raises(SpreadTooFar, match=r"points spread over \d+ cells of the lattice, too far for standard"):
+    with pytest.raises(SpreadTooFar, match=r"points spread over \d+ cells of the lattice, too far to number"):
         Lattice(points(8, 5, 100, 1e4))

@@ -94,6 +94,17 @@ def test_what_is_kept_keeps_its_inputs(bench: Bench, monkeypatch: pytest.MonkeyP
     assert bench.labels() == {bench.index.label}
 
 
+def test_inputs_are_kept_by_whichever_path_they_were_given(bench: Bench, tmp_path: Path) -> None:
+    """In a store that a link leads to, what a kept artifact was made from is kept, though its real path was given."""
+    (tmp_path / "link").symlink_to(bench.store.root)
+    linked = Store(tmp_path / "link")
+    index = Artifact(bench.index.path.resolve(), bench.index.manifest)
+    maps = build(order_maps(linked, index, Toy(factor=7)), RUNTIME)
+    assert maps.manifest["input_paths"] == {"index": index.label}
+    collect_garbage(linked, keep=lambda: [maps.label], dry_run=False, abandoned_seconds=0.0)
+    assert {artifact.label for artifact in linked.artifacts()} == {index.label, maps.label}
+
+
 def test_dry_run_lists_the_same_and_removes_nothing(bench: Bench) -> None:
     """A dry run tells what would be removed, and leaves every file where it is."""
     bench.store.set_aside(bench.other.stage, bench.other.key)
