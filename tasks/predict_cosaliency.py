@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import Cosaliency, CosaliencyMaps
-from tag2mask.tasks.algorithms.tag_groups import reference_sets, warn_of_tags_never_alone
+from tag2mask.tasks.algorithms.tag_groups import cooccurrence, reference_sets, warn_of_tags_never_alone
 from tag2mask.tasks.dataset.class_maps import read_class_maps
 from tag2mask.tasks.dataset.image_index import ImageIndex, ImageRecord
 from tag2mask.tasks.dataset.images import resize
@@ -57,6 +57,7 @@ class MissingMaps(UserError, ValueError):
 def references_of(index: ImageIndex, config: CosaliencyMaps) -> dict[int, list[tuple[int, ...]]]:
     """Class number -> positions in an index of the images that speak for it, once per regrouping."""
     tags = [record.tags for record in index]
+    counts = cooccurrence(tags, len(index.classes))
     return {
         number: reference_sets(
             tags,
@@ -64,7 +65,7 @@ def references_of(index: ImageIndex, config: CosaliencyMaps) -> dict[int, list[t
             references=config.references,
             regroupings=config.regroupings,
             seed=config.seed,
-            classes=len(index.classes),
+            counts=counts,
         )
         for number in sorted({number for own in tags for number in own})
     }

@@ -3,7 +3,8 @@
 A promotion subnetwork says where to look, a rectification subnetwork where the prediction is likely to be wrong, and
 the main subnetwork predicts from features that both have attended to.  Deviations: any backbone and any input size,
 one level a side output (the published network has five, two of them at stride 4); maps are enlarged bilinearly where
-the published network starts transposed convolutions from bilinear kernels and trains them.
+the published network starts transposed convolutions from bilinear kernels and trains them; images are normalized by the
+backbone's constants, not by those of the training set.
 """
 
 from typing import NamedTuple

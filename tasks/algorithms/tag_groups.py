@@ -64,7 +64,7 @@ def reference_order(tags: Sequence[Sequence[int]], tag: int, counts: np.ndarray,
 
 
 def reference_sets(
-    tags: Sequence[Sequence[int]], tag: int, *, references: int, regroupings: int, seed: int, classes: int
+    tags: Sequence[Sequence[int]], tag: int, *, references: int, regroupings: int, seed: int, counts: np.ndarray
 ) -> list[tuple[int, ...]]:
     """The images that speak for a tag, drawn several times.
 
@@ -74,13 +74,12 @@ def reference_sets(
         references: most images in a set.
         regroupings: how often to draw.
         seed: of the draws.
-        classes: C.
+        counts: `cooccurrence` of the same images.
 
     Returns:
         Different sets, each of rising positions in `tags`; one set where every draw gives the same, none where no image
         has the tag.
     """
-    counts = cooccurrence(tags, classes)
     drawn = [
         tuple(sorted(reference_order(tags, tag, counts, np.random.default_rng((seed, tag, number)))[:references]))
         for number in range(regroupings)

@@ -1,6 +1,7 @@
 """How far the evidences stand behind a label: of each class of an image, and of each pixel."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class LabelEvidence:
     refined: np.ndarray
     """uint8, the prediction after the CRF."""
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """(H, W) uint8, the segmenter's own choice."""
         return np.asarray(self.classes[self.probabilities.argmax(axis=0)])

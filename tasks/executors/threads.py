@@ -39,8 +39,7 @@ class ThreadWorkers:
         return Ended(self._running.pop(future), future.result())
 
     def _answer(self, shard: Shard) -> Answer:
-        if self._network:
-            compute_alone()  # torch keeps the number of threads for each thread that calls it
+        compute_alone(network=self._network)  # torch keeps the number of threads for each thread that calls it
         results = []
         try:
             for pair in self._process(shard):

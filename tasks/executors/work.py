@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 import secrets
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -52,13 +53,17 @@ class Unwanted(RuntimeError):
     """Nobody waits for the shard any more."""
 
 
-def compute_alone() -> None:
+def compute_alone(*, network: bool = True) -> None:
     """Let torch compute in one thread and by deterministic kernels, in the thread that calls.
+
+    Without a network torch is left alone unless it is loaded: some stages do without it, and it is slow to load.
 
     How many threads share a sum decides its last digits.  With one thread a worker, and images side by side on several
     workers, results do not depend on the number of either.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: deterministic matrix products
+    if not network and "torch" not in sys.modules:
+        return
     import torch
 
     torch.set_num_threads(1)
@@ -111,9 +116,10 @@ def answer(order: Order, shard: Shard, worker: str, wanted: Callable[[], bool] =
     results = []
     with _Kept() as log:
         try:
-            if order.network:
-                compute_alone()
-            for pair in opened(order)(shard):
+            compute_alone(network=order.network)
+            process = opened(order)
+            compute_alone(network=order.network)  # of what was loaded with the work
+            for pair in process(shard):
                 results.append(pair)
                 if not wanted():
                     raise Unwanted(f"nobody waits for {shard[0]} … {shard[-1]} any more")

@@ -9,7 +9,7 @@ import io
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -101,22 +101,36 @@ def images_of_samples(samples: range, count: int, seed: int) -> list[tuple[int, 
     return result
 
 
-def batches_of_epochs(count: int, batch_size: int, epochs: int, seed: int) -> list[list[tuple[int, int]]]:
-    """The steps of a training by whole epochs, whose last batch may be smaller.
+class BatchesOfEpochs(Sequence[list[tuple[int, int]]]):
+    """The steps of a training by whole epochs, whose last batch may be smaller: for each its (sample, image) pairs.
 
-    Returns:
-        For every step its (sample, image) pairs; the sample is the running number of the image in the whole training.
+    The sample is the running number of the image in the whole training.  Steps are made when they are asked for: a
+    training of a million images has many.
+
+    Args:
+        count: images.
+        batch_size: images a step.
+        epochs: passes over all images.
+        seed: of their order.
     """
-    steps = []
-    for epoch in range(epochs):
-        order = order_of_epoch(count, seed, epoch)
-        samples = [(epoch * count + position, int(image)) for position, image in enumerate(order)]
-        steps += [samples[start : start + batch_size] for start in range(0, count, batch_size)]
-    return steps
+
+    def __init__(self, count: int, batch_size: int, epochs: int, seed: int) -> None:
+        self._count, self._batch_size, self._epochs, self._seed = count, batch_size, epochs, seed
+
+    def __len__(self) -> int:
+        return self._epochs * -(-self._count // self._batch_size)
+
+    def __getitem__(self, step: Any) -> Any:  # no slices
+        if not 0 <= step < len(self):
+            raise IndexError(f"step {step} of {len(self)}")
+        epoch, part = divmod(step, len(self) // self._epochs)
+        order = order_of_epoch(self._count, self._seed, epoch)
+        places = range(part * self._batch_size, min((part + 1) * self._batch_size, self._count))
+        return [(epoch * self._count + place, int(order[place])) for place in places]
 
 
 def poly(power: float, steps: int) -> Callable[[int], float]:
-    """The learning rate falls as (1 - step / steps) ** power."""
+    """The learning rate falls as (1 - step / steps) ** power, at every step (DeepLab's: every ten)."""
     return lambda step: (1 - step / steps) ** power
 
 

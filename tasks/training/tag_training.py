@@ -23,7 +23,7 @@ from tag2mask.tasks.store.journal import RESUME
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.augmentation import jitter_colors
 from tag2mask.tasks.training.frozen_features import FrozenFeatures, PassedOn
-from tag2mask.tasks.training.loop import batches_of_epochs, optimizer_of, seeded
+from tag2mask.tasks.training.loop import BatchesOfEpochs, optimizer_of, seeded
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.training.ranks import is_first, wait_for_all
 
@@ -36,7 +36,7 @@ class TagBatches(ABC):
     """
 
     def __init__(self, index: ImageIndex, config: Classifier, device: str) -> None:
-        self.steps = batches_of_epochs(len(index), config.batch_size, config.epochs, config.seed)
+        self.steps = BatchesOfEpochs(len(index), config.batch_size, config.epochs, config.seed)
         self._config, self._device = config, device
         self._prefetch = Prefetch(self._load, len(self.steps))
 

@@ -18,10 +18,11 @@ from tag2mask.tasks.algorithms.tag_groups import (
 TAGS = [(1,), (1, 2), (2, 3), (1, 2), (1, 3), (2,), (1,), (4, 1), (1, 2, 3), (), (1,)]
 """Tag 1 occurs eight times, three times alone, three times with 2, twice with 3, once with 4, which is never alone."""
 CLASSES = 5
+COUNTS = cooccurrence(TAGS, CLASSES)
 
 
 def sets(tag: int = 1, *, references: int = 4, regroupings: int = 3, seed: int = 0) -> list[tuple[int, ...]]:
-    return reference_sets(TAGS, tag, references=references, regroupings=regroupings, seed=seed, classes=CLASSES)
+    return reference_sets(TAGS, tag, references=references, regroupings=regroupings, seed=seed, counts=COUNTS)
 
 
 def test_counts_of_the_planted_table() -> None:
@@ -42,17 +43,17 @@ def test_single_tag_images_come_first_and_then_the_least_co_occurring() -> None:
 def test_sets_are_topped_up_and_drawn_anew() -> None:
     """Two of the three single-tag images are drawn differently each time; five are topped up by the clearest others."""
     assert sets(references=5) == [(0, 4, 6, 7, 10)]
-    many = reference_sets(TAGS, 1, references=2, regroupings=8, seed=0, classes=CLASSES)
+    many = reference_sets(TAGS, 1, references=2, regroupings=8, seed=0, counts=COUNTS)
     assert 1 < len(many) <= 3 and all(set(one) <= {0, 6, 10} and len(one) == 2 for one in many)
     assert len(set(many)) == len(many)
 
 
 def test_sets_depend_on_the_seed_alone() -> None:
     """The same seed gives the same sets, whatever was drawn before; another one gives others."""
-    first = reference_sets(TAGS, 1, references=6, regroupings=4, seed=3, classes=CLASSES)
+    first = reference_sets(TAGS, 1, references=6, regroupings=4, seed=3, counts=COUNTS)
     sets(2)
-    assert reference_sets(TAGS, 1, references=6, regroupings=4, seed=3, classes=CLASSES) == first
-    several = {tuple(reference_sets(TAGS, 1, references=6, regroupings=1, seed=s, classes=CLASSES)) for s in range(9)}
+    assert reference_sets(TAGS, 1, references=6, regroupings=4, seed=3, counts=COUNTS) == first
+    several = {tuple(reference_sets(TAGS, 1, references=6, regroupings=1, seed=s, counts=COUNTS)) for s in range(9)}
     assert len(several) > 1
 
 

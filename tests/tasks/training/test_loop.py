@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import (
+    BatchesOfEpochs,
     Training,
     TrainingDiverged,
     autocast,
-    batches_of_epochs,
     indices_of_step,
     order_of_epoch,
     poly,
@@ -158,14 +158,14 @@ def test_a_diverged_training_stops(tmp_path: Path, value: float) -> None:
 
 def test_epochs_visit_every_image_once() -> None:
     """Each epoch is a permutation of all images, no two alike, and its last batch may be smaller."""
-    steps = batches_of_epochs(10, 4, 3, seed=5)
-    assert [len(step) for step in steps] == [4, 4, 2] * 3
+    steps = list(BatchesOfEpochs(10, 4, 3, seed=5))
+    assert len(BatchesOfEpochs(10, 4, 3, seed=5)) == 9 and [len(step) for step in steps] == [4, 4, 2] * 3
     samples = [sample for step in steps for sample, _ in step]
     assert samples == list(range(30))
     epochs = [[image for step in steps[3 * e : 3 * e + 3] for _, image in step] for e in range(3)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    assert steps != batches_of_epochs(10, 4, 3, seed=6) and steps == batches_of_epochs(10, 4, 3, seed=5)
+    assert steps != list(BatchesOfEpochs(10, 4, 3, seed=6)) and steps == list(BatchesOfEpochs(10, 4, 3, seed=5))
 
 
 @pytest.mark.parametrize(("count", "batch"), [(7, 3), (3, 8), (1, 2), (12, 4)])
