@@ -1,6 +1,7 @@
 """The package from Python: cheap to import, complete, and as the notebook uses it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 import tag2mask
+from tag2mask.flows.using.export_model import export_model
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.dataset.images import BadImage
 from tag2mask.tasks.exports.released_images import NoImagesHere
@@ -25,6 +27,7 @@ from tests.tasks.drawn_segmenter import write_segmenter
 from tests.tasks.drawn_store import CLASSES, LABELS, LENIENT, artifact, draft_of
 
 NOTEBOOK = Path(__file__).parents[1] / "docs" / "use.ipynb"
+PAGE = NOTEBOOK.with_name("use.md")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,24 @@ def test_the_notebook_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert torch.isfinite(names["loss"]) and len(names["release"]) == len(LABELS)
     assert names["dataset_artifact"].stage == "index_dataset"
     assert "% ignored" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_programs_of_the_page_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both programs of docs/use.md, as they stand there, label a photograph: with onnxruntime alone, and with us."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(folder)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)).save("photo.jpg")
+    export_model("mine", "onnx", Path("mine.onnx"), Path("artifacts"))
+    foreign, own = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(foreign, names)
+    height, width = names["labels"].shape
+    assert abs(width / height - 120 / 90) < 0.05 and names["labels"].max() <= len(CLASSES)
+    made = next(Path("artifacts", "train_segmenter").iterdir()).name
+    exec(own.replace("1f0c", made), names)
+    assert names["prediction"].labels.shape == (90, 120) and names["artifact"].key == made
+    assert len(names["dataset"]) == len(LABELS)
 
 
 def test_a_file_and_its_pixels_are_predicted_alike(folder: Path, tmp_path: Path) -> None:

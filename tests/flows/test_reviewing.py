@@ -66,6 +66,9 @@ def test_corrections_stand_in_the_next_run(small_run: SmallRun, tmp_path: Path) 
     for node in ("apply_corrections-0", "apply_corrections-1"):
         for image_id, mask in corrected.items():
             assert np.array_equal(read_labels(run.root / record.labels[node] / f"{image_id}.png"), mask)
+    cached = {name for name, node in record.nodes.items() if node["state"] == "cached"}
+    assert {"index_dataset", "train_classifier", "infer_cams", "train_saliency", "predict_saliency"} <= cached
+    assert not {"train_segmenter-1", "predict_masks-1"} & cached
     scores = json.loads((run.root / record.labels["evaluate-labels_1"] / "scores.json").read_text())
     assert scores["images"] == 8
     assert "corrected 2" in reported(run, "why", record.labels["apply_corrections-1"]).replace("│", " ").replace(

@@ -103,8 +103,12 @@ def test_the_gate_keeps_a_map_where_the_cam_is_and_hard_maps_are_masks(tmp_path:
         assert np.array_equal(one, np.where(cam == 255, plain[pair], 0))
     config = CosaliencyMaps(gate=0.0, map="hard", references=99)
     predict_cosaliency.run(config, tmp_path / "hard", StageRuntime(), dataset=inputs["dataset"], model=model)
-    values = np.concatenate([one.ravel() for one in maps_below(tmp_path / "hard").values()])
+    hard = maps_below(tmp_path / "hard")
+    values = np.concatenate([one.ravel() for one in hard.values()])
     assert ((values < 3) | (values > 252)).mean() > 0.5
+    for pair, soft in plain.items():  # on the same side of a half, but for the borders, which enlarging softens
+        certain = np.abs(soft.astype(int) - 128) > 26
+        assert np.mean((hard[pair] > 127)[certain] == (soft > 127)[certain]) > 0.9
 
 
 def test_validation_has_groups_of_its_own_and_one_image_is_a_group(

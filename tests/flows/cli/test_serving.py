@@ -1,5 +1,6 @@
 """What `server` makes of its options, and what `serve` says before it needs a server."""
 
+import inspect
 import os
 import socket
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 
 from tag2mask.configs.load import ConfigError
 from tag2mask.flows.cli import serving
-from tag2mask.flows.cli.serving import NoServer, check_server, server
+from tag2mask.flows.cli.serving import NoServer, check_server, serve, server
 from tag2mask.flows.serving.store_server import LOCK, announce
 from tag2mask.tasks.store.store import Store
 from tests.flows.prefect_api import free_port
@@ -63,6 +64,18 @@ def test_the_server_is_guarded_by_default(tmp_path: Path, started: list[str]) ->
     assert "tag2mask.flows.serving.guarded_server:guarded_server" in started and "--no-proxy-headers" in started
     assert os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] == "true"
     assert os.environ["TAG2MASK_SERVER_STORE"] == str(tmp_path)
+
+
+def test_the_server_reports_to_nobody_and_keeps_slots(tmp_path: Path, started: list[str]) -> None:
+    """It is started without telemetry, and with slots that lie on the disk, so that they survive its restart."""
+    server(port=free_port(), root=tmp_path)
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false" and os.environ["DO_NOT_TRACK"] == "1"
+    assert os.environ["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith(".filesystem")
+
+
+def test_two_runs_at_a_time_unless_told_otherwise() -> None:
+    """Without `--limit` two runs are carried out at a time."""
+    assert inspect.signature(serve).parameters["limit"].default == 2
 
 
 def test_a_password_is_made_kept_and_laid_down(tmp_path: Path, started: list[str]) -> None:

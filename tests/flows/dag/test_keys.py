@@ -7,6 +7,7 @@ import pytest
 from tag2mask.configs.load import ConfigError
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.resolve import setting_of
+from tag2mask.tasks.catalog import CATALOG
 from tests.flows.dag.demo_dags import CHANGES, GROUPS, VARIANTS, demo, hashed
 
 
@@ -18,11 +19,17 @@ def test_where_targets_come_from_is_no_setting_of_the_network() -> None:
     assert usual == mined["train_saliency-1"] == mined["train_saliency-2"]
 
 
+def test_every_section_that_a_stage_reads_is_tried() -> None:
+    """The changes of the next test are of all sections that stages read."""
+    assert CHANGES.keys() == {stage.section for stage in CATALOG.values()}
+
+
 @pytest.mark.parametrize("section", sorted(CHANGES))
 def test_a_setting_enters_the_key_of_its_own_stage_alone(section: str) -> None:
     """A changed setting changes what is hashed of the stages that read it and of no other."""
     change, stages = CHANGES[section]
     optional = {"cam_refinement": "refined class maps", "fusion": "fused labels", "round_choice": "best round"}
+    optional |= {"prior": "without masks", "self_training": "without masks"}
     shown = [GROUPS, *(VARIANTS[optional[section]] if section in optional else [])]
     before, after = hashed(demo(*shown)), hashed(demo(*shown, change))
     assert {name.split("-")[0] for name in before if before[name] != after[name]} == stages

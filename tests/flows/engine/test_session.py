@@ -278,8 +278,10 @@ def test_a_stop_ends_the_pause_before_another_attempt(tmp_path: Path) -> None:
     session = toys.session(toys.toy_dag(tmp_path), tmp_path / "store")
     node = session.nodes[0]
     session.settle(node, StageFailed("the disk was away", "OSError"))
-    threading.Timer(0.2, session.end).start()
-    started = time.monotonic()
-    with pytest.raises(Stopped):
-        session.pause(node, 600)
-    assert 0.1 < time.monotonic() - started < 60
+    paused = threading.Thread(target=lambda: pytest.raises(Stopped, session.pause, node, 600))
+    paused.start()
+    paused.join(0.2)
+    assert paused.is_alive()
+    session.end()
+    paused.join(60)
+    assert not paused.is_alive()

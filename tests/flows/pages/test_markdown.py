@@ -73,6 +73,9 @@ def test_a_cell_stays_a_cell(name: str) -> None:
     kinds = [token.type for token in found]
     assert kinds.count("th_open") == 2 and kinds.count("td_open") == 4 and kinds.count("table_open") == 1
     assert not {"link_open", "image", "html_inline", "html_block", "strong_open", "em_open"} & set(kinds)
+    cells = [found[number + 1].children for number, kind in enumerate(kinds) if kind == "td_open"]
+    read = ["".join(part.content for part in cell if part.type in ("text", "code_inline")) for cell in cells]
+    assert read[:2] == [one_line(name), one_line(name)]
 
 
 def test_what_cannot_be_seen_is_left_out() -> None:

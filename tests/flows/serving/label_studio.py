@@ -3,7 +3,7 @@
 It pins libraries older than ours, so it belongs into an environment of its own:
 
     python3 -m venv ../label-studio && ../label-studio/bin/pip install label-studio
-    PATH=$PATH:../label-studio/bin make test-serving ONLY=tests/flows/serving/test_label_studio.py
+    PATH=$PATH:../label-studio/bin .venv/bin/python -m pytest -q -m serving tests/flows/serving/test_label_studio.py
 """
 
 import json
