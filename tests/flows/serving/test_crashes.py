@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,37 @@ def test_cancelling_in_the_pause_before_another_attempt(served: Served) -> None:
     assert record is not None and record.content["state"] == "stopped"
     again = api.start(CLASSIFIER, settings={**LONG, "epochs": 1}, **ALONE)
     assert api.ended(again)["state_type"] == "COMPLETED"
+
+
+def test_runs_end_with_serve_and_are_marked_by_the_next(tmp_path: Path) -> None:
+    """A run's process ends with `serve`, and the next `serve` finds that it is gone."""
+    config, environment = write_tiny(tmp_path), environment_of(tmp_path, free_port())
+    with running_server(tmp_path, environment) as api:
+        with offering(tmp_path, config, api, environment) as process:
+            served = Served(tmp_path, api, environment, process)
+            run_id = api.start(CLASSIFIER, settings=LONG, **ALONE)
+            until(lambda: served.slots == 1 or None, 90)
+            carrier = Path("/proc", str(served.process_of(run_id)))
+        until(lambda: not carrier.exists() or None, 30)
+        with offering(tmp_path, config, api, environment):
+            assert api.ended(run_id, 120)["state_type"] == "CRASHED"
+
+
+def test_a_run_at_work_and_serve_outlive_the_server(tmp_path: Path) -> None:
+    """While no server answers a run comes to its end, and `serve` carries out another one when the server is back."""
+    config, environment = write_tiny(tmp_path), environment_of(tmp_path, free_port())
+    with ExitStack() as at_first:
+        api = at_first.enter_context(running_server(tmp_path, environment))
+        with offering(tmp_path, config, api, environment) as process:
+            served = Served(tmp_path, api, environment, process)
+            run_id = api.start(CLASSIFIER, settings={**LONG, "epochs": 400}, **ALONE)
+            until(lambda: served.stage_of(run_id) if served.slots == 1 else None, 90)
+            at_first.close()
+            trained = until(lambda: next((tmp_path / "store" / "train_classifier").glob("*"), None), 240)
+            assert process.poll() is None and (trained / "model.pt").is_file()
+            with running_server(tmp_path, environment) as back:
+                again = back.start(CLASSIFIER, **ALONE)
+                assert back.ended(again, 240)["state_type"] == "COMPLETED"
 
 
 def test_missed_nights_run_once(tmp_path: Path) -> None:

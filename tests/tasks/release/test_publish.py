@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,18 @@ from tag2mask.tasks.release.releases import (
 )
 from tag2mask.tasks.store.store import DamagedArtifact, Store
 from tests.tasks.drawn_files import files_of
-from tests.tasks.drawn_store import LABELS, LENIENT, OTHER, changed, draft_of, evaluation_of, published, toy
+from tests.tasks.drawn_store import (
+    LABELS,
+    LENIENT,
+    OTHER,
+    artifact,
+    changed,
+    draft_of,
+    evaluation_of,
+    published,
+    toy,
+    write_all,
+)
 
 STRICT = LENIENT.replaced(maximum_missing_tags=0.0, maximum_wholly_ignored=0.1, maximum_changed_images=0.1)
 
@@ -54,6 +66,22 @@ def test_a_release_holds_labels_tables_and_what_made_it(store: Store) -> None:
     signals = {signal["signal"]: signal for signal in release.manifest["gate"]["signals"]}
     assert signals["miou"]["value"] == 0.5 and signals["missing_tags"]["verdict"] == "passed"
     assert release.manifest["gate"]["not_measured"] == ["prediction_agreement", "changed_images", "miou_drop"]
+
+
+def test_a_release_says_what_people_corrected(store: Store) -> None:
+    """The table of corrected images lies in the release, their number in its manifest and in what is printed."""
+    draft, table = draft_of(store, LABELS), "image_id,source\np01,PNG\np03,CVAT\n"
+
+    def corrected(out: Path) -> None:
+        write_all(out, LABELS)
+        (out / "corrections.csv").write_text(table)
+
+    labels = artifact(store, "apply_corrections", corrected, {"dataset": draft.dataset})
+    publication = published(store, replace(draft, labels=labels))
+    assert (publication.release.path / "corrections.csv").read_text() == table
+    assert publication.release.manifest["corrected"] == 2
+    assert f"2 of {len(LABELS)} images corrected by hand" in publication.lines()
+    assert not (publication.release.path / "labels" / "corrections.csv").exists()
 
 
 def test_publishing_twice_is_one_release(store: Store) -> None:

@@ -1,10 +1,11 @@
-"""Which segmenter's figures stand at the head of a report."""
+"""What stands at the head of a report: which segmenter's figures, and what people corrected."""
 
 from pathlib import Path
 
 from tag2mask.configs.schema import NodeFacts
-from tag2mask.tasks.render_report import delivered_segmenter, final_evaluation
+from tag2mask.tasks.render_report import _corrected, delivered_segmenter, final_evaluation
 from tag2mask.tasks.report.steps import Evaluated, Step
+from tag2mask.tasks.store.files import write_json
 
 
 def test_the_final_segmenter_is_the_one_that_is_delivered() -> None:
@@ -18,3 +19,10 @@ def test_the_final_segmenter_is_the_one_that_is_delivered() -> None:
         steps = [Step("deliver_round", Path(), manifest, NodeFacts(title="delivered")) for manifest in manifests]
         final = final_evaluation(both, "val", delivered_segmenter(steps))
         assert final is both[number - 1]
+
+
+def test_corrections_are_told(tmp_path: Path) -> None:
+    """Where people corrected masks the page says how many; where there is no folder of corrections, nothing."""
+    write_json(tmp_path / "metrics.json", {"corrected": 37, "images": 490})
+    (note,) = _corrected(tmp_path)
+    assert "37 of 490 training images are corrected by hand" in note and _corrected(None) == []
