@@ -132,8 +132,8 @@ def guarded_door(tmp_path_factory: pytest.TempPathFactory, foreigner: Any) -> It
 def test_an_unguarded_server_lets_a_foreign_page_in(open_door: Attacked) -> None:
     """Without the guard the page reads events over the WebSocket, starts a run and shows the UI in a frame."""
     reported = open_door.attack("http://attacker.test", open_door.base, "before")
-    entered = ("readsByWebSocket", "startsARun", "showsThePage", "submitsAForm", "loadsAsScript", "loadsAsPicture")
-    assert all(reported[name] for name in entered), reported
+    entered = {"readsByWebSocket", "startsARun", "showsThePage", "loadsAsScript", "loadsAsPicture"}
+    assert entered <= {name for name, got in reported.items() if got}, reported
 
 
 def test_an_unguarded_server_answers_to_a_name_made_to_point_to_it(open_door: Attacked) -> None:
