@@ -70,7 +70,7 @@ def parse(text: str) -> Any:
 
 
 def yaml_value(value: object) -> str:
-    """A value as `--set` takes it, in a line: JSON, but without escapes in pairs, which YAML does not join.
+    """A value in a line of YAML, as for `--set`: JSON, but without escapes in pairs, which YAML does not join.
 
     Names that are no UTF-8, of which Python has lone surrogates, stay escaped.
     """

@@ -102,7 +102,7 @@ def deployments_of(
     return made
 
 
-def collection_of(root: Path, collection: Collection, name: str = "store") -> RunnerDeployment:
+def collection_of(root: Path, collection: Collection, name: str) -> RunnerDeployment:
     """The deployment that collects garbage.
 
     Raises:
@@ -167,16 +167,18 @@ def all_deployments(
     schedule: Schedule,
     changes: Sequence[str],
     collection: Collection,
-    store_name: str,
+    store_name: str | None = None,
 ) -> list[RunnerDeployment]:
-    """The deployments of all settings files, and the one that collects the garbage of their store, of that name.
+    """The deployments of all settings files, and the one that collects the garbage of their store.
+
+    That bears a name, or one of the first run's: no digest of a path, which is another one on each machine.
 
     Raises:
         ConfigError: a file is wrong, two have the same name, or a schedule is wrong.
     """
     _refuse_equal_names(paths, changes)
     deployments = [made for path in paths for made in deployments_of(path, runtime, schedule, changes)]
-    return [*deployments, collection_of(runtime.root, collection, store_name)]
+    return [*deployments, collection_of(runtime.root, collection, store_name or f"store-of-{deployments[0].name}")]
 
 
 def _refuse_equal_names(paths: Sequence[Path], changes: Sequence[str]) -> None:
@@ -240,8 +242,7 @@ def pool_file(
     Raises:
         ConfigError: a file is wrong, or two have the same name.
     """
-    first = load_config(paths[0], changes).name  # no digest of a path, which is another one on each machine
-    deployments = all_deployments(paths, runtime, schedule, changes, collection, f"store-of-{first}")
+    deployments = all_deployments(paths, runtime, schedule, changes, collection)
     served = json.dumps(_relative(json.loads(served_by(paths, runtime, changes).as_json())))
     content = {
         "name": "tag2mask",

@@ -79,7 +79,7 @@ class LogListener:
         self._say(f"{node.name} {', '.join(filter(None, (f'{done}/{total}', note, str(left))))}")
 
     def finished(self, outcome: Outcome) -> None:
-        """Say so of stages that were at work, waited for another run, or kept a model that the settings have left."""
+        """Say so of stages that were at work, waited for another run, or kept an older model."""
         if outcome.note == TAKEN_OVER or outcome.kept:
             self._say(f"{outcome.node.name} {outcome.note}")
         if not outcome.cached:

@@ -197,7 +197,7 @@ def conclude(config: Config, root: Path, result: RunResult) -> Ending:
         kept = sum(outcome.kept for outcome in result.outcomes.values())
         done = f"all {len(result.outcomes)} stages are up to date"
         if kept:
-            done = f"{kept} trained models were kept although settings have changed (--retrain never)"
+            done = f"{kept} trained models were kept although settings or data have changed (--retrain never)"
         console.print(f"nothing to do: {done}", highlight=False)
     for line in filter(None, (result.images, result.clock, holdings_line(root))):
         console.print(line, markup=False, highlight=False, soft_wrap=True)

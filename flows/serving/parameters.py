@@ -106,7 +106,8 @@ def check_paths(config: Config, path: Path, served: Served | None) -> None:
     """
     if served is None:
         return
-    known = _raw_inputs(load_config(served.spelled(path), served.files[served.spelled(path)]))
+    path = served.spelled(path)
+    known = _raw_inputs(load_config(path, served.files[path]))
     for given in sorted(_raw_inputs(config) - known):
         if not any(given.is_relative_to(place) for place in known):
             raise ConfigError(f"{given} is not in a folder that {path} names: a form may not; name it in the file")

@@ -1,10 +1,10 @@
 """A release as YOLO's labels for segmentation: a line a polygon, its class from 0 on, points as shares of the sides."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from tag2mask.configs.strict_yaml import yaml_value
 from tag2mask.tasks.exports.export_set import ExportSet, write_text
 from tag2mask.tasks.mask_codecs.polygons import TOLERANCE, holes_of, mask_of_polygon, polygons_of
 
@@ -27,8 +27,7 @@ def write_yolo(export_set: ExportSet, out: Path) -> tuple[str, ...]:
             shares.append(share)
             holes += holes_of(mask)
         write_text(labels / f"{record.image_id}.txt", "".join(lines))
-    quoted = [json.dumps(name, ensure_ascii=False) for name in export_set.index.classes]  # YAML joins no two escapes
-    names = "".join(f"  {number}: {name}\n" for number, name in enumerate(quoted))
+    names = "".join(f"  {number}: {yaml_value(name)}\n" for number, name in enumerate(export_set.index.classes))
     write_text(out / "data.yaml", f"train: images/train\nval: images/train\nnames:\n{names}")
     if not shares:
         return ("no image has a labeled pixel, so there is no polygon",)

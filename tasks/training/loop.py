@@ -124,9 +124,9 @@ class BatchesOfEpochs(Sequence[list[tuple[int, int]]]):
         if not 0 <= step < len(self):
             raise IndexError(f"step {step} of {len(self)}")
         epoch, part = divmod(step, len(self) // self._epochs)
-        order = order_of_epoch(self._count, self._seed, epoch)
-        places = range(part * self._batch_size, min((part + 1) * self._batch_size, self._count))
-        return [(epoch * self._count + place, int(order[place])) for place in places]
+        first, last = part * self._batch_size, min((part + 1) * self._batch_size, self._count)
+        samples = range(epoch * self._count + first, epoch * self._count + last)
+        return images_of_samples(samples, self._count, self._seed)
 
 
 def poly(power: float, steps: int) -> Callable[[int], float]:

@@ -67,8 +67,8 @@ def test_the_scheduled_collection_waits_for_runs_and_fails_in_a_line(
 
 def test_a_wrong_schedule_of_the_collection_is_refused(tmp_path: Path) -> None:
     """The cron line is checked when `serve` starts, and the deployment has store and number of runs."""
-    made = collection_of(tmp_path, Collection("0 12 * * *", "Europe/Berlin", 5))
+    made = collection_of(tmp_path, Collection("0 12 * * *", "Europe/Berlin", 5), "store")
     assert (made.flow_name, made.name) == ("collect_garbage", "store")
     assert made.parameters == {"root": str(tmp_path), "keep": 5} and len(made.schedules or ()) == 1
     with pytest.raises(ConfigError, match="--gc 'at noon'"):
-        collection_of(tmp_path, Collection("at noon"))
+        collection_of(tmp_path, Collection("at noon"), "store")

@@ -147,7 +147,7 @@ def test_kept_models_are_told_at_the_end(run: Run, tmp_path: Path, capsys: pytes
     config = load_config(packaged("demo.yaml"))
     result = run("old", "never", "other")
     running.conclude(config, tmp_path / "store", result)
-    assert "nothing to do: 1 trained models were kept although settings have changed" in capsys.readouterr().out
+    assert "nothing to do: 1 trained models were kept although settings or data have changed" in capsys.readouterr().out
     console = Console(file=StringIO(), width=200)
     LogListener(console).finished(result.outcomes["model"])
     assert "train_toy.text: model → other" in console.file.getvalue()  # type: ignore[attr-defined]
