@@ -2,8 +2,9 @@
 
     python docs/photographs_picture.py ROOT     # ROOT: the store; no training has seen these photographs
 
-They are scikit-image's examples, CC0 or in the public domain: an astronaut (NASA), a man with a camera (Lav Varshney),
-the cat Chelsea (Stefan van der Walt), a cup on a table (Rachel Michetti), a rocket (SpaceX).
+Five are scikit-image's examples, CC0 or in the public domain: an astronaut (NASA), a man with a camera (Lav Varshney),
+the cat Chelsea (Stefan van der Walt), a cup on a table (Rachel Michetti), a rocket (SpaceX).  Seven are in
+docs/photographs, whose README names photographers and licences.
 """
 
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from tag2mask.configs.load import load_config
 from tag2mask.flows.dag.record import latest
 from tag2mask.flows.init import packaged
+from tag2mask.flows.using.trained_models import NamedModel, named_segmenter
 from tag2mask.tasks import (
     fuse_labels,
     infer_attention,
@@ -30,13 +32,26 @@ from tag2mask.tasks import (
 )
 from tag2mask.tasks.catalog import CATALOG
 from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import write_labels
+from tag2mask.tasks.prediction.trained_segmenter import TrainedSegmenter
 from tag2mask.tasks.report.gallery import Column, gallery_rows
 from tag2mask.tasks.store.files import read_json, write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.store.store import Store
 
-TAGS = {"astronaut": "person", "camera": "person", "chelsea": "cat", "coffee": "diningtable", "rocket": "aeroplane"}
-"""Photograph -> its tag; a rocket is none of the classes, an aeroplane the nearest."""
+EXAMPLES = {"astronaut": "person", "camera": "person", "chelsea": "cat", "coffee": "diningtable", "rocket": "aeroplane"}
+"""Photograph of scikit-image -> its tag; a rocket is none of the classes, an aeroplane the nearest."""
+OWN = {
+    "cow": "cow",
+    "dog": "dog",
+    "horses": "horse",
+    "kingfisher": "bird",
+    "kitten": "cat",
+    "owl": "bird",
+    "sheep": "sheep",
+}
+"""Photograph of docs/photographs -> its tag."""
+TAGS = EXAMPLES | OWN
 SHOWN = {
     "infer_cams": "CAM",
     "infer_attention": "OA-CAM",
@@ -47,9 +62,12 @@ SHOWN = {
     "fuse_labels": "labels 1",
 }
 """Stage -> title of its column."""
+DELIVERED = "delivered, no tag"
+"""Title of the last column: what `tag2mask predict` says of the photograph."""
 MODELS = ("index_dataset", "train_classifier", "train_saliency", "train_attention", "train_segmenter-1")
 """Nodes of the run whose results are needed."""
-TARGET = Path(__file__).with_name("photographs.png")
+OWN_FOLDER = Path(__file__).with_name("photographs")
+TARGET = OWN_FOLDER.with_suffix(".png")
 
 
 def models_of(root: Path, name: str) -> dict[str, Path]:
@@ -75,7 +93,9 @@ def write_index(folder: Path, classes: list[str]) -> Path:
     (folder / "images").mkdir(parents=True)
     rows = []
     for image_id, tag in TAGS.items():
-        picture = Image.fromarray(getattr(skimage.data, image_id)()).convert("RGB")
+        own = OWN_FOLDER / f"{image_id}.jpg"
+        picture = Image.open(own) if image_id in OWN else Image.fromarray(getattr(skimage.data, image_id)())
+        picture = picture.convert("RGB")
         picture.thumbnail((500, 500))
         picture.save(folder / "images" / f"{image_id}.png")
         row = {"image_id": image_id, "file": f"images/{image_id}.png", "split": "train", "labels": tag}
@@ -102,6 +122,14 @@ def label(models: dict[str, Path], folder: Path) -> None:
     fuse_labels.run(config.fusion, folder / "fuse_labels", runtime, **data, scores=scores, labels=first)
 
 
+def predict(model: NamedModel, dataset: Path, folder: Path) -> None:
+    """Label map of each photograph by a segmenter that knows no tag of it."""
+    segmenter = TrainedSegmenter.load(model.folder, prediction=model.settings(())[0])
+    folder.mkdir()
+    for image_id, file in ImageIndex.read(dataset).sources.items():
+        write_labels(folder / f"{image_id}.png", segmenter.predict(file).labels)
+
+
 def made(stage: str, folder: Path, image_id: str) -> Path:
     """File of an image among a stage's."""
     return folder / stage / CATALOG[stage].file.format(image_id)
@@ -114,10 +142,12 @@ def main(root: Path, name: str) -> None:
         folder = Path(temporary)
         index = write_index(folder / "index_dataset", read_json(models["index_dataset"] / "classes.json"))
         label(models, folder)
+        predict(named_segmenter(name, root), index, folder / "predicted")
         columns = [
             Column(title, CATALOG[stage].picture or "labels", partial(made, stage, folder), {})
             for stage, title in SHOWN.items()
         ]
+        columns.append(Column(DELIVERED, "labels", lambda image_id: folder / "predicted" / f"{image_id}.png", {}))
         rows = gallery_rows(ImageIndex.read(index), list(TAGS), columns, {}, side=128, threads=1)
         drawn(rows).quantize(256).save(TARGET, optimize=True)
 
