@@ -133,11 +133,26 @@ def trained(folder: Path, name: str, stage: str, config: Any, devices: int, **in
     return out
 
 
-def check_same(one: Path, two: Path, *, tolerance: float) -> None:
-    """Losses and weights differ by no more than what the order of sums explains."""
-    np.testing.assert_allclose(losses_of(two), losses_of(one), rtol=tolerance)
-    for name, tensor in weights_of(one).items():
-        torch.testing.assert_close(weights_of(two)[name], tensor, rtol=10 * tolerance, atol=tolerance, msg=name)
+def check_same(start: Path, one: Path, two: Path, *, apart: float = 1e-3) -> None:
+    """Losses and statistics differ by no more than the order of sums explains, weights by a part of their way at most.
+
+    Args:
+        start: a training that moved no weight.
+        one: a training in one process.
+        two: the same in two.
+        apart: how far the ends of a tensor's way may lie from each other, as a part of that way.
+    """
+    np.testing.assert_allclose(losses_of(two), losses_of(one), rtol=1e-3)
+    before, first, second = weights_of(start), weights_of(one), weights_of(two)
+    moved = 0
+    for name, tensor in first.items():
+        way = float((tensor - before[name]).double().norm())
+        if "running" in name or way < 1e-12:
+            torch.testing.assert_close(second[name], tensor, rtol=1e-2, atol=1e-3, msg=name)
+        else:
+            assert float((second[name] - tensor).double().norm()) <= apart * way, f"{name}: {way:.2g}"
+            moved += 1
+    assert moved > len(first) / 3
 
 
 @pytest.mark.serving
@@ -153,9 +168,11 @@ def test_two_processes_train_a_classifier_as_one(tmp_path: Path, changes: dict[s
         halves = np.repeat(np.array([[0, 255]], np.uint8), 36, 1).repeat(48, 0)
         ids = ImageIndex.read(inputs["dataset"]).ids
         given["saliency"] = write_saliency(tmp_path / "saliency", dict.fromkeys(ids, halves))
+    still = trained(tmp_path, "still", "train_classifier", config.replaced(learning_rate=1e-30), 1, **given)
     one = trained(tmp_path, "one", "train_classifier", config, 1, **given)
     two = trained(tmp_path, "two", "train_classifier", config, 2, **given)
-    check_same(one, two, tolerance=1e-3)
+    apart = 0.3 if changes else 1e-3  # GENTLE weights move by a few of their last digits; of half a gradient it is .5
+    check_same(still, one, two, apart=apart)
     found = [np.load(out / "accumulated_attention.npz") for out in (one, two)]
     assert (found[0]["image_ids"] == found[1]["image_ids"]).all() and (found[0]["numbers"] == found[1]["numbers"]).all()
     assert np.abs(found[0]["maps"].astype(int) - found[1]["maps"]).max() <= 2
@@ -169,7 +186,9 @@ def test_killed_rank_ends_the_training_and_the_next_attempt_goes_on(tmp_path: Pa
     given = {"dataset": inputs["dataset"], "labels": inputs["labels"]}
     config = Segmenter.model_validate({**SEGMENTER, "learning_rate": 1e-4})
     whole = trained(tmp_path, "whole", "train_segmenter", config, 2, **given)
-    check_same(trained(tmp_path, "one", "train_segmenter", config, 1, **given), whole, tolerance=1e-3)
+    still = trained(tmp_path, "still", "train_segmenter", config.replaced(learning_rate=1e-30), 1, **given)
+    one = trained(tmp_path, "one", "train_segmenter", config, 1, **given)
+    check_same(still, one, whole)
     out = tmp_path / "parts"
     out.mkdir()
 
