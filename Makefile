@@ -28,7 +28,7 @@ demo: $(READY)        ## draw a small set, run every stage on it, say where the 
 demo-check: $(READY)  ## the demo as on a plain computer (AVX2, float32), its figures held to tests/demo_figures.yaml
 	$(BIN)/python -m pytest -q -s -m demo --timeout=0 tests/test_demo.py
 
-test: $(READY)        ## the whole test suite, in a process for each of up to four cores
+test: $(READY)        ## the tests but those of minutes to hours, in a process for each of up to four cores
 	$(BIN)/python -m pytest -q $(XDIST)
 
 test-times: $(READY)  ## the same, and the seconds that each file took

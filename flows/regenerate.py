@@ -80,7 +80,7 @@ def regenerate(
             or train anew in any case.
         root: folder of the artifact store.
         device: where networks run.
-        precision: of the forward pass in training; `auto` takes bfloat16 where the device has instructions for it.
+        precision: of the forward pass in training; `auto` takes bfloat16 where the device is faster with it.
         cores: cores to use in all; without it those available.
         executor: who works on images.
         dask: of the executor `dask`: `local`, `local:4`, or the cluster's address that `serve` was started with.

@@ -33,7 +33,7 @@ Changes = Annotated[
 Root = Annotated[Path, typer.Option(help="Folder of the artifact store.")]
 Device = Annotated[runtime.Device, typer.Option(help="Where networks run; auto takes the GPU.")]
 Precision = Annotated[
-    runtime.Precision, typer.Option(help="Of trainings; auto takes bfloat16 where the device has instructions for it.")
+    runtime.Precision, typer.Option(help="Of trainings; auto takes bfloat16 where the device is faster with it.")
 ]
 Cores = Annotated[int | None, typer.Option(min=1, help="Cores to use in all.  [default: those available]")]
 Executor = Annotated[
@@ -143,7 +143,7 @@ def verify(root: Root = ROOT) -> None:
 @app.command()
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    keep: Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")] = KEPT_RUNS,
+    keep: Annotated[int, typer.Option(min=1, help="Runs per name whose artifacts stay, at most 12.")] = KEPT_RUNS,
     root: Root = ROOT,
 ) -> None:
     """Delete artifacts that none of the newest runs refers to, and remains of damaged and abandoned ones."""
@@ -175,7 +175,7 @@ def init(
     saliency_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks.")] = None,
     saliency_maps: Annotated[Path | None, typer.Option(help="Ready saliency maps <id>.png, instead.")] = None,
     weights: Annotated[
-        str, typer.Option(help="ImageNet's: Lite0's packaged or by timm; MobileNetV2's by torchvision or a file.")
+        str, typer.Option(help="ImageNet's. EfficientNet-Lite0: packaged or timm; MobileNetV2: torchvision or a file.")
     ] = "packaged",
 ) -> None:
     """Write a commented settings file that runs, for a folder of images and tags in any format that is known."""
@@ -220,7 +220,7 @@ def saliency(
     out: Annotated[Path, typer.Option(help="Folder to make: <id>.png and maps.csv.", show_default=False)],
     provider: Annotated[
         Literal[Network, "prior"] | None,
-        typer.Option(help="Saliency system; `prior` needs no training.  [default: the model's, or reciprocal]"),
+        typer.Option(help="`prior` needs no training.  [default: the model's, the settings', or reciprocal]"),
     ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Images to train on.")] = None,
     train_masks: Annotated[Path | None, typer.Option(help="Their salient-object masks <id>.png.")] = None,

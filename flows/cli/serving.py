@@ -47,7 +47,7 @@ Cron = Annotated[str | None, typer.Option(help='When to regenerate, e.g. "0 2 * 
 Timezone = Annotated[str | None, typer.Option(help="Of the cron line, e.g. Europe/Berlin.  [default: UTC]")]
 
 Gc = Annotated[str | None, typer.Option(help='When to collect garbage, e.g. "0 12 * * *".')]
-GcKeep = Annotated[int, typer.Option(min=1, help="Newest runs per name whose artifacts stay.")]
+GcKeep = Annotated[int, typer.Option(min=1, help="Runs per name whose artifacts stay, at most 12.")]
 
 
 @app.command()

@@ -50,7 +50,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     [
         ("export-model", ["onnx needs the extra tag2mask[onnx].", "[default: the model's name, here]"]),
         ("run", ["[default: those available]", "tls://host:8786. [default: local]"]),
-        ("saliency", ["<id>.png and maps.csv", "[default: the model's, or reciprocal]"]),
+        ("saliency", ["<id>.png and maps.csv", "[default: the model's, the settings', or reciprocal]"]),
     ],
 )
 def test_help_keeps_what_stands_in_brackets(command: str, texts: list[str]) -> None:
