@@ -18,7 +18,7 @@ Writes  scores.json     everything; metrics.json, the summary alone
   E and F (the adaptive threshold is twice the mean of what is left); for S and weighted F, which need the image whole,
   they are background that the map gets right.
 - co-saliency maps: the same measures against the one class of each (image, tag), by tag and over all; and by the
-  field's co-saliency protocol, `protocol_<figure>`, the mean over the tags, with void pixels dropped or right as above.
+  field's co-saliency protocol, `protocol_<figure>`, over all pairs, with void pixels dropped or right as above.
 
 Masks are read by this stage and shown by `render_report`; no other stage that makes a result is given them.
 """

@@ -1,4 +1,4 @@
-"""Labels of the next round: what the segmenter found, kept only near what is salient (NSRM, Yao et al., CVPR 2021).
+"""Labels of the next round: what the segmenter found; its background counts near what is salient (NSRM, CVPR 2021).
 
 Reads   dataset        the index; its training images
         predictions    <id>.png of `refine_masks`

@@ -17,7 +17,7 @@ from tag2mask.configs.schema import Attention
 from tag2mask.models.losses import class_saliency_loss, integral_attention_loss
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.networks.factory import attention_network, load_model, load_pretrained, place, save_model
-from tag2mask.tasks.networks.model_folder import trained_settings
+from tag2mask.tasks.networks.model_folder import check_classes, read_architecture, trained_settings
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
 from tag2mask.tasks.training.accumulated_attention import AccumulatedAttention
@@ -40,12 +40,13 @@ def run(
     """Train, resuming from a checkpoint below `out` if there is one.
 
     Raises:
-        LacksImages: images were added after the classifier was trained.
+        LacksImages: images were added, or their tags changed, after the classifier was trained.
         WeightsError: training is to start from the classifier, whose architecture is another; the message says where.
     """
     index = ImageIndex.read(dataset).split("train")
     accumulated = AccumulatedAttention.read(classifier)
-    accumulated.require(index.ids, classifier)
+    accumulated.require(index, classifier)
+    check_classes(classifier, read_architecture(classifier, "classifier"), index.classes)
     torch.manual_seed(config.seed)
     network = attention_network(config, len(index.classes))
     load_pretrained(network.backbone, config.backbone, weights)

@@ -192,7 +192,7 @@ def run(
 
 
 def _optimizer(network: torch.nn.Module, config: Segmenter) -> torch.optim.Optimizer:
-    """The published groups (backbone x1, its biases x2, head x10, its biases x20 and without decay)."""
+    """DeepLab's groups (backbone x1, head x10, its biases x20 without decay), and x2 for biases of the backbone."""
     if config.backbone_factor == 0:
         network.get_submodule("backbone").requires_grad_(False)  # no gradient is computed for it, which makes it fast
     groups = parameter_groups(

@@ -129,6 +129,6 @@ class Activation(Section):
     flip: bool = False
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)
-    """Images per forward pass."""
+    """Images per forward pass on a GPU; on a CPU it is one, whatever stands here."""
     affinity: Affinity = Affinity()
     """Spreading over cells that look alike."""

@@ -24,7 +24,7 @@ class Mining(Section):
     """A label with a smaller share of foreground is ignored whole; 0 turns the rule off."""
     background: Literal["complement", "map"] = "complement"
     """Evidence of the background: 1 - saliency, as published; or the background map beside the saliency, which is a map
-    of its own for `saliency.provider: reciprocal`, and the complement for all others."""
+    of its own for `saliency.provider: reciprocal` and `prior`, and the complement for all others."""
     class_conditional: bool = False
     """Use the maps by tag: background is what no tag's map shows, a class is its attention times its map."""
     refine: bool = False
@@ -96,7 +96,7 @@ class RoundChoice(Section):
 
 
 class Masking(Section):
-    """Non-salient region masking: what a segmenter finds outside of salient regions is ignored."""
+    """Non-salient region masking: background far from what a segmenter found and from salient regions is ignored."""
 
     saliency: int = Field(default=0, ge=0, le=255)
     """Saliency (0-255) above which a pixel is salient; 0 is the published 'any non-zero'."""

@@ -191,6 +191,11 @@ class Saliency(Section):
         """Refuse a network where there is none, and attention at strides that its backbone does not have."""
         if self.checkpoint is not None and self.provider not in NETWORKS:
             raise ValueError(f"provider {self.provider!r} has no network: a checkpoint goes with {WITH_NETWORK}")
+        if self.is_trained and self.image_size <= self.backbone.output_stride:
+            raise ValueError(
+                f"image_size {self.image_size} makes maps of one cell at output_stride {self.backbone.output_stride}: "
+                f"at least {2 * self.backbone.output_stride}"
+            )
         if self.provider != "reciprocal" or not self.is_trained:
             return self
         strides = self.backbone.strides
@@ -269,4 +274,4 @@ class Prediction(Section):
     flip: bool = False
     """Average with the map of the mirrored image."""
     batch_size: int = Field(default=16, ge=1)
-    """Images per forward pass."""
+    """Images per forward pass on a GPU; on a CPU it is one, whatever stands here."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from tag2mask.configs.sections.networks import Backbone
 from tag2mask.configs.sections.section import Optimizer, Scales, Section, Share
@@ -70,6 +70,17 @@ class Segmenter(Section):
     seed: int = Field(default=0, ge=0)
     """Seed of initialization, order and augmentation."""
 
+    @model_validator(mode="after")
+    def _possible(self) -> "Segmenter":
+        """Refuse maps of one cell, which batch norm cannot take of a single crop."""
+        smallest, stride = int(self.crop_size * min(self.train_scales)), self.backbone.output_stride
+        if smallest <= stride:
+            raise ValueError(
+                f"crop_size {self.crop_size} makes maps of one cell at output_stride {stride} and the smallest of "
+                f"train_scales, {min(self.train_scales):g}: more than {stride} pixels are needed there"
+            )
+        return self
+
 
 class MaskPrediction(Section):
     """How a segmenter is applied to images."""
@@ -81,7 +92,7 @@ class MaskPrediction(Section):
     flip: bool = False
     """Average with the mirrored image."""
     batch_size: int = Field(default=8, ge=1)
-    """Images of the same size per forward pass."""
+    """Images of the same size per forward pass on a GPU, and of `predict`; the stage takes one on a CPU."""
     filter_by_tags: bool = False
     """On tagged training images, give the probability of the foreground to the tagged classes alone; the
     background keeps its own (not in the published method)."""

@@ -93,7 +93,8 @@ class RearrangedCorrelation(nn.Module):
         """Features (N, C, h, w) of length one and attention (N, 1, h, w) to (N, channels, g, g).
 
         Both are averaged onto the grid first, which lets the images have any size.  At the published size of 224 pixels
-        the grids are those of the features and nothing is averaged; a grid finer than the features repeats their cells.
+        the grids are those of the features and nothing is averaged; a finer one repeats cells, and averages where
+        they do not divide.
         """
         side = (self.grid, self.grid)
         flat = F.adaptive_avg_pool2d(features, side).flatten(2)  # (N, C, h, w) -> (N, C, gg)

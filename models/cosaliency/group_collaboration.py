@@ -106,7 +106,8 @@ def group_losses(
 ) -> dict[str, Tensor]:
     """All losses of one step, unweighted, by the names of `GroupWeights`; their weighted sum is `total`.
 
-    A batch of one group has no triplet and no collaboration loss.  Losses of weight 0 are not computed.
+    A batch of one group has no triplet and no collaboration loss.  Of losses of weight 0 only `hard` and `iou` are
+    computed.  `soft` has no gradient where the map is wrong by a logit beyond 13.8, to which probabilities are cut.
 
     Unlike the published code, the hard map's cross entropy is taken of its logits, k (soft - threshold), and not of its
     probabilities: these are exactly 0 or 1 about 0.1 from the threshold, where a wrong pixel would have no gradient.

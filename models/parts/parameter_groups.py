@@ -19,8 +19,9 @@ def parameter_groups(
     """Split the trainable parameters of `model` into up to four groups for an optimizer.
 
     Defaults as NSROM's classifier: features weight x1, features bias x2, head weight x10, head bias x20, weight decay
-    on all of them.  A batch norm's (or PReLU's) weight counts as weight.  DeepLab: the same with
-    `decay_head_bias=False`.  Parameters with `requires_grad` False are left out, and so are empty groups.
+    on all of them.  A batch norm's (or PReLU's) weight counts as weight.  NSROM's DeepLab: `decay_head_bias=False`, and
+    no factor on the backbone's biases, of which frozen batch norms leave none.  Parameters with `requires_grad` False
+    are left out, and so are empty groups.
 
     Args:
         model: has an attribute `backbone`; every other parameter belongs to the head.

@@ -37,7 +37,8 @@ def refine(image: np.ndarray, probabilities: np.ndarray, config: Refinement = PU
         config: steps and kernels; 0 iterations return the probabilities as they are, a kernel of weight 0 is left out.
 
     Returns:
-        (K, H, W) float32, summing to one over the classes.  With one class: ones, without any work.
+        (K, H, W) float32, summing to one over the classes (0 iterations: as given).  With one class: ones, without any
+        work.
 
     Raises:
         ValueError: a type or shape that does not fit, or probabilities outside [0, 1].

@@ -21,7 +21,7 @@ class Evidence:
     levels: np.ndarray
     """(H, W) uint8."""
     worth: np.ndarray
-    """(256,) float64 in [0, 1], rising: the evidence that each level stands for."""
+    """(256,) float64, rising: the evidence that each level stands for, in [0, 1] for the levels that occur."""
 
     @classmethod
     def scaled(cls, levels: np.ndarray) -> "Evidence":

@@ -23,7 +23,7 @@ MEASURES = (
     ),
     Stage(
         "evaluate",
-        version=6,
+        version=7,
         section="evaluation",
         title="evaluation",
         does="mIoU and more of every step, per class and per image",

@@ -1,8 +1,8 @@
 """Figures of co-saliency maps: each (image, tag) against the mask of that one class.
 
-As the field measures groups: the mean over a group's images, then the mean over the groups.  Twice: with the
-measures of single-image saliency, of the maps as they are, and by the field's co-saliency protocol, which stretches
-every map to its own range before S, E and F and takes other thresholds.
+Twice: with the measures of single-image saliency, of the maps as they are, and by the field's co-saliency protocol,
+which stretches every map to its own range before S, E and F and takes other thresholds.  Both over all pairs, as
+published tables have it (one curve, whose best threshold is that of all), and as means over the tags' own figures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,8 +58,8 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], out: Path, runtime:
 
     Returns:
         Figures by tag, and their mean over the tags as `group_<figure>`; and over all pairs, whatever their tag.  The
-        protocol's figures by tag, and their mean over the tags as `protocol_<figure>`.  Pairs whose image is nothing
-        but void are left out; those whose mask lacks the class have an F-measure of 0.
+        protocol's figures by tag, and over all pairs as `protocol_<figure>`.  Pairs whose image is nothing but void are
+        left out; those whose mask lacks the class have an F-measure of 0.
     """
     protocol = CosaliencyProtocol(_groups_of(files.image_ids))
     total, by_class, per_image = SaliencyMeasures(), dict[int, SaliencyMeasures](), list[dict[str, Any]]()
@@ -82,11 +82,11 @@ def score_cosaliency(files: StepFiles, names: Sequence[str], out: Path, runtime:
     ]
     means = {f"group_{name}": float(np.mean([own[name] for own in figures.values()])) for name in overall}
     by_group = {names[int(number)]: asdict(scores) for number, scores in result.by_group.items()}
-    by_protocol = {f"{PROTOCOL}{name}": value for name, value in _without_counts(asdict(result.groups)).items()}
+    by_protocol = {f"{PROTOCOL}{name}": value for name, value in _without_counts(asdict(result.images)).items()}
     details = {
         "pairs": len(per_image),
         "images_all_void": len(files.image_ids) - len(per_image),
-        "protocol_of_all_pairs": asdict(result.images),
+        "protocol_of_groups": asdict(result.groups),
         "note": VOID_NOTE,
     }
     per_group = [{"group": name, **figures} for name, figures in by_group.items()]

@@ -1,6 +1,6 @@
 """What a stage is given besides its settings: resources and a place to report to.
 
-Device and precision round differently; nothing else here may change a result.
+Device, precision and the threads of a training round differently; nothing else here may change a result.
 """
 
 from collections.abc import Callable, Mapping, Sequence

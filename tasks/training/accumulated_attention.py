@@ -1,6 +1,5 @@
 """Online accumulation of class attention during a classifier's training (OAA, as NSROM uses it in stage A)."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
@@ -10,12 +9,13 @@ from torch import Tensor
 
 from tag2mask.configs.errors import UserError
 from tag2mask.tasks.dataset.arrays import read_arrays, write_arrays
+from tag2mask.tasks.dataset.image_index import ImageIndex
 
 FILE = "accumulated_attention.npz"
 
 
 class LacksImages(UserError, ValueError):
-    """The classifier has seen fewer images than are to be trained on; the message counts them."""
+    """The classifier has not seen all images that are to be trained on, or with other tags; the message counts them."""
 
 
 class AttentionAccumulator:
@@ -93,18 +93,22 @@ class AccumulatedAttention:
         found = read_arrays(folder / FILE)
         return cls(found["maps"], found["image_ids"], found["numbers"])
 
-    def require(self, image_ids: Collection[str], folder: Path) -> None:
-        """Refuse images that the classifier in a folder was not trained on.
+    def require(self, index: ImageIndex, folder: Path) -> None:
+        """Refuse images that the classifier in a folder was not trained on, or had other tags then.
 
         Raises:
             LacksImages: names how many and the first of them.
         """
-        if missing := [image_id for image_id in image_ids if image_id not in self.rows]:
-            raise LacksImages(
-                f"{folder / FILE}: lacks {len(missing)} of {len(image_ids)} training images, the first is "
-                f"{missing[0]}: they were added after the classifier was trained; train it, too: run without "
-                "--retrain never"
-            )
+        known = {image_id: {number for _, number in rows} for image_id, rows in self.rows.items()}
+        missing = [image.image_id for image in index if image.image_id not in known]
+        changed = [image.image_id for image in index if known.get(image.image_id, set(image.tags)) != set(image.tags)]
+        for what, images in (("lacks", missing), ("has other tags for", changed)):
+            if images:
+                raise LacksImages(
+                    f"{folder / FILE}: {what} {len(images)} of {len(index)} training images, the first is {images[0]}: "
+                    "they were added or changed after the classifier was trained; train it, too: run without "
+                    "--retrain never"
+                )
 
     def target(self, image_ids: list[str], classes: int) -> Tensor:
         """(N, C, h, w) float32 in [0, 1]; zero planes for classes an image does not have."""

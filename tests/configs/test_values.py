@@ -49,6 +49,14 @@ DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
             "attention: image_size 32 makes maps of one cell at output_stride 32: at least 64",
         ),
         (
+            "segmenter={crop_size: 64, train_scales: [1.0, 0.5], backbone: {name: resnet18, output_stride: 32}}",
+            "segmenter: crop_size 64 makes maps of one cell at output_stride 32 and the smallest of train_scales, 0.5",
+        ),
+        (
+            "saliency={provider: purnet, image_size: 32, backbone: {name: resnet18, output_stride: 32}}",
+            "saliency: image_size 32 makes maps of one cell at output_stride 32: at least 64",
+        ),
+        (
             "cosaliency={provider: icnet, image_size: 32, backbone: {name: squeezenet1_1, output_stride: 16}}",
             "cosaliency: image_size 32 is too small for icnet on squeezenet1_1 at output_stride 16: at least 48",
         ),

@@ -9,6 +9,7 @@ import torch
 
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.label_maps import write_gray
+from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.training.accumulated_attention import AttentionAccumulator
 from tests.tasks.drawn_run import blocks, write_dataset, write_label_maps
 
@@ -83,4 +84,5 @@ def write_inputs(folder: Path) -> dict[str, Path]:
     accumulator.add(images, logits, maps, last_epoch=True)
     (folder / "classifier").mkdir()
     accumulator.save(folder / "classifier", index.ids)
+    write_json(folder / "classifier" / "model.json", {"kind": "classifier", "classes": index.classes})
     return {name: folder / name for name in ("dataset", "labels", "pairs", "classifier")}

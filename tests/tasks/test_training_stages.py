@@ -119,21 +119,20 @@ def test_attention_starts_where_the_settings_say(tmp_path: Path, inputs: dict[st
         train_attention.run(wider, tmp_path / "three", StageRuntime(), **given)
 
 
-def test_a_classifier_that_lacks_images_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
-    """Images added after the classifier was trained are counted before the attention model is trained at all."""
+def test_a_classifier_that_lacks_images_or_tags_is_refused(tmp_path: Path, inputs: dict[str, Path]) -> None:
+    """Images added or tagged anew since the classifier was trained are counted before anything is trained."""
     index = ImageIndex.read(inputs["dataset"])
-    few = AttentionAccumulator(index.tag_matrix()[:5], (3, 3), 0.0)
-    (tmp_path / "classifier").mkdir()
-    few.save(tmp_path / "classifier", index.ids[:5])
-    wanted = rf"npz: lacks 2 of 7 training images, the first is {index.ids[5]}: .* run without --retrain never"
-    with pytest.raises(LacksImages, match=wanted):
-        train_attention.run(
-            Attention.model_validate(TAGGER),
-            tmp_path / "out",
-            StageRuntime(),
-            dataset=inputs["dataset"],
-            classifier=tmp_path / "classifier",
-        )
+    other = index.tag_matrix().copy()
+    other[3] = 1 - other[3]
+    folder, config = tmp_path / "classifier", Attention.model_validate(TAGGER)
+    folder.mkdir()
+    for tags, ids, said in (
+        (index.tag_matrix()[:5], index.ids[:5], f"lacks 2 of 7 training images, the first is {index.ids[5]}"),
+        (other, index.ids, f"has other tags for 1 of 7 training images, the first is {index.ids[3]}"),
+    ):
+        AttentionAccumulator(tags, (3, 3), 0.0).save(folder, ids)
+        with pytest.raises(LacksImages, match=f"npz: {said}: .* run without --retrain never"):
+            train_attention.run(config, tmp_path / "out", StageRuntime(), dataset=inputs["dataset"], classifier=folder)
     assert not (tmp_path / "out").exists()
 
 
