@@ -90,7 +90,7 @@ LABELS = (
     ),
     Stage(
         "deliver_round",
-        version=1,
+        version=2,
         section="round_choice",
         title="delivered labels",
         does="optional: the best round, chosen by tags",

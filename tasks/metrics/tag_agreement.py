@@ -31,9 +31,8 @@ def tag_agreement(shown: np.ndarray, tagged: np.ndarray) -> dict[str, float]:
         tagged: (N, C) bool, what the tags say.
 
     Returns:
-        `tag_precision` and `tag_recall` over all pairs of image and class, and `tag_f1`, the mean over the classes that
-        are tagged somewhere of 2 TP / (2 TP + FP + FN), which no frequent class decides alone; each in [0, 1], and 0
-        where nothing is shown.
+        `tag_precision`, `tag_recall` and `tag_f1`, 2 TP / (2 TP + FP + FN), over all pairs of image and class; each in
+        [0, 1], and 0 where nothing is shown.  Not the mean of the classes' F1, which rare classes make uncertain.
 
     Raises:
         ValueError: shapes that differ, or no tag at all.
@@ -42,11 +41,9 @@ def tag_agreement(shown: np.ndarray, tagged: np.ndarray) -> dict[str, float]:
         raise ValueError(f"shown has shape {shown.shape}, tagged {tagged.shape}; both must be (images, classes)")
     if not tagged.any():
         raise ValueError("no image has a tag to compare with")
-    right, found, wanted = (shown & tagged).sum(0), shown.sum(0), tagged.sum(0)  # (C,) each
-    known = wanted > 0
-    by_class = 2 * right[known] / (found[known] + wanted[known])
+    right, found, wanted = int((shown & tagged).sum()), int(shown.sum()), int(tagged.sum())
     return {
-        "tag_precision": float(right.sum() / max(found.sum(), 1)),
-        "tag_recall": float(right.sum() / wanted.sum()),
-        "tag_f1": float(by_class.mean()),
+        "tag_precision": right / max(found, 1),
+        "tag_recall": right / wanted,
+        "tag_f1": 2 * right / (found + wanted),
     }

@@ -12,11 +12,11 @@ def table(*rows: str) -> np.ndarray:
 
 
 def test_a_case_worked_by_hand() -> None:
-    """Two of three shown pairs are right of four tagged; the classes' F1 are 2/3, 2/3 and 0."""
+    """Two of three shown pairs are right of four tagged, and F1 is the harmonic mean of both shares."""
     agreement = tag_agreement(table("100", "011"), table("110", "110"))
     assert agreement["tag_precision"] == pytest.approx(2 / 3)
     assert agreement["tag_recall"] == pytest.approx(2 / 4)
-    assert agreement["tag_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)  # the third class is tagged nowhere
+    assert agreement["tag_f1"] == pytest.approx(2 / (3 / 2 + 4 / 2))
 
 
 def test_showing_the_tags_is_perfect_and_nothing_is_zero() -> None:
