@@ -94,8 +94,9 @@ def deployments_of(
         "dask": runtime.dask,
         "devices": runtime.devices,
         "changes": list(changes),
+        "retrain": schedule.retrain,
     }
-    made = [_deployment(regenerate, config, {**given, "retrain": schedule.retrain}, schedule)]
+    made = [_deployment(regenerate, config, given, schedule)]
     for stage in dict.fromkeys(node.stage for node in build_dag(config)):
         section = getattr(config, CATALOG[stage].section).model_dump(mode="json")
         made.append(_deployment(stage_flow(stage), config, {"settings": section, **given}, Schedule(None)))

@@ -3,6 +3,7 @@
 `tag2mask.flows.single_stage.mine_objects` is the flow of the stage `mine_objects`, and so for every stage.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tag2mask.configs.schema import Config
 from tag2mask.configs.sections.section import Section
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.planning import settings_changes
+from tag2mask.flows.engine.retraining import Retrain
 from tag2mask.flows.engine.running import Selection
 from tag2mask.flows.regenerate import TASK_RUNNER, bring_up_to_date, dataset_name, permitted
 from tag2mask.flows.serving.parameters import check_paths, load_permitted, permitted_dask
@@ -52,6 +54,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         downstream: bool = True,
         upstream: bool = False,
         force: bool = False,
+        retrain: Retrain = "when_changed",
         changes: list[str] | None = None,
         root: Path = Path("artifacts"),
         device: Device = "auto",
@@ -69,6 +72,7 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         except (ConfigError, BadResource) as error:
             return Failed(message=str(error))
         selection = _selection(config, stage, downstream=downstream, upstream=upstream, force=force)
+        selection = replace(selection, retrain=retrain, keeps_within=False)
         return bring_up_to_date(config, runtime, selection)
 
     build.__name__ = build.__qualname__ = stage
@@ -81,6 +85,8 @@ def _stage_flow(stage: str) -> Flow[..., Any]:
         downstream: also build what depends on the stage.
         upstream: also build what the stage needs, where it is not up to date; otherwise the run fails and says what.
         force: build the stage although it is there.
+        retrain: let models of the last run stand in for those that the stage needs (`never`), take them only where
+            nothing changed, or train anew in any case.
         changes: further settings, `section.key=value`.
         root: folder of the artifact store.
         device: where networks run.

@@ -49,6 +49,8 @@ class Selection:
     """Stages or nodes to build although they are there."""
     retrain: Retrain = "when_changed"
     """Whether models of the last run are kept, or trained anew where data or settings changed, or in any case."""
+    keeps_within: bool = True
+    """Whether `never` keeps models of the stages that may be built, too, or those of what they need alone."""
 
     def allowed(self, nodes: Sequence[Node]) -> set[str] | None:
         """Names of the nodes that may be built; None where all may."""
@@ -81,7 +83,10 @@ class Selection:
 
     def kept(self, nodes: Sequence[Node], store: Store, name: str) -> dict[str, Artifact]:
         """Training node -> the model of an earlier run that stands in for it."""
-        return kept_models(nodes, store, name) if self.retrain == "never" else {}
+        if self.retrain != "never":
+            return {}
+        within = set() if self.keeps_within else self.allowed(nodes) or {node.name for node in nodes}
+        return {node: model for node, model in kept_models(nodes, store, name).items() if node not in within}
 
     def needed(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """The nodes to look at: those that may be built, and what they need."""

@@ -7,7 +7,7 @@ from tag2mask.configs.load import validated
 from tag2mask.configs.schema import Config
 from tag2mask.flows.dag.build import build_dag
 from tag2mask.flows.dag.delivery import DATASET, delivery
-from tag2mask.flows.dag.record import RunRecord, latest
+from tag2mask.flows.dag.record import RunRecord, records
 from tag2mask.tasks.catalog.formats import CORRECTED, ReviewChoice, ReviewFormat
 from tag2mask.tasks.corrections.taking_back import read_review, take_back
 from tag2mask.tasks.dataset.image_index import ImageIndex
@@ -97,9 +97,10 @@ def take_corrections(root: Path, folder: Path, into: Path | None) -> str:
 
 
 def _last_run(store: Store, name: str) -> tuple[RunRecord, Config]:
-    record = latest(store.root, name)
-    if record is None:
+    found = records(store.root, name)
+    if not found:
         raise NothingToReview(f"no run of the name {name!r} in {store.root}; `tag2mask run` its settings first")
+    record = next((record for record in reversed(found) if record.whole), found[-1])  # a part of a run lacks results
     return record, validated(Config, record.content["config"], record.path)
 
 

@@ -33,7 +33,7 @@ def export_model(text: str, form: ModelFormat, out: Path | None, root: Path) -> 
         CannotExport: packages are missing, or the file would not say what the network says; nothing was written.
     """
     model = named_segmenter(text, root)
-    target = out or Path(f"{model.title.strip('/').rpartition('/')[2]}{SUFFIXES[form]}")
+    target = out or Path(f"{Path(text).resolve().name}{SUFFIXES[form]}")
     if target.exists():
         raise FileInTheWay(f"{target} exists; name another file with --out")
     about = about_model(model)

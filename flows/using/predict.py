@@ -15,7 +15,7 @@ from tag2mask.flows.engine.console import counted, standard_output
 from tag2mask.flows.engine.stage_process import prepare_torch
 from tag2mask.flows.using.trained_models import NamedModel, named_segmenter
 from tag2mask.tasks.executors.processes import loading_environment
-from tag2mask.tasks.prediction.image_files import images_named
+from tag2mask.tasks.prediction.image_files import NoImages, images_named
 from tag2mask.tasks.prediction.request import MODEL, MODEL_DIGEST, open_folder
 from tag2mask.tasks.store.digests import file_digest
 from tag2mask.tasks.store.runtime import StageRuntime
@@ -55,7 +55,7 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
 
     Raises:
         NoSuchModel, WeightsError, DamagedArtifact: the model is not there or cannot be used.
-        NoImages: there is nothing to predict.
+        NoImages: there is nothing to predict, or none of the images could be read.
         ConfigError: a setting is wrong.
         OtherRequest, FolderInTheWay: the folder holds something else.
         RunStopped: Ctrl-C; finished masks stay, and the same command goes on.
@@ -88,7 +88,10 @@ def predict(request: PredictRequest, runtime: Runtime) -> str:
             made = predict_folder(segmenter, images, request.out, identity, extras, resources)
     except KeyboardInterrupt as error:
         raise RunStopped(f"stopped; finished masks stay in {request.out}, and the same command goes on") from error
-    return "\n".join(_summary(request, model, made.masks, made.set_aside))
+    said = "\n".join(_summary(request, model, made.masks, made.set_aside))
+    if not made.masks:
+        raise NoImages(f"nothing was predicted:\n{said}")
+    return said
 
 
 def load_model(

@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,9 @@ from tag2mask.tasks.store.digests import json_digest, names_in, pairs_digest
 from tag2mask.tasks.store.manifest import read_manifest
 from tag2mask.tasks.store.runtime import TAKEN_OVER, WAITS, StageRuntime
 from tag2mask.tasks.store.store import Artifact, DamagedArtifact, Recipe, Store
+
+KEY = re.compile(r"[0-9a-f]{20}")
+"""Name of an artifact's folder."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ def _stored(store: Store, order: Order) -> dict[str, Path]:
 def is_artifact(store: Store, path: Path) -> bool:
     """Whether a path is that of an artifact, `<root>/<stage>/<key>`, and not one that only lies below the root."""
     parts = inside.parts if (inside := _inside(store, path)) else ()
-    return len(parts) == 2 and not parts[0].startswith(".")
+    return len(parts) == 2 and not parts[0].startswith(".") and KEY.fullmatch(parts[1]) is not None
 
 
 def input_digest(store: Store, stage: str, name: str, path: Path) -> str:

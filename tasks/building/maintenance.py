@@ -1,7 +1,6 @@
 """Look after a store: check every artifact, and remove what no kept run needs."""
 
 import os
-import re
 import shutil
 import time
 from collections import Counter
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tag2mask.configs.errors import UserError
+from tag2mask.tasks.building.build import KEY
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.digests import files_below
 from tag2mask.tasks.store.files import parts_below
@@ -16,8 +16,6 @@ from tag2mask.tasks.store.manifest import MANIFEST, DamagedArtifact, Fault, faul
 from tag2mask.tasks.store.store import RELEASES, Store
 
 __all__ = ["Fault", "StoreInUse", "collect_garbage", "verify"]
-
-_KEY = re.compile(r"[0-9a-f]{20}")
 
 
 class StoreInUse(UserError, RuntimeError):
@@ -103,7 +101,7 @@ def holdings(store: Store, kept: Iterable[str] | None) -> tuple[list[Artifact], 
 def _artifact_folders(root: Path) -> list[Path]:
     """Folders of artifacts, whether sound or not, by stage and key."""
     found = (path for path in root.glob("[!.]*/*") if path.parent.name != RELEASES)  # a run may be named like a key
-    return sorted(path for path in found if _KEY.fullmatch(path.name) and path.is_dir())
+    return sorted(path for path in found if KEY.fullmatch(path.name) and path.is_dir())
 
 
 def _reachable(store: Store, keep: Iterable[str]) -> set[str]:
@@ -128,10 +126,11 @@ def _reachable(store: Store, keep: Iterable[str]) -> set[str]:
 
 
 def _inputs(artifact: Artifact) -> Iterator[str]:
-    """Labels of the artifacts that one was made from; raw files have absolute paths."""
+    """Labels of the artifacts that one was made from; raw files may lie in the store's folder, too."""
     for path in artifact.manifest.get("input_paths", {}).values():
-        if not Path(path).is_absolute():
-            yield "/".join(Path(path).parts[:2])
+        stage, key = (*Path(path).parts[:2], "", "")[:2]
+        if not Path(path).is_absolute() and KEY.fullmatch(key):
+            yield f"{stage}/{key}"
 
 
 def _garbage(store: Store, reachable: set[str], abandoned_before: float) -> Iterator[Path]:

@@ -6,7 +6,7 @@ ReleaseFormat = Literal["voc", "coco", "coco_panoptic", "yolo", "label_studio", 
 """Of an exported release; `tasks/exports/export.py` says what each writes."""
 ReleaseImages = Literal["copy", "link", "none"]
 """Images of an exported release: copied, hard-linked, left out."""
-ReviewFormat = Literal["label-studio", "cvat", "folder"]
+ReviewFormat = Literal["label_studio", "cvat", "folder"]
 """With what masks are corrected."""
 ReviewChoice = Literal["least-certain", "random"]
 """Which images are to be corrected."""

@@ -25,7 +25,7 @@ from tag2mask.tasks.exports.label_studio import write_label_studio
 from tag2mask.tasks.exports.plain_folders import write_plain
 from tag2mask.tasks.store.files import write_json
 
-WRITERS = {"label-studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
+WRITERS = {"label_studio": write_label_studio, "cvat": write_cvat, "folder": write_plain}
 
 
 def choose(

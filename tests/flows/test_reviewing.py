@@ -62,7 +62,8 @@ def test_corrections_stand_in_the_next_run(small_run: SmallRun, tmp_path: Path) 
     change = ["--set", "dataset.corrections=corrections", "--engine", "local", "--until", "evaluate-labels_1"]
     reported(run, "run", str(run.folder / "small.yaml"), *change)
     record = latest(run.root, "small")
-    assert record is not None
+    assert record is not None and not record.whole
+    assert "images written" in reported(run, "review", "small", "--count", "3", "--out", str(tmp_path / "again"))
     for node in ("apply_corrections-0", "apply_corrections-1"):
         for image_id, mask in corrected.items():
             assert np.array_equal(read_labels(run.root / record.labels[node] / f"{image_id}.png"), mask)

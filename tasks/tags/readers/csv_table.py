@@ -39,7 +39,7 @@ def _tags(path: Path, rows: list[list[str]]) -> TagList:
     header = tuple(name.strip() for name in rows[0]) if rows else ()
     for name in header:
         if name not in COLUMNS:
-            raise BadTable(f"{path}: unknown column {name!r:.80}; the columns are image_id,labels")
+            raise BadTable(f"{path}: unknown column {name!r:.80}; the columns are image_id,labels (comma between)")
     if sorted(header) != sorted(COLUMNS):
         raise BadTable(f"{path}: the first line must be image_id,labels, not {','.join(header)!r}")
     id_column, labels_column = header.index("image_id"), header.index("labels")

@@ -71,6 +71,17 @@ def test_a_kept_model_serves_new_data(run: Run, tmp_path: Path) -> None:
     assert again.outcomes["model"].kept and again.outcomes["maps"].cached
 
 
+def test_a_form_keeps_the_models_of_what_its_stage_needs_alone(run: Run, tmp_path: Path) -> None:
+    """With `never` an older model stands in for the training that a stage needs, and not for the stage itself."""
+    run("old")
+    (tmp_path / "data.txt").write_text("new")
+    nodes, store = model_dag(tmp_path), Store(tmp_path / "store")
+    for since, kept in (("maps", {"model"}), ("model", set()), (None, set())):
+        selection = Selection(since=since, retrain="never", keeps_within=False)
+        assert selection.kept(nodes, store, "demo").keys() == kept
+    assert Selection(since="model", retrain="never").kept(nodes, store, "demo").keys() == {"model"}
+
+
 def test_what_a_kept_model_has_made_counts_as_finished(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

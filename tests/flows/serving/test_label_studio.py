@@ -86,7 +86,7 @@ def test_pre_labels_go_in_and_a_correction_comes_back(small_run: SmallRun, tmp_p
     """Pre-labels go in pixel by pixel, and what a person draws on one and submits is taken back, and that alone."""
     root, name = (Path("artifacts"), "demo") if SCREENSHOTS else (small_run.root, "small")
     review, target = tmp_path / "review", tmp_path / "corrections"
-    output_of("review", name, "--count", "4", "--format", "label-studio", "--out", str(review), root=root)
+    output_of("review", name, "--count", "4", "--format", "label_studio", "--out", str(review), root=root)
     first = next(iter(json.loads((review / "review.json").read_text())["images"]))
     before = read_labels(review / "prelabels" / f"{first}.png")
     number = min(set(range(1, 6)) - set(np.unique(before).tolist()))  # a class that the image does not show so far

@@ -26,7 +26,7 @@ def test_the_file_says_how_its_run_applies_the_model(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     made = artifact(Store(tmp_path / "store").create(), "train_segmenter", write_segmenter, {}, "settings")
     write_run(tmp_path / "store", "mine", 1, {"train_segmenter-2": made})
-    assert export_model("mine", "onnx", None, tmp_path / "store").startswith(f"wrote {made.key}.onnx (")
+    assert export_model("mine", "onnx", None, tmp_path / "store").startswith("wrote mine.onnx (")
     assert reported["folder"] == made.path and reported["form"] == "onnx"
     assert reported["preprocessing"]["image_size"] == 64 and reported["preprocessing"]["flip"] is True
     assert reported["refinement"]["iterations"] == 2

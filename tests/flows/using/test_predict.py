@@ -17,6 +17,7 @@ from tag2mask.flows.using.trained_models import NoSuchModel, named_segmenter
 from tag2mask.tasks.building.opening import NoSuchArtifact
 from tag2mask.tasks.networks.model_folder import WeightsError
 from tag2mask.tasks.prediction import predicted_folder
+from tag2mask.tasks.prediction.image_files import NoImages
 from tag2mask.tasks.prediction.request import OtherRequest
 from tag2mask.tasks.store.artifact import Artifact
 from tag2mask.tasks.store.files import read_json, write_json
@@ -133,6 +134,17 @@ def test_images_get_masks_and_a_summary(tmp_path: Path) -> None:
     kept = read_json(tmp_path / "out" / "prediction.json")
     assert kept["crf"]["iterations"] == 1 and kept["prediction"]["image_size"] == 72
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def test_nothing_predicted_is_an_error(tmp_path: Path) -> None:
+    """Where none of the images can be read, the reasons are the message of an error, and the table is there."""
+    request = asked(tmp_path, write_segmenter(tmp_path / "model"))
+    for photo in (tmp_path / "photos").iterdir():
+        photo.write_text("no image")
+    with pytest.raises(NoImages, match=r"(?s)nothing was predicted:.*2 images are set aside.*is not an image"):
+        predict(request, Runtime(root=tmp_path / "store", cores=1))
+    assert (tmp_path / "out" / "set_aside.csv").is_file()
 
 
 @pytest.mark.usefixtures("on_the_cpu")

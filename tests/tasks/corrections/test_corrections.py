@@ -92,7 +92,7 @@ def _coco(review: Path) -> None:
 
 WAYS: dict[str, tuple[ReviewFormat, Callable[[Path], None]]] = {
     "PNG": ("folder", _png),
-    "Label Studio": ("label-studio", _label_studio),
+    "Label Studio": ("label_studio", _label_studio),
     "CVAT": ("cvat", _cvat),
     "COCO": ("folder", _coco),
 }

@@ -71,7 +71,7 @@ def test_an_export_without_a_correction_is_refused(tmp_path: Path, dataset: Path
     """A video's tracks, and tasks that nobody submitted, are no empty success."""
     for form, name, content in (
         ("cvat", "a.xml", "<annotations><track id='0' label='ant'/></annotations>"),
-        ("label-studio", "a.json", '[{"data": {"image": "p00.png"}, "annotations": []}]'),
+        ("label_studio", "a.json", '[{"data": {"image": "p00.png"}, "annotations": []}]'),
     ):
         review = reviewed(tmp_path / form, dataset, form)  # type: ignore[arg-type]
         (review / "corrected" / name).write_text(content)

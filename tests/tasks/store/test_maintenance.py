@@ -105,6 +105,14 @@ def test_inputs_are_kept_by_whichever_path_they_were_given(bench: Bench, tmp_pat
     assert {artifact.label for artifact in linked.artifacts()} == {index.label, maps.label}
 
 
+def test_raw_files_in_the_stores_folder_are_no_artifacts(bench: Bench) -> None:
+    """Images that lie in the store's own folder are neither looked for a manifest nor removed."""
+    images = draw_images(bench.store.root / "data" / "images", range(3))
+    index = build(order_index(bench.store, images), RUNTIME)
+    assert {label.partition("/")[0] for label, _ in bench.collect(index.label)} == {"toy_index", "toy_maps"}
+    assert len(list(images.iterdir())) == 3 and bench.labels() == {index.label}
+
+
 def test_dry_run_lists_the_same_and_removes_nothing(bench: Bench) -> None:
     """A dry run tells what would be removed, and leaves every file where it is."""
     bench.store.set_aside(bench.other.stage, bench.other.key)
