@@ -1,6 +1,7 @@
 """The command of the other machines: join."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,13 @@ import typer
 
 from tag2mask.configs.runtime import available_cores
 from tag2mask.flows.termination import termination_interrupts
+
+
+def show_version(asked: bool) -> None:
+    """Say which release this is, which all machines of a store must share, and end."""
+    if asked:
+        typer.echo(f"tag2mask {version('tag2mask')}")
+        raise typer.Exit
 
 
 def register(app: typer.Typer) -> None:

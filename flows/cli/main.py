@@ -265,15 +265,14 @@ def saliency(
     typer.echo(make_saliency_maps(request, runtime_of(root, device, precision, cores, executor, dask, devices), engine))
 
 
-releases.register(app)
-using.register(app)
-joining.register(app)
-reviewing.register(app)
+for commands in (releases, using, joining, reviewing):
+    commands.register(app)
 
 
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=joining.show_version, is_eager=True)] = False,
 ) -> None:
     if debug:
         os.environ["TAG2MASK_DEBUG"] = "1"

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert imported(process) == set()
     for command in ("run", "plan", "ls", "why", "verify", "gc", "init", "demo", "report", "publish", "releases"):
         assert f" {command} " in process.stdout
+
+
+def test_the_version_is_said_without_a_command(tmp_path: Path) -> None:
+    """`--version` prints the installed release, and imports nothing heavy."""
+    process = tag2mask(tmp_path, "--version")
+    assert process.stdout.splitlines()[0] == f"tag2mask {version('tag2mask')}" and imported(process) == set()
 
 
 @pytest.mark.parametrize(
