@@ -141,7 +141,8 @@ def _dataset(sources: Sources, found: FoundTags | None) -> tuple[Dataset, FoundT
             raise ConfigError(f"{images}: no image there; an image ends in {', '.join(IMAGE_SUFFIXES)}")
         raise ConfigError(f"{root}: no labels.csv there; name the table of image_id,labels with --tags")
     pairs = [(pattern.format("train"), pattern.format("val")) for pattern in SPLITS]
-    train, val = next((pair for pair in pairs if all((root / name).is_file() for name in pair)), (None, None))
+    there = [[name if (root / name).is_file() else None for name in pair] for pair in pairs]
+    train, val = next((pair for pair in there if any(pair)), (None, None))
     masks = None if sources.masks is None else relative(_existing(sources.masks), root)
     values: dict[str, Any] = {
         "root": root,
@@ -228,6 +229,11 @@ def _counts(images: set[str], dataset: Dataset, found: FoundTags) -> list[str]:
         f"{len(images)} images, {len(tags.keys() & images)} of them tagged",
         f"{len(classes)} classes: {named}",
     ]
+    alike = Counter(name.casefold() for name in classes)
+    if names := sorted(name for name in classes if alike[name.casefold()] > 1):
+        lines.append(
+            f"{' and '.join(names)} differ in case alone, and are classes of their own: one name for each class"
+        )
     if missing := sorted(tags.keys() - images):
         lines.append(f"{len(missing)} tagged ids have no image: {', '.join(missing[:5])}")
     if untagged := sorted(images.intersection(found.read.untagged)):

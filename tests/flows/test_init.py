@@ -131,6 +131,22 @@ def test_splits_masks_and_saliency_sets_are_found(images: Path, tmp_path: Path) 
     assert (config.saliency_set.root, config.saliency_set.images) == (tmp_path / "sal", "img")
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_one_list_of_a_split_is_taken_alone(images: Path, tmp_path: Path, split: str) -> None:
+    """A list of training or of validation images counts though the other one is not there."""
+    (images.parent / f"{split}.txt").write_text("a\n")
+    write_settings(Sources(images), tmp_path / "out.yaml")
+    dataset = load_config(tmp_path / "out.yaml").dataset
+    assert [dataset.train_split, dataset.val_split] == [f"{s}.txt" if s == split else None for s in ("train", "val")]
+
+
+def test_classes_that_differ_in_case_are_told(images: Path, tmp_path: Path) -> None:
+    """Two spellings of one name are two classes, and that is said before the run."""
+    (images.parent / "labels.csv").write_text("image_id,labels\na,Dog\nb,dog cat\n")
+    said = write_settings(Sources(images), tmp_path / "out.yaml")
+    assert "Dog and dog differ in case alone" in said and "cat and" not in said
+
+
 def test_without_saliency_it_needs_no_masks(images: Path, tmp_path: Path) -> None:
     """With images and tags alone saliency is the prior's; the file says what was chosen and what else there is."""
     reported = write_settings(Sources(images), tmp_path / "out.yaml")
