@@ -68,7 +68,8 @@ class Config(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Name of the run, used in listings and for its record; a file's name holds no more than 100 characters of it."""
     rounds: int = Field(default=1, ge=1)
-    """Rounds of segmenter -> prediction -> labels; one more segmenter learns from the last. Published: 1."""
+    """Rounds of segmenter -> prediction -> labels; one more segmenter learns from the last.  Published: 1.  Where the
+    best round is delivered (`deliver: best`), one that does not help ends the iteration."""
     dataset: Dataset
     """Images and tags."""
     saliency_set: SaliencySet | None = None

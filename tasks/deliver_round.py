@@ -12,25 +12,18 @@ A round is as good as its segmenter's predictions of images kept aside agree wit
 are what there is without masks, and they see the failure that labels of labels bring: one class taken for another.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from tag2mask.configs.errors import UserError
 from tag2mask.configs.schema import RoundChoice
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.ingest import copy_file
-from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE, read_labels
+from tag2mask.tasks.dataset.label_maps import CORRECTED_TABLE
 from tag2mask.tasks.dataset.tables import write_table
 from tag2mask.tasks.executors.images import process_images
-from tag2mask.tasks.metrics.tag_agreement import shown_classes, tag_agreement
+from tag2mask.tasks.metrics.tag_agreement import best_round, measure_round
 from tag2mask.tasks.store.files import write_json
 from tag2mask.tasks.store.runtime import StageRuntime
-
-
-class NothingKeptAside(UserError, ValueError):
-    """The validation split has no tagged image to compare the rounds on."""
 
 
 def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path, **rounds: Path) -> None:
@@ -55,40 +48,3 @@ def run(config: RoundChoice, out: Path, runtime: StageRuntime, *, dataset: Path,
     if (corrected := rounds[f"labels_{best}"] / CORRECTED_TABLE).is_file():
         copy_file(corrected, out / corrected.name)
     write_json(out / "metrics.json", {"delivered_round": best, "last_round": count - 1, **rows[best]})
-
-
-def measure_round(index: ImageIndex, shown: Path, minimum_share: float) -> Mapping[str, float]:
-    """Tag agreement of a segmenter on the tagged images of the validation split.
-
-    Args:
-        index: all images.
-        shown: `predict_masks` artifact of the split, whose labels no tags have filtered.
-        minimum_share: see `shown_classes`.
-
-    Raises:
-        NothingKeptAside: none of them has a tag.
-    """
-    aside = index.split("val")
-    tagged = [record for record in aside if record.tags]
-    if not tagged:
-        raise NothingKeptAside(
-            f"{index.folder}: none of the {len(aside)} images of the validation split has a tag, so rounds cannot be "
-            "compared: tag some, or set deliver: last"
-        )
-    labels = (read_labels(shown / "labels" / f"{record.image_id}.png") for record in tagged)
-    found = np.stack([shown_classes(one, len(index.classes), minimum_share) for one in labels])
-    return tag_agreement(found, index.only([record.image_id for record in tagged]).tag_matrix() > 0)
-
-
-def best_round(scores: list[float], minimum_gain: float) -> int:
-    """The round that is delivered: the first, unless a later one is better than the best before by more than a gain.
-
-    Args:
-        scores: of the rounds in order, higher is better.
-        minimum_gain: 0 or more, in the scores' unit.
-    """
-    best = 0
-    for number, score in enumerate(scores):
-        if score > scores[best] + minimum_gain:
-            best = number
-    return best

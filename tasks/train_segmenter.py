@@ -5,13 +5,19 @@ Reads   dataset        the index; its training images
         weights        state dict of an ImageNet network, where the settings name a file
         classifier     model.pt of `train_classifier`, where training starts from its backbone
         segmenter      model.pt of the round before, where training starts from it
+        before, shown_0 … shown_r   from the third segmenter on, where the best round is delivered: model folder of the
+                       last segmenter, and what all so far predict for the validation split
 Writes  model.pt, model.json, losses.csv, metrics.json
 
 Every round starts from the same weights again: ImageNet's, or the classifier's, which knows tags alone; or it goes on
 from the segmenter of the round before.  Images whose labels are ignored throughout are left out and counted, as are,
 where the settings say so, those of several tags.
+
+The iteration ends with the first round that does not help: where the last segmenter agrees no better with the tags of
+images kept aside than one before it, the last is handed on untrained, byte for byte.
 """
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +31,9 @@ from tag2mask.models.losses import segmentation_loss
 from tag2mask.models.parts.parameter_groups import parameter_groups
 from tag2mask.tasks.dataset.image_index import ImageIndex
 from tag2mask.tasks.dataset.images import resize
+from tag2mask.tasks.dataset.ingest import copy_file
 from tag2mask.tasks.dataset.label_maps import IGNORE, read_labels
+from tag2mask.tasks.metrics.tag_agreement import best_round, measure_round
 from tag2mask.tasks.networks.factory import (
     load_backbone,
     load_model,
@@ -43,6 +51,9 @@ from tag2mask.tasks.training.averaged_weights import AveragedWeights
 from tag2mask.tasks.training.loop import Training, autocast, indices_of_step, optimizer_of, poly, seeded, train
 from tag2mask.tasks.training.prefetch import DecodedImages, Prefetch
 from tag2mask.tasks.training.ranks import shared
+
+log = logging.getLogger("tag2mask")
+WRITTEN = ("model.pt", "model.json", "losses.csv", "metrics.json")
 
 
 class NoLabels(UserError, ValueError):
@@ -139,14 +150,23 @@ def run(
     weights: Path | None = None,
     classifier: Path | None = None,
     segmenter: Path | None = None,
+    before: Path | None = None,
+    minimum_share: float = 0.0,
+    minimum_gain: float = 0.0,
+    **shown: Path,
 ) -> None:
-    """Train, resuming from a checkpoint below `out` if there is one.
+    """Train, resuming from a checkpoint below `out` if there is one; or end the iteration.
 
     Raises:
         WeightsError: training is to start from the classifier, whose backbone is another, or from a segmenter of
             another architecture; the message says where.
         NoLabels: every pixel of all label maps is ignored.
+        NothingKeptAside: no image of the validation split has a tag.
     """
+    if before is not None and _handed_on(
+        _agreements(dataset, shown, minimum_share), minimum_gain, before, out, runtime
+    ):
+        return
     index = ImageIndex.read(dataset).split("train")
     torch.manual_seed(config.seed)
     network = segmentation_network(config, len(index.classes))
@@ -189,6 +209,24 @@ def run(
     save_model(out, network, {"kind": "segmenter", "classes": index.classes, "config": settings})
     left_out = len(index) - len(data.index)
     write_json(out / "metrics.json", {"images": len(data.index), "left_out": left_out, "steps": config.iterations})
+
+
+def _agreements(dataset: Path, shown: Mapping[str, Path], minimum_share: float) -> list[float]:
+    """Tag F1 of the rounds so far, in order."""
+    index = ImageIndex.read(dataset)
+    return [measure_round(index, shown[f"shown_{r}"], minimum_share)["tag_f1"] for r in range(len(shown))]
+
+
+def _handed_on(scores: list[float], minimum_gain: float, before: Path, out: Path, runtime: StageRuntime) -> bool:
+    """Make the last segmenter this one's, where it did not help, so that what follows finds its results made."""
+    if best_round(scores, minimum_gain) == len(scores) - 1:
+        return False
+    for file in WRITTEN:
+        copy_file(before / file, out / file)
+    said = ", ".join(f"{score:.3f}" for score in scores)
+    log.warning("the last round did not help (tag F1 of the rounds: %s): no segmenter is trained any more", said)
+    runtime.progress(1, 1, "")
+    return True
 
 
 def _optimizer(network: torch.nn.Module, config: Segmenter) -> torch.optim.Optimizer:

@@ -9,6 +9,9 @@ from tag2mask.flows.dag.branches import add_cosaliency, add_indexes
 from tag2mask.flows.dag.node import Node, Source
 from tag2mask.flows.dag.node_list import NodeList
 
+Round = tuple[str, str, str | None]
+"""Nodes of a round: labels, the segmenter trained on them, and what that predicts for images kept aside."""
+
 
 def build_dag(config: Config) -> tuple[Node, ...]:
     """All nodes of a run, every node after those that it needs."""
@@ -144,9 +147,9 @@ class _Builder:
     def _labels(self) -> None:
         labels = first = self._corrected(0, self._initial_labels())
         guard = self.run.evaluate("labels_0", labels, "training_labels")
-        model, scores, refined, rounds = None, "", "", list[tuple[str, str, str | None]]()
+        model, scores, refined, rounds = None, "", "", list[Round]()
         for r in range(1, self.config.rounds + 1):
-            model = self._segmenter(r, labels, guard, model)
+            model = self._segmenter(r, labels, guard, model, rounds)
             scores, refined = self._predict(NodeFacts(title=f"prediction {r}", round=r), f"{r}", model)
             self.run.evaluate(f"predictions_{r}", scores, "predictions")
             self.run.evaluate(f"refined_{r}", refined, "labels")
@@ -154,7 +157,7 @@ class _Builder:
             labels = self._corrected(r, self._next_labels(r, scores, refined, first, labels))
             guard = self.run.evaluate(f"labels_{r}", labels, "training_labels")
         last = self.config.rounds + 1
-        model = self._segmenter(last, labels, guard, model)
+        model = self._segmenter(last, labels, guard, model, rounds)
         rounds.append((labels, model, self._validate(last, model)))
         if self.config.deliver == "best":
             labels = model = self._choose(rounds)
@@ -172,8 +175,8 @@ class _Builder:
         rated = self.run.add(f"{name}-{r}", name, self.config.confidence, facts=facts, scores=scores, **evidence)
         self.run.evaluate("confidence", rated, "confidence", labels=labels)
 
-    def _choose(self, rounds: list[tuple[str, str, str | None]]) -> str:
-        """Labels and segmenter of the best of the rounds (labels, segmenter, its predictions of images kept aside)."""
+    def _choose(self, rounds: list[Round]) -> str:
+        """Labels and segmenter of the best of the rounds."""
         given: dict[str, Any] = {}
         for r, (labels, model, shown) in enumerate(rounds):
             given |= {f"labels_{r}": labels, f"model_{r}": model, f"shown_{r}": shown}
@@ -203,9 +206,17 @@ class _Builder:
         name = "apply_corrections"
         return self.run.add(f"{name}-{r}", name, Section(), facts=facts, dataset="index_dataset", **given)
 
-    def _segmenter(self, number: int, labels: str, guard: tuple[str, ...], before: str | None) -> str:
-        """The segmenter of a round; `before` is that of the round before, which it may start from."""
-        settings = self.config.segmenter
+    def _segmenter(
+        self, number: int, labels: str, guard: tuple[str, ...], before: str | None, rounds: list[Round]
+    ) -> str:
+        """The segmenter of a round; `before` is that of the round before, which it may start from.
+
+        Where the best round is delivered it looks at the rounds so far first, and ends the iteration if need be.
+        """
+        settings, choice = self.config.segmenter, self.config.round_choice
+        judged: dict[str, Any] = {}
+        if self.config.deliver == "best" and len(rounds) > 1:
+            judged = {f"shown_{r}": shown for r, (_, _, shown) in enumerate(rounds)} | {"before": before}
         if number > 1:  # all images teach; and the setting of another round changes no key
             settings = settings.replaced(first_round_tags=None)
         return self.run.train(
@@ -218,6 +229,8 @@ class _Builder:
             labels=labels,
             classifier="train_classifier" if settings.start == "classifier" else None,
             segmenter=before if settings.start == "segmenter" else None,
+            arguments=choice.model_dump() if judged else None,
+            **judged,
         )
 
     def _validate(self, number: int, model: str) -> str | None:

@@ -56,6 +56,7 @@ class NodeList:
         stage: str,
         config: Any,
         *,
+        arguments: Mapping[str, Any] | None = None,
         facts: NodeFacts | None = None,
         after: Iterable[str] = (),
         **inputs: Source | None,
@@ -63,7 +64,7 @@ class NodeList:
         """Add a training: its weights file enters by content; it waits for all checks of the data."""
         weights = config.backbone.weights_file
         checks = [*self.checks, *after]
-        return self.add(name, stage, config, arguments={}, facts=facts, after=checks, weights=weights, **inputs)
+        return self.add(name, stage, config, arguments=arguments, facts=facts, after=checks, weights=weights, **inputs)
 
     def evaluate(self, name: str, subject: str, kind: StepKind, labels: str | None = None) -> tuple[str, ...]:
         """Measure a node's result where there are masks; returns the node that does, to wait for, or nothing.

@@ -91,9 +91,10 @@ def take_corrections(root: Path, folder: Path, into: Path | None) -> str:
         if data.corrections is None:
             hint = f"\nto use them, write into the settings: dataset.corrections: {USUAL}"
     taken = take_back(folder, into.absolute())
+    hint = hint if taken.taken else ""
     same = f"; {taken.as_they_were} came back as they were and count as not looked at" if taken.as_they_were else ""
     again = f"; {taken.replaced} of them take the place of earlier corrections" if taken.replaced else ""
-    return f"{len(taken.taken)} masks corrected with {taken.source} taken into {into}{again}{same}{hint if taken.taken else ''}"
+    return f"{len(taken.taken)} masks corrected with {taken.source} taken into {into}{again}{same}{hint}"
 
 
 def _last_run(store: Store, name: str) -> tuple[RunRecord, Config]:

@@ -4,7 +4,18 @@ The predictions must not be filtered by the tags, and their images must not have
 has memorized its labels shows the tags of its own training images whatever it has learned.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
+
+from tag2mask.configs.errors import UserError
+from tag2mask.tasks.dataset.image_index import ImageIndex
+from tag2mask.tasks.dataset.label_maps import read_labels
+
+
+class NothingKeptAside(UserError, ValueError):
+    """The validation split has no tagged image to compare the rounds on."""
 
 
 def shown_classes(labels: np.ndarray, classes: int, minimum_share: float) -> np.ndarray:
@@ -47,3 +58,40 @@ def tag_agreement(shown: np.ndarray, tagged: np.ndarray) -> dict[str, float]:
         "tag_recall": right / wanted,
         "tag_f1": 2 * right / (found + wanted),
     }
+
+
+def measure_round(index: ImageIndex, shown: Path, minimum_share: float) -> Mapping[str, float]:
+    """Tag agreement of a segmenter on the tagged images of the validation split.
+
+    Args:
+        index: all images.
+        shown: `predict_masks` artifact of the split, whose labels no tags have filtered.
+        minimum_share: see `shown_classes`.
+
+    Raises:
+        NothingKeptAside: none of them has a tag.
+    """
+    aside = index.split("val")
+    tagged = [record for record in aside if record.tags]
+    if not tagged:
+        raise NothingKeptAside(
+            f"{index.folder}: none of the {len(aside)} images of the validation split has a tag, so rounds cannot be "
+            "compared: tag some, or set deliver: last"
+        )
+    labels = (read_labels(shown / "labels" / f"{record.image_id}.png") for record in tagged)
+    found = np.stack([shown_classes(one, len(index.classes), minimum_share) for one in labels])
+    return tag_agreement(found, index.only([record.image_id for record in tagged]).tag_matrix() > 0)
+
+
+def best_round(scores: list[float], minimum_gain: float) -> int:
+    """The round that is delivered: the first, unless a later one is better than the best before by more than a gain.
+
+    Args:
+        scores: of the rounds in order, higher is better.
+        minimum_gain: 0 or more, in the scores' unit.
+    """
+    best = 0
+    for number, score in enumerate(scores):
+        if score > scores[best] + minimum_gain:
+            best = number
+    return best

@@ -2,16 +2,19 @@
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tag2mask.configs.schema import RoundChoice
-from tag2mask.tasks import deliver_round
-from tag2mask.tasks.deliver_round import NothingKeptAside, best_round
+from tag2mask.configs.schema import RoundChoice, Segmenter
+from tag2mask.tasks import deliver_round, train_segmenter
+from tag2mask.tasks.metrics.tag_agreement import NothingKeptAside, best_round
 from tag2mask.tasks.store.runtime import StageRuntime
+from tag2mask.tasks.train_segmenter import NoLabels
 from tests.tasks.drawn_run import Labels, blocks, write_dataset, write_label_maps
+from tests.tasks.small_stages import SEGMENTER
 
 CLASSES = ("ant", "bee", "cow")
 ASIDE = ("p04", "p05", "p06", "p07")
@@ -64,6 +67,27 @@ def test_only_training_images_are_delivered(tmp_path: Path) -> None:
     """The images kept aside have no labels in the result."""
     deliver_round.run(RoundChoice(), tmp_path / "out", StageRuntime(), **planted(tmp_path, (1, 0)))
     assert sorted(path.stem for path in (tmp_path / "out").glob("*.png")) == ["p00", "p01", "p02", "p03"]
+
+
+@pytest.mark.parametrize(("errors", "ends"), [((1, 2), True), ((1, 1), True), ((2, 1), False), ((2, 0, 1), True)])
+def test_a_round_that_does_not_help_ends_the_iteration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, errors: tuple[int, ...], ends: bool
+) -> None:
+    """The last segmenter is handed on byte for byte instead of a training, unless it is the best so far."""
+    given, out = planted(tmp_path, errors), tmp_path / "out"
+    before, labels = given[f"model_{len(errors) - 1}"], tmp_path / "ignored"
+    for name in train_segmenter.WRITTEN:
+        (before / name).write_text(name)
+    write_label_maps(labels, "refine_cams", {f"p0{n}": np.full((48, 64), 255, np.uint8) for n in range(4)})
+    out.mkdir()
+    shown = {name: path for name, path in given.items() if name.startswith("shown_")}
+    inputs = {"dataset": given["dataset"], "labels": labels, "before": before, **shown}
+    with nullcontext() if ends else pytest.raises(NoLabels):  # it begins, and finds that there is nothing to learn
+        train_segmenter.run(Segmenter.model_validate(SEGMENTER), out, StageRuntime(), **inputs)
+    assert {path.name: path.read_text() for path in out.iterdir()} == (
+        {name: name for name in train_segmenter.WRITTEN} if ends else {}
+    )
+    assert ("the last round did not help (tag F1 of the rounds: " in caplog.text) == ends
 
 
 def test_a_gain_may_be_asked_of_a_later_round() -> None:

@@ -89,6 +89,19 @@ def test_the_best_round_is_chosen_among_all() -> None:
     assert nodes["predict_masks-3-test"].inputs["model"] == "deliver_round"
 
 
+def test_from_the_third_on_a_segmenter_looks_at_the_rounds_before() -> None:
+    """It gets the one before and what all so far predict, where the best round is delivered, and else nothing."""
+    nodes = {node.name: node for node in build_dag(demo("deliver=best", "rounds=3", "round_choice.minimum_gain=0.01"))}
+    for number in (1, 2, 3, 4):
+        node, judged = nodes[f"train_segmenter-{number}"], range(number - 1) if number > 2 else ()
+        expected = {f"shown_{r}": f"predict_masks-{r + 1}-val" for r in judged}
+        expected |= {"before": f"train_segmenter-{number - 1}"} if judged else {}
+        assert {name: node.inputs[name] for name in node.inputs if name not in ("dataset", "labels")} == expected
+        assert node.arguments == ({"minimum_share": 0.01, "minimum_gain": 0.01} if judged else {})
+    plain = {node.name: node for node in build_dag(demo("deliver=last", "rounds=3"))}
+    assert plain["train_segmenter-4"].inputs.keys() == {"dataset", "labels"}
+
+
 def test_rounds_are_compared_on_images_kept_aside_alone() -> None:
     """Without a validation split the best round cannot be known, which is said before the run."""
     with pytest.raises(ConfigError, match="set dataset.val_split, or deliver to 'last'"):
