@@ -1,5 +1,6 @@
 """A trained segmenter as one file for other programs, with what they must know in its metadata."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def export_model(text: str, form: ModelFormat, out: Path | None, root: Path) -> 
         CannotExport: packages are missing, or the file would not say what the network says; nothing was written.
     """
     model = named_segmenter(text, root)
-    target = out or Path(f"{Path(text).resolve().name}{SUFFIXES[form]}")
+    target = out or Path(f"{Path(os.path.abspath(text)).name}{SUFFIXES[form]}")  # a link keeps its own name
     if target.exists():
         raise FileInTheWay(f"{target} exists; name another file with --out")
     about = about_model(model)
